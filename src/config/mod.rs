@@ -1,0 +1,393 @@
+//! The configuration, as the rest of the program sees it: complete, checked, with every default filled in.
+//!
+//! The keys are documented in `invirtibuilder.yaml.5` and in the annotated example; [`load`] reads the files.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::Deserialize;
+
+use crate::names::{Architecture, Component, Distro, PackageName, PocketName, Suite};
+
+mod load;
+mod units;
+
+pub use load::{Problem, load};
+pub use units::ByteSize;
+
+/// Everything that `config.yaml` and `conf.d` say.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// Database, logs, work and chroots live below this directory.
+    pub state_dir: PathBuf,
+    /// Realm for principals written without one; `None` is krb5.conf's default realm.
+    pub realm: Option<String>,
+    /// Where the Git repositories are.
+    pub git: Git,
+    /// The APT archive.
+    pub archive: Archive,
+    /// Pockets and the identity that signs Git objects: Invirt's section.
+    pub build: Build,
+    /// How the programs that entries of an ACL name are run.
+    pub acl: AclPrograms,
+    /// Chroots that builds run in.
+    pub chroots: Chroots,
+    /// Hook scripts.
+    pub hooks: Hooks,
+    /// The daemon itself.
+    pub daemon: Daemon,
+    /// The status pages; `None`: not served.
+    pub http: Option<Http>,
+    /// The system log.
+    pub syslog: Syslog,
+}
+
+/// `git:`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Git {
+    /// Directory of the bare package repositories, `<package>.git`.
+    pub packages: PathBuf,
+    /// The bare superproject.
+    pub superproject: PathBuf,
+    /// URL that `.gitmodules` gives for a package; `{package}` stands for its name.
+    pub submodule_url: String,
+}
+
+impl Git {
+    /// The bare repository of a package.
+    pub fn package(&self, package: &PackageName) -> PathBuf {
+        self.packages.join(format!("{package}.git"))
+    }
+}
+
+/// `archive:`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Archive {
+    /// Directory that holds `dists/` and `pool/`.
+    pub root: PathBuf,
+    /// `Origin` of every Release file.
+    pub origin: String,
+    /// `Label` of every Release file.
+    pub label: String,
+    /// OpenPGP secret key, ASCII-armored, readable by the service's user alone.
+    pub signing_key: PathBuf,
+}
+
+/// `build:`, Invirt's section.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Build {
+    /// Who tags and commits.
+    pub tagger: Tagger,
+    /// The pockets by name.
+    pub pockets: BTreeMap<PocketName, Pocket>,
+}
+
+/// `build.tagger:`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Tagger {
+    /// Name of the tagger and committer.
+    pub name: String,
+    /// Its mail address.
+    pub email: String,
+}
+
+/// `build.pockets.<pocket>:`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Pocket {
+    /// Entries in order, as in remctld(8); no match denies.
+    pub acl: Vec<String>,
+    /// Suite; `None` is the pocket's name. Use [`Config::suite`].
+    pub apt: Option<Suite>,
+    /// Branch; `None` is the pocket's name. Use [`Config::branch`].
+    pub git: Option<String>,
+    /// Distribution the binaries are built in.
+    pub distro: Distro,
+    /// Components of the suite, the default one first.
+    pub components: Vec<Component>,
+    /// Architectures of the binaries, without `all`; empty stands for the host's own.
+    pub architectures: Vec<Architecture>,
+    /// Whether commit and version may go backwards.
+    pub allow_backtracking: bool,
+    /// Pockets whose suites may satisfy build dependencies; `None` is the pocket itself.
+    pub build_depends_from: Option<Vec<PocketName>>,
+    /// What keeps a build from the host.
+    pub isolation: Isolation,
+    /// What a build may use.
+    pub limits: Limits,
+}
+
+/// `isolation:`
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Isolation {
+    /// Unprivileged user namespaces.
+    Unshare,
+    /// A virtual machine.
+    Vm,
+    /// schroot(1).
+    Schroot,
+}
+
+/// `limits:`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Limits {
+    /// Wall-clock time of one build.
+    #[serde(deserialize_with = "units::duration")]
+    pub time: Duration,
+    /// Longest time without a byte of output.
+    #[serde(deserialize_with = "units::duration")]
+    pub silence: Duration,
+    /// Memory.
+    pub memory: ByteSize,
+    /// Disk space for chroot, build tree and results.
+    pub disk: ByteSize,
+    /// Processes and threads at one time.
+    pub processes: u64,
+    /// Length of the build log.
+    pub log: ByteSize,
+}
+
+/// `acl:`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct AclPrograms {
+    /// Entries that may create package repositories.
+    pub create_repo: Vec<String>,
+    /// Entries that may read others' decisions (`acl check`, `acl show`).
+    pub admins: Vec<String>,
+    /// Program that resolves `system:` and other Invirt locators.
+    pub locator_command: Option<PathBuf>,
+    /// How long an entry's program may run.
+    #[serde(deserialize_with = "units::duration")]
+    pub timeout: Duration,
+}
+
+/// `chroots:`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Chroots {
+    /// Where they are kept; `None` is `<state_dir>/chroots`.
+    pub dir: Option<PathBuf>,
+    /// Where builds unpack them; a tmpfs is fastest. `None` is `<state_dir>/work`.
+    pub scratch: Option<PathBuf>,
+}
+
+/// `hooks:`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Hooks {
+    /// Directory of the `<event>.d` directories.
+    pub dir: PathBuf,
+    /// How long one hook may run.
+    #[serde(deserialize_with = "units::duration")]
+    pub timeout: Duration,
+}
+
+/// `daemon:`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Daemon {
+    /// Jobs that run side by side.
+    pub jobs: usize,
+}
+
+/// `http:`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Http {
+    /// Address and port to listen on.
+    pub listen: std::net::SocketAddr,
+    /// Keytab with the `HTTP/` service key; without it nobody is asked who they are.
+    pub keytab: Option<PathBuf>,
+}
+
+/// `syslog:`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Syslog {
+    /// Facility name as in syslog(3), lower-case, without `LOG_`.
+    pub facility: String,
+    /// The socket of the system logger.
+    pub socket: PathBuf,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            state_dir: "/var/lib/invirtibuilder".into(),
+            realm: None,
+            git: Git::default(),
+            archive: Archive::default(),
+            build: Build::default(),
+            acl: AclPrograms::default(),
+            chroots: Chroots::default(),
+            hooks: Hooks::default(),
+            daemon: Daemon::default(),
+            http: None,
+            syslog: Syslog::default(),
+        }
+    }
+}
+
+impl Default for Git {
+    fn default() -> Self {
+        Self {
+            packages: "/srv/git/packages".into(),
+            superproject: "/srv/git/packages.git".into(),
+            submodule_url: "../packages/{package}.git".into(),
+        }
+    }
+}
+
+impl Default for Archive {
+    fn default() -> Self {
+        Self {
+            root: "/srv/apt".into(),
+            origin: "Invirtibuilder".into(),
+            label: "Invirtibuilder".into(),
+            signing_key: "/etc/invirtibuilder/archive-key.asc".into(),
+        }
+    }
+}
+
+impl Default for Build {
+    fn default() -> Self {
+        Self { tagger: Tagger::default(), pockets: BTreeMap::new() }
+    }
+}
+
+impl Default for Tagger {
+    fn default() -> Self {
+        Self { name: "Build Server".into(), email: "root@localhost".into() }
+    }
+}
+
+impl Default for Pocket {
+    fn default() -> Self {
+        Self {
+            acl: Vec::new(),
+            apt: None,
+            git: None,
+            distro: "trixie".parse().expect("a valid name"),
+            components: vec!["main".parse().expect("a valid name")],
+            architectures: Vec::new(),
+            allow_backtracking: false,
+            build_depends_from: None,
+            isolation: Isolation::Unshare,
+            limits: Limits::default(),
+        }
+    }
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            time: Duration::from_secs(2 * 3600),
+            silence: Duration::from_secs(30 * 60),
+            memory: ByteSize(8 << 30),
+            disk: ByteSize(20 << 30),
+            processes: 4096,
+            log: ByteSize(256 << 20),
+        }
+    }
+}
+
+impl Default for AclPrograms {
+    fn default() -> Self {
+        Self { create_repo: Vec::new(), admins: Vec::new(), locator_command: None, timeout: Duration::from_secs(10) }
+    }
+}
+
+impl Default for Chroots {
+    fn default() -> Self {
+        Self { dir: None, scratch: None }
+    }
+}
+
+impl Default for Hooks {
+    fn default() -> Self {
+        Self { dir: "/etc/invirtibuilder/hooks".into(), timeout: Duration::from_secs(5 * 60) }
+    }
+}
+
+impl Default for Daemon {
+    fn default() -> Self {
+        Self { jobs: 2 }
+    }
+}
+
+impl Default for Syslog {
+    fn default() -> Self {
+        Self { facility: "daemon".into(), socket: "/dev/log".into() }
+    }
+}
+
+impl Config {
+    /// The pocket, or an error that lists those there are.
+    pub fn pocket(&self, name: &str) -> Result<(&PocketName, &Pocket), crate::error::Error> {
+        let known = || self.build.pockets.keys().map(PocketName::as_str).collect::<Vec<_>>().join(", ");
+        self.build.pockets.iter().find(|(pocket, _)| pocket.as_str() == name).ok_or_else(|| {
+            crate::error::Error::invalid(format!(
+                "there is no pocket {}: the pockets are {}",
+                crate::text::quoted(name),
+                known()
+            ))
+        })
+    }
+
+    /// The suite of a configured pocket.
+    pub fn suite(&self, pocket: &PocketName) -> Suite {
+        self.build.pockets[pocket]
+            .apt
+            .clone()
+            .unwrap_or_else(|| pocket.as_str().parse().expect("a pocket name is a valid suite name"))
+    }
+
+    /// The branch of a configured pocket, without `refs/heads/`.
+    pub fn branch(&self, pocket: &PocketName) -> String {
+        self.build.pockets[pocket].git.clone().unwrap_or_else(|| pocket.to_string())
+    }
+
+    /// The pockets whose suites may satisfy build dependencies of `pocket`.
+    pub fn build_depends_from(&self, pocket: &PocketName) -> Vec<PocketName> {
+        self.build.pockets[pocket].build_depends_from.clone().unwrap_or_else(|| vec![pocket.clone()])
+    }
+
+    /// The database file.
+    pub fn database(&self) -> PathBuf {
+        self.state_dir.join("invirtibuilder.db")
+    }
+
+    /// The directory of one job's logs.
+    pub fn job_logs(&self, job: crate::names::JobId) -> PathBuf {
+        self.state_dir.join("logs").join(job.to_string())
+    }
+
+    /// The datagram socket on which the daemon is woken.
+    pub fn wake_socket(&self) -> PathBuf {
+        self.state_dir.join("wake")
+    }
+
+    /// Where chroots are kept.
+    pub fn chroot_dir(&self) -> PathBuf {
+        self.chroots.dir.clone().unwrap_or_else(|| self.state_dir.join("chroots"))
+    }
+
+    /// Where jobs work; everything in it may be deleted when no daemon runs.
+    pub fn scratch(&self) -> PathBuf {
+        self.chroots.scratch.clone().unwrap_or_else(|| self.state_dir.join("work"))
+    }
+}
+
+/// The configuration file when neither `--config` nor the environment names another.
+pub fn default_path() -> &'static Path {
+    Path::new("/etc/invirtibuilder/config.yaml")
+}

@@ -1,0 +1,118 @@
+//! The record: one SQLite database that is the truth about jobs, pockets and suites.
+//!
+//! Git refs and the archive's files are projections of it. Every change is one IMMEDIATE transaction, durable when it
+//! returns (WAL, `synchronous=FULL`). Anyone of the service's user may open it: requests write to it whether or not
+//! the daemon runs.
+
+use std::path::Path;
+use std::time::{Duration, SystemTime};
+
+use anyhow::{Context, Result, bail};
+use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior, config::DbConfig};
+
+pub mod jobs;
+mod state;
+
+pub use state::{Event, State};
+
+/// Migrations in order; the database's `user_version` counts those applied. Append only.
+const MIGRATIONS: &[&str] = &[include_str!("schema/0001-jobs.sql")];
+
+/// How long a transaction waits for another writer before the caller is told to try again.
+const BUSY: Duration = Duration::from_secs(20);
+
+/// An open database.
+pub struct Record {
+    db: Connection,
+}
+
+impl Record {
+    /// Opens the database, creating and migrating it as needed.
+    pub fn open(path: &Path) -> Result<Self> {
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let db = Connection::open_with_flags(path, flags)
+            .with_context(|| format!("cannot open the database {}", path.display()))?;
+        db.busy_timeout(BUSY)?;
+        // The last one to close would otherwise checkpoint and delete the log: several fsyncs in a request's path.
+        db.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
+        db.set_prepared_statement_cache_capacity(64);
+        let mut record = Self { db };
+        if record.user_version()? != MIGRATIONS.len() {
+            record.migrate()?;
+        }
+        record.db.execute_batch("PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON;")?;
+        Ok(record)
+    }
+
+    fn user_version(&self) -> Result<usize> {
+        Ok(self.db.query_row("PRAGMA user_version", [], |row| row.get::<_, i64>(0))? as usize)
+    }
+
+    fn migrate(&mut self) -> Result<()> {
+        self.db.pragma_update(None, "journal_mode", "wal")?;
+        let tx = self.db.transaction_with_behavior(TransactionBehavior::Exclusive)?;
+        let have = tx.query_row("PRAGMA user_version", [], |row| row.get::<_, i64>(0))? as usize;
+        if have > MIGRATIONS.len() {
+            bail!(crate::error::Error::unavailable(format!(
+                "the database was written by a newer release (schema {have}, this program knows {}): install that release",
+                MIGRATIONS.len()
+            )));
+        }
+        for (n, sql) in MIGRATIONS.iter().enumerate().skip(have) {
+            tx.execute_batch(sql).with_context(|| format!("migration {} of the database failed", n + 1))?;
+        }
+        tx.pragma_update(None, "user_version", MIGRATIONS.len() as i64)?;
+        tx.commit()?;
+        Ok(())
+    }
+
+    /// For reading; each statement sees the newest committed state.
+    pub fn db(&self) -> &Connection {
+        &self.db
+    }
+
+    /// Runs `change` in one IMMEDIATE transaction: all of it is durable when this returns `Ok`, none of it otherwise.
+    pub fn write<T>(&mut self, change: impl FnOnce(&Transaction) -> Result<T>) -> Result<T> {
+        let tx = self.db.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let value = change(&tx)?;
+        tx.commit()?;
+        Ok(value)
+    }
+
+    /// Runs `look` on one snapshot of the database.
+    pub fn read<T>(&mut self, look: impl FnOnce(&Transaction) -> Result<T>) -> Result<T> {
+        let tx = self.db.transaction_with_behavior(TransactionBehavior::Deferred)?;
+        look(&tx)
+    }
+}
+
+/// Milliseconds since 1970-01-01 UTC, as the record keeps times.
+pub fn now() -> i64 {
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |d| d.as_millis() as i64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn opening_twice_migrates_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("db");
+        let a = Record::open(&path).unwrap();
+        let b = Record::open(&path).unwrap();
+        assert_eq!(a.user_version().unwrap(), MIGRATIONS.len());
+        assert_eq!(b.user_version().unwrap(), MIGRATIONS.len());
+        let mode: String = b.db.query_row("PRAGMA journal_mode", [], |r| r.get(0)).unwrap();
+        assert_eq!(mode, "wal");
+    }
+
+    #[test]
+    fn a_newer_database_is_left_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("db");
+        Record::open(&path).unwrap().db.pragma_update(None, "user_version", 1000).unwrap();
+        let error = Record::open(&path).err().expect("refused").to_string();
+        assert!(error.contains("newer release"), "{error}");
+    }
+}
