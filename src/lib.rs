@@ -8,4 +8,5 @@ pub mod error;
 pub mod names;
 pub mod record;
 mod stored;
+pub mod subprocess;
 pub mod text;

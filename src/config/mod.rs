@@ -78,7 +78,7 @@ pub struct Archive {
 }
 
 /// `build:`, Invirt's section.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Build {
     /// Who tags and commits.
@@ -171,7 +171,7 @@ pub struct AclPrograms {
 }
 
 /// `chroots:`
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Chroots {
     /// Where they are kept; `None` is `<state_dir>/chroots`.
@@ -258,12 +258,6 @@ impl Default for Archive {
     }
 }
 
-impl Default for Build {
-    fn default() -> Self {
-        Self { tagger: Tagger::default(), pockets: BTreeMap::new() }
-    }
-}
-
 impl Default for Tagger {
     fn default() -> Self {
         Self { name: "Build Server".into(), email: "root@localhost".into() }
@@ -303,12 +297,6 @@ impl Default for Limits {
 impl Default for AclPrograms {
     fn default() -> Self {
         Self { create_repo: Vec::new(), admins: Vec::new(), locator_command: None, timeout: Duration::from_secs(10) }
-    }
-}
-
-impl Default for Chroots {
-    fn default() -> Self {
-        Self { dir: None, scratch: None }
     }
 }
 
