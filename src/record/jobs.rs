@@ -1,1 +1,420 @@
-//! Jobs and what pockets have.
+//! Jobs: accepted, claimed, moved from state to state, and looked up.
+//!
+//! A state changes in one place, [`move_to`], by an UPDATE guarded with the old state; a lost race is a [`LostRace`],
+//! never an overwrite.
+
+use anyhow::Result;
+use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
+use serde::Serialize;
+
+use super::audit::Entry;
+use super::{State, now};
+use crate::error::{Failure, FailureKind};
+use crate::names::{CommitId, JobId, PackageName, PocketName, Principal, Version};
+
+/// How long a claim holds without being renewed.
+pub const LEASE_MS: i64 = 120_000;
+
+/// One accepted request to bring a commit of a package into a pocket.
+#[derive(Debug, Clone, Serialize)]
+pub struct Job {
+    /// Its number.
+    pub id: JobId,
+    /// Where it goes.
+    pub pocket: PocketName,
+    /// The source package.
+    pub package: PackageName,
+    /// The commit, in full.
+    pub commit: CommitId,
+    /// The version that `debian/changelog` has there.
+    pub version: Version,
+    /// Who asked, or who retried it last.
+    pub principal: Principal,
+    /// Where it is.
+    pub state: State,
+    /// Why it failed.
+    pub failure: Option<FailureKind>,
+    /// Prose: why it failed, or who cancelled it.
+    pub reason: Option<String>,
+    /// The pocket whose binaries were taken instead of a build.
+    pub copied_from: Option<PocketName>,
+    /// Times it was claimed.
+    pub attempt: i64,
+    /// When it was accepted; milliseconds since 1970-01-01 UTC, as all times here.
+    pub submitted: i64,
+    /// When it was claimed last.
+    pub started: Option<i64>,
+    /// When it ended.
+    pub finished: Option<i64>,
+    /// Who asked a running job to stop.
+    pub cancel_by: Option<Principal>,
+}
+
+const COLUMNS: &str = "id, pocket, package, commit_id, version, principal, state, failure, reason, copied_from, \
+                       attempt, submitted, started, finished, cancel_by";
+
+impl Job {
+    fn from_row(row: &Row) -> rusqlite::Result<Self> {
+        Ok(Self {
+            id: row.get(0)?,
+            pocket: row.get(1)?,
+            package: row.get(2)?,
+            commit: row.get(3)?,
+            version: row.get(4)?,
+            principal: row.get(5)?,
+            state: row.get(6)?,
+            failure: row.get(7)?,
+            reason: row.get(8)?,
+            copied_from: row.get(9)?,
+            attempt: row.get(10)?,
+            submitted: row.get(11)?,
+            started: row.get(12)?,
+            finished: row.get(13)?,
+            cancel_by: row.get(14)?,
+        })
+    }
+}
+
+/// What a request asks for, after it was found valid.
+#[derive(Debug, Clone)]
+pub struct NewJob {
+    /// Where it goes.
+    pub pocket: PocketName,
+    /// The source package.
+    pub package: PackageName,
+    /// The commit, in full.
+    pub commit: CommitId,
+    /// The version that `debian/changelog` has there.
+    pub version: Version,
+    /// Who asks.
+    pub principal: Principal,
+}
+
+/// Somebody else moved the job first.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("job {id} is {actual}, not {expected}: somebody else moved it first")]
+pub struct LostRace {
+    /// The job.
+    pub id: JobId,
+    /// The state it was expected to be in.
+    pub expected: State,
+    /// The state it is in.
+    pub actual: State,
+}
+
+/// Accepts a job. The caller has looked for one that is under way ([`live`]) in the same transaction.
+pub fn enqueue(tx: &Transaction, new: &NewJob) -> Result<JobId> {
+    tx.prepare_cached(
+        "INSERT INTO job (pocket, package, commit_id, version, principal, state, submitted, turn)
+         VALUES (?, ?, ?, ?, ?, 'queued', ?, (SELECT coalesce(max(turn), 0) + 1 FROM job))",
+    )?
+    .execute(params![new.pocket, new.package, new.commit, new.version, new.principal, now()])?;
+    let id = JobId(tx.last_insert_rowid());
+    entered(tx, id, State::Queued, Some(&new.principal), None)?;
+    Ok(id)
+}
+
+/// Moves a job from one state to another and records the event; [`LostRace`] if it is not in `from`.
+fn move_to(
+    tx: &Transaction,
+    id: JobId,
+    from: State,
+    to: State,
+    by: Option<&Principal>,
+    note: Option<&str>,
+) -> Result<()> {
+    debug_assert!(from.may_become(to), "{from} may not become {to}");
+    let at = now();
+    let changed = tx
+        .prepare_cached(
+            "UPDATE job SET state = ?3,
+                    finished = iif(?4, ?5, NULL),
+                    started = iif(?3 = 'preparing', ?5, started),
+                    attempt = attempt + (?3 = 'preparing'),
+                    lease_until = iif(?6, ?5 + ?7, NULL)
+             WHERE id = ?1 AND state = ?2",
+        )?
+        .execute(params![id, from, to, to.is_end(), at, to.is_running(), LEASE_MS])?;
+    if changed != 1 {
+        let actual = tx.query_row("SELECT state FROM job WHERE id = ?", [id], |row| row.get(0))?;
+        return Err(LostRace { id, expected: from, actual }.into());
+    }
+    entered(tx, id, to, by, note)
+}
+
+/// Writes down that a job entered a state: for the audit trail, and for the hooks that are to hear of it.
+fn entered(tx: &Transaction, id: JobId, state: State, by: Option<&Principal>, note: Option<&str>) -> Result<()> {
+    let mut entry = Entry::new("job.state").job(id).with("state", state.as_str());
+    if let Some(by) = by {
+        entry = entry.with("by", by.as_str());
+    }
+    if let Some(note) = note {
+        entry = entry.with("note", note);
+    }
+    entry.append(tx)?;
+    if let Some(event) = state.event() {
+        tx.prepare_cached("INSERT INTO hook_event (job, event, at) VALUES (?, ?, ?)")?.execute(params![
+            id,
+            event,
+            now()
+        ])?;
+    }
+    Ok(())
+}
+
+/// Claims the job whose turn it is: the first queued one whose package has no other job running in its pocket. It is
+/// `preparing` from then on, under a lease of [`LEASE_MS`].
+pub fn claim(tx: &Transaction) -> Result<Option<Job>> {
+    let next: Option<JobId> = tx
+        .prepare_cached(
+            "SELECT id FROM job AS mine WHERE state = 'queued' AND NOT EXISTS (
+                 SELECT 1 FROM job AS other
+                 WHERE other.state IN ('queued', 'preparing', 'building', 'publishing')
+                   AND other.pocket = mine.pocket AND other.package = mine.package
+                   AND (other.state <> 'queued' OR other.turn < mine.turn))
+             ORDER BY turn LIMIT 1",
+        )?
+        .query_row([], |row| row.get(0))
+        .optional()?;
+    let Some(id) = next else { return Ok(None) };
+    move_to(tx, id, State::Queued, State::Preparing, None, None)?;
+    Ok(Some(get(tx, id)?))
+}
+
+/// Takes a running job one step on.
+pub fn advance(tx: &Transaction, id: JobId, from: State, to: State) -> Result<()> {
+    move_to(tx, id, from, to, None, None)
+}
+
+/// Ends a running job that did not make it.
+pub fn fail(tx: &Transaction, id: JobId, from: State, failure: &Failure) -> Result<()> {
+    // The CHECK that ties `failure` to the state holds for each row as it is written, so both go in one statement.
+    let at = now();
+    let changed = tx.execute(
+        "UPDATE job SET state = 'failed', failure = ?3, reason = ?4, finished = ?5, lease_until = NULL
+         WHERE id = ?1 AND state = ?2",
+        params![id, from, failure.kind, failure.text, at],
+    )?;
+    if changed != 1 {
+        let actual = tx.query_row("SELECT state FROM job WHERE id = ?", [id], |row| row.get(0))?;
+        return Err(LostRace { id, expected: from, actual }.into());
+    }
+    entered(tx, id, State::Failed, None, Some(&failure.to_string()))
+}
+
+/// Ends a job that somebody stopped: a queued one at once, a running one when its worker has let go.
+pub fn cancelled(tx: &Transaction, id: JobId, from: State, by: &Principal) -> Result<()> {
+    tx.execute("UPDATE job SET reason = ?2 WHERE id = ?1", params![id, format!("cancelled by {by}")])?;
+    move_to(tx, id, from, State::Cancelled, Some(by), None)
+}
+
+/// Asks the worker of a running job to stop. The first who asks is remembered.
+pub fn ask_to_cancel(tx: &Transaction, id: JobId, by: &Principal) -> Result<()> {
+    tx.execute("UPDATE job SET cancel_by = coalesce(cancel_by, ?2) WHERE id = ?1", params![id, by])?;
+    Entry::new("job.cancel").job(id).with("by", by.as_str()).append(tx)
+}
+
+/// Queues a failed or cancelled job again, at the end of the queue, on behalf of whoever asks now.
+pub fn retry(tx: &Transaction, id: JobId, from: State, by: &Principal) -> Result<()> {
+    tx.execute(
+        "UPDATE job SET state = 'queued', failure = NULL, reason = NULL, cancel_by = NULL, finished = NULL, started = NULL,
+                copied_from = NULL, principal = ?3, turn = (SELECT max(turn) + 1 FROM job)
+         WHERE id = ?1 AND state = ?2",
+        params![id, from, by],
+    )?;
+    entered(tx, id, State::Queued, Some(by), Some("retried"))
+}
+
+/// Gives a claim back: the job waits for its turn again. For claims of a daemon that is gone or shuts down.
+pub fn give_back(tx: &Transaction, id: JobId, from: State, why: &str) -> Result<()> {
+    move_to(tx, id, from, State::Queued, None, Some(why))
+}
+
+/// Notes that a job takes the binaries of another pocket.
+pub fn set_copied_from(tx: &Transaction, id: JobId, pocket: &PocketName) -> Result<()> {
+    tx.execute("UPDATE job SET copied_from = ?2 WHERE id = ?1", params![id, pocket])?;
+    Ok(())
+}
+
+/// Extends the leases of these jobs.
+pub fn renew(tx: &Transaction, ids: &[JobId]) -> Result<()> {
+    for id in ids {
+        tx.prepare_cached("UPDATE job SET lease_until = ?2 WHERE id = ?1 AND lease_until IS NOT NULL")?
+            .execute(params![id, now() + LEASE_MS])?;
+    }
+    Ok(())
+}
+
+/// The job, or an error that is the caller's to translate.
+pub fn get(db: &Connection, id: JobId) -> Result<Job> {
+    Ok(db.prepare_cached(&format!("SELECT {COLUMNS} FROM job WHERE id = ?"))?.query_row([id], Job::from_row)?)
+}
+
+/// The job, if there is one of this number.
+pub fn find(db: &Connection, id: JobId) -> Result<Option<Job>> {
+    Ok(db
+        .prepare_cached(&format!("SELECT {COLUMNS} FROM job WHERE id = ?"))?
+        .query_row([id], Job::from_row)
+        .optional()?)
+}
+
+/// The job that is under way for this commit in this pocket.
+pub fn live(db: &Connection, pocket: &PocketName, package: &PackageName, commit: &CommitId) -> Result<Option<Job>> {
+    Ok(db
+        .prepare_cached(&format!(
+            "SELECT {COLUMNS} FROM job WHERE pocket = ? AND package = ? AND commit_id = ?
+             AND state IN ('queued', 'preparing', 'building', 'publishing')"
+        ))?
+        .query_row(params![pocket, package, commit], Job::from_row)
+        .optional()?)
+}
+
+/// A job under way, in any pocket, that brings this version of the package from another commit.
+pub fn live_rival(db: &Connection, package: &PackageName, version: &Version, commit: &CommitId) -> Result<Option<Job>> {
+    Ok(db
+        .prepare_cached(&format!(
+            "SELECT {COLUMNS} FROM job WHERE package = ? AND version = ? AND commit_id <> ?
+             AND state IN ('queued', 'preparing', 'building', 'publishing') ORDER BY turn LIMIT 1"
+        ))?
+        .query_row(params![package, version, commit], Job::from_row)
+        .optional()?)
+}
+
+/// How many open jobs were accepted before this one.
+pub fn ahead(db: &Connection, id: JobId) -> Result<i64> {
+    Ok(db
+        .prepare_cached(
+            "SELECT count(*) FROM job WHERE state IN ('queued', 'preparing', 'building', 'publishing')
+             AND turn < (SELECT turn FROM job WHERE id = ?)",
+        )?
+        .query_row([id], |row| row.get(0))?)
+}
+
+/// Jobs that are queued or running, by turn.
+pub fn open(db: &Connection) -> Result<Vec<Job>> {
+    let mut statement = db.prepare_cached(&format!(
+        "SELECT {COLUMNS} FROM job WHERE state IN ('queued', 'preparing', 'building', 'publishing') ORDER BY turn"
+    ))?;
+    Ok(statement.query_map([], Job::from_row)?.collect::<Result<_, _>>()?)
+}
+
+/// The jobs that ended last, the newest first.
+pub fn lately_finished(db: &Connection, most: usize) -> Result<Vec<Job>> {
+    let mut statement = db.prepare_cached(&format!(
+        "SELECT {COLUMNS} FROM job WHERE finished IS NOT NULL ORDER BY finished DESC, id DESC LIMIT ?"
+    ))?;
+    Ok(statement.query_map([most as i64], Job::from_row)?.collect::<Result<_, _>>()?)
+}
+
+/// Every job of a package, the newest first.
+pub fn of_package(db: &Connection, package: &PackageName, most: usize) -> Result<Vec<Job>> {
+    let mut statement =
+        db.prepare_cached(&format!("SELECT {COLUMNS} FROM job WHERE package = ? ORDER BY id DESC LIMIT ?"))?;
+    Ok(statement.query_map(params![package, most as i64], Job::from_row)?.collect::<Result<_, _>>()?)
+}
+
+/// A state that a job entered.
+#[derive(Debug, Clone, Serialize)]
+pub struct Step {
+    /// When.
+    pub at: i64,
+    /// The state.
+    pub state: State,
+}
+
+/// The states that a job went through, in order.
+pub fn steps(db: &Connection, id: JobId) -> Result<Vec<Step>> {
+    let mut statement = db.prepare_cached(
+        "SELECT at, json_extract(detail, '$.state') FROM audit WHERE job = ? AND event = 'job.state' ORDER BY id",
+    )?;
+    let steps = statement.query_map([id], |row| Ok(Step { at: row.get(0)?, state: row.get(1)? }))?;
+    Ok(steps.collect::<Result<_, _>>()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Record;
+    use super::*;
+
+    fn record() -> (tempfile::TempDir, Record) {
+        let dir = tempfile::tempdir().unwrap();
+        let record = Record::open(&dir.path().join("db")).unwrap();
+        (dir, record)
+    }
+
+    fn new(package: &str, n: u8) -> NewJob {
+        NewJob {
+            pocket: "prod".parse().unwrap(),
+            package: package.parse().unwrap(),
+            commit: format!("{n:040x}").parse().unwrap(),
+            version: format!("1.{n}").parse().unwrap(),
+            principal: Principal::from_authenticated("alice@EXAMPLE.ORG").unwrap(),
+        }
+    }
+
+    #[test]
+    fn jobs_of_one_package_run_in_order_and_others_beside_them() {
+        let (_dir, mut record) = record();
+        let ids: Vec<JobId> = [("hello", 1), ("hello", 2), ("other", 3)]
+            .iter()
+            .map(|(package, n)| record.write(|tx| enqueue(tx, &new(package, *n))).unwrap())
+            .collect();
+        let mut claimed = || record.write(claim).unwrap().map(|job| job.id);
+        assert_eq!(claimed(), Some(ids[0]));
+        assert_eq!(claimed(), Some(ids[2]));
+        assert_eq!(claimed(), None);
+        let failure = Failure::new(FailureKind::BuildFailed, "no");
+        record.write(|tx| fail(tx, ids[0], State::Preparing, &failure)).unwrap();
+        assert_eq!(record.write(claim).unwrap().unwrap().id, ids[1]);
+        let job = get(record.db(), ids[0]).unwrap();
+        assert_eq!((job.state, job.failure, job.attempt), (State::Failed, Some(FailureKind::BuildFailed), 1));
+    }
+
+    #[test]
+    fn a_retried_job_goes_to_the_end_of_the_queue() {
+        let (_dir, mut record) = record();
+        let a = record.write(|tx| enqueue(tx, &new("hello", 1))).unwrap();
+        let b = record.write(|tx| enqueue(tx, &new("hello", 2))).unwrap();
+        let bob = Principal::from_authenticated("bob@EXAMPLE.ORG").unwrap();
+        record.write(|tx| cancelled(tx, a, State::Queued, &bob)).unwrap();
+        record.write(|tx| retry(tx, a, State::Cancelled, &bob)).unwrap();
+        assert_eq!(record.write(claim).unwrap().unwrap().id, b);
+        assert_eq!(get(record.db(), a).unwrap().principal, bob);
+        let states: Vec<State> = steps(record.db(), a).unwrap().iter().map(|s| s.state).collect();
+        assert_eq!(states, [State::Queued, State::Cancelled, State::Queued]);
+    }
+
+    #[test]
+    fn a_lost_race_is_an_error_and_changes_nothing() {
+        let (_dir, mut record) = record();
+        let id = record.write(|tx| enqueue(tx, &new("hello", 1))).unwrap();
+        let error = record.write(|tx| advance(tx, id, State::Preparing, State::Building)).unwrap_err();
+        let race: &LostRace = error.downcast_ref().unwrap();
+        assert_eq!((race.actual, race.expected), (State::Queued, State::Preparing));
+        assert_eq!(get(record.db(), id).unwrap().state, State::Queued);
+        assert_eq!(steps(record.db(), id).unwrap().len(), 1);
+    }
+
+    #[test]
+    fn the_same_commit_is_under_way_only_once() {
+        let (_dir, mut record) = record();
+        let id = record.write(|tx| enqueue(tx, &new("hello", 1))).unwrap();
+        assert!(record.write(|tx| enqueue(tx, &new("hello", 1))).is_err());
+        let want = new("hello", 1);
+        assert_eq!(live(record.db(), &want.pocket, &want.package, &want.commit).unwrap().unwrap().id, id);
+        let mut rival = new("hello", 1);
+        rival.commit = format!("{:040x}", 9).parse().unwrap();
+        assert_eq!(live_rival(record.db(), &rival.package, &rival.version, &rival.commit).unwrap().unwrap().id, id);
+    }
+
+    #[test]
+    fn every_event_that_hooks_hear_of_is_owed_with_the_state() {
+        let (_dir, mut record) = record();
+        let id = record.write(|tx| enqueue(tx, &new("hello", 1))).unwrap();
+        record.write(claim).unwrap();
+        record.write(|tx| advance(tx, id, State::Preparing, State::Building)).unwrap();
+        let mut statement = record.db().prepare("SELECT event FROM hook_event ORDER BY id").unwrap();
+        let events: Vec<String> = statement.query_map([], |r| r.get(0)).unwrap().map(Result::unwrap).collect();
+        assert_eq!(events, ["submitted", "started"]);
+    }
+}

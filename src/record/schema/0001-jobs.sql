@@ -13,6 +13,7 @@ CREATE TABLE job (
     failure     TEXT,                                   -- a FailureKind, when state is 'failed'
     reason      TEXT,                                   -- prose: why it failed, or who cancelled it
     copied_from TEXT,                                   -- the pocket whose binaries were taken instead of a build
+    turn        INTEGER NOT NULL UNIQUE,                -- order in which jobs were accepted or retried
     attempt     INTEGER NOT NULL DEFAULT 0,             -- times it was claimed
     submitted   INTEGER NOT NULL,
     started     INTEGER,
@@ -27,19 +28,9 @@ CREATE TABLE job (
 -- Submitting what is already under way finds the job that is.
 CREATE UNIQUE INDEX job_live ON job (pocket, package, commit_id)
     WHERE state IN ('queued', 'preparing', 'building', 'publishing');
-CREATE INDEX job_open ON job (id) WHERE state IN ('queued', 'preparing', 'building', 'publishing');
+CREATE INDEX job_open ON job (turn) WHERE state IN ('queued', 'preparing', 'building', 'publishing');
 CREATE INDEX job_finished ON job (finished) WHERE finished IS NOT NULL;
 CREATE INDEX job_package ON job (package, id);
-
--- Every change of a job's state, in order.
-CREATE TABLE job_event (
-    id      INTEGER PRIMARY KEY,
-    job     INTEGER NOT NULL REFERENCES job (id),
-    at      INTEGER NOT NULL,
-    state   TEXT NOT NULL,
-    note    TEXT
-) STRICT;
-CREATE INDEX job_event_job ON job_event (job, id);
 
 -- Hooks owed and run. A hook is owed from the transaction that made its event true.
 CREATE TABLE hook_event (
@@ -97,3 +88,14 @@ CREATE TABLE owed_move (
     old_value TEXT,                                     -- NULL: does not exist yet
     new_value TEXT NOT NULL
 ) STRICT;
+
+-- The audit trail: only ever added to, each entry chained to the one before by its hash.
+CREATE TABLE audit (
+    id     INTEGER PRIMARY KEY,
+    at     INTEGER NOT NULL,
+    event  TEXT NOT NULL,
+    job    INTEGER,                                     -- the job it is about, if any
+    detail TEXT NOT NULL,                               -- a JSON object
+    hash   BLOB NOT NULL                                -- SHA-256 over the previous hash and this entry
+) STRICT;
+CREATE INDEX audit_job ON audit (job, id) WHERE job IS NOT NULL;
