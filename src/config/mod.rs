@@ -359,6 +359,11 @@ impl Config {
         self.state_dir.join("logs").join(job.to_string())
     }
 
+    /// The build log of one job.
+    pub fn build_log(&self, job: crate::names::JobId) -> PathBuf {
+        self.job_logs(job).join("build.log")
+    }
+
     /// The datagram socket on which the daemon is woken.
     pub fn wake_socket(&self) -> PathBuf {
         self.state_dir.join("wake")

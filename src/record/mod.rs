@@ -11,7 +11,10 @@ use anyhow::{Context, Result, bail};
 use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior, config::DbConfig};
 
 pub mod audit;
+pub mod hooks;
 pub mod jobs;
+pub mod moves;
+pub mod pockets;
 mod state;
 
 pub use state::{Event, State};

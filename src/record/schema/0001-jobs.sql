@@ -41,6 +41,7 @@ CREATE TABLE hook_event (
     done    INTEGER                                     -- when the last hook of the event had ended
 ) STRICT;
 CREATE INDEX hook_event_owed ON hook_event (id) WHERE done IS NULL;
+CREATE INDEX hook_event_job ON hook_event (job);
 
 CREATE TABLE hook_run (
     id         INTEGER PRIMARY KEY,
@@ -50,6 +51,7 @@ CREATE TABLE hook_run (
     finished   INTEGER NOT NULL,
     outcome    TEXT NOT NULL                            -- 'ok', or what went wrong in a few words
 ) STRICT;
+CREATE INDEX hook_run_event ON hook_run (hook_event);
 
 -- The commit that a version of a package names, for ever.
 CREATE TABLE version (
@@ -70,7 +72,7 @@ CREATE TABLE pocket_package (
     job       INTEGER NOT NULL REFERENCES job (id),     -- the job that brought it there
     PRIMARY KEY (pocket, package)
 ) STRICT, WITHOUT ROWID;
-CREATE INDEX pocket_package_package ON pocket_package (package);
+CREATE INDEX pocket_package_version ON pocket_package (package, version);
 
 -- What every pocket branch of the superproject points at.
 CREATE TABLE superproject (

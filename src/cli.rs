@@ -1,0 +1,171 @@
+//! `invirt-build`'s command line: parses it, finds out who asks, runs the verb, and turns any error into one sentence
+//! and an exit code.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser, Subcommand};
+
+use crate::error::{Error, Exit, exit_for};
+use crate::session::Session;
+use crate::verbs;
+
+/// Builds Debian packages from Git and publishes them in an APT archive.
+#[derive(Debug, Parser)]
+#[command(name = "invirt-build", version, disable_help_subcommand = true, max_term_width = 80)]
+struct Cli {
+    /// Configuration file [default: $INVIRTIBUILDER_CONFIG, then /etc/invirtibuilder/config.yaml]
+    #[arg(long, value_name = "FILE", global = true, hide = true)]
+    config: Option<PathBuf>,
+    /// Print JSON
+    #[arg(long, global = true)]
+    json: bool,
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+/// What can be asked for.
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Bring a commit of a package into a pocket
+    Submit(verbs::submit::Args),
+    /// Show a job, or what is queued, running and lately finished
+    Status(verbs::status::Args),
+    /// Print a job's build log
+    Log(verbs::log::Args),
+    /// Stop a queued or running job
+    Cancel(verbs::cancel::Args),
+    /// Queue a failed or cancelled job again
+    Retry(verbs::retry::Args),
+    /// List the pockets and how many packages each has
+    Pockets,
+    /// Show which version of each package is in which pocket
+    Packages(verbs::packages::Args),
+    /// List the jobs of a package, the newest first
+    History(verbs::history::Args),
+    /// Show how two pockets differ
+    Diff(verbs::diff::Args),
+    /// Submit to one pocket the commit that another has now
+    Promote(verbs::promote::Args),
+    /// Create an empty package repository
+    CreateRepo(verbs::create_repo::Args),
+    /// Print the principal that the service sees
+    Whoami,
+    /// Explain who may do what
+    #[command(subcommand)]
+    Acl(verbs::acl::Acl),
+    /// Set the service up (on the server only)
+    Init(verbs::init::Args),
+    /// Check the configuration (on the server only)
+    CheckConfig,
+    /// Create, update and list chroots (on the server only)
+    #[command(subcommand)]
+    Chroot(verbs::chroot::Chroot),
+    /// Explain a verb
+    Help {
+        /// The verb
+        verb: Vec<String>,
+    },
+    /// One line about the service, for `remctl … help`
+    #[command(hide = true)]
+    Summary,
+}
+
+/// Runs the command line `args` (with the program's name first) and returns the exit code.
+pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    std::panic::set_hook(Box::new(|panic| {
+        eprintln!("invirt-build: this is a bug, please report it: {}", crate::text::one_line(&panic.to_string()));
+        std::process::exit(Exit::Bug as i32);
+    }));
+    let cli = match Cli::try_parse_from(args) {
+        Ok(cli) => cli,
+        Err(error) => return usage(&error),
+    };
+    match run(cli) {
+        Ok(exit) => exit.into(),
+        Err(error) if is_broken_pipe(&error) => Exit::Ok.into(),
+        Err(error) => {
+            use std::io::Write;
+            let _ = writeln!(std::io::stderr(), "invirt-build: {}", crate::text::one_line(&format!("{error:#}")));
+            exit_for(&error).into()
+        }
+    }
+}
+
+fn run(cli: Cli) -> anyhow::Result<Exit> {
+    let config = cli.config.as_deref();
+    let open = || Session::open(config, cli.json);
+    match cli.verb {
+        Verb::Help { verb } => return help(&verb),
+        Verb::Summary => {
+            use std::io::Write;
+            writeln!(std::io::stdout(), "build: build Debian packages from Git; see 'build help'")?;
+        }
+        Verb::CheckConfig => return verbs::check_config::run(config, cli.json),
+        Verb::Init(args) => return verbs::init::run(config, &args),
+        Verb::Submit(args) => return verbs::submit::run(&mut open()?, &args),
+        Verb::Status(args) => return verbs::status::run(&mut open()?, &args),
+        Verb::Log(args) => return verbs::log::run(&mut open()?, &args),
+        Verb::Cancel(args) => return verbs::cancel::run(&mut open()?, &args),
+        Verb::Retry(args) => return verbs::retry::run(&mut open()?, &args),
+        Verb::Pockets => return verbs::pockets::run(&mut open()?),
+        Verb::Packages(args) => return verbs::packages::run(&mut open()?, &args),
+        Verb::History(args) => return verbs::history::run(&mut open()?, &args),
+        Verb::Diff(args) => return verbs::diff::run(&mut open()?, &args),
+        Verb::Promote(args) => return verbs::promote::run(&mut open()?, &args),
+        Verb::CreateRepo(args) => return verbs::create_repo::run(&mut open()?, &args),
+        Verb::Whoami => return verbs::whoami::run(&mut open()?),
+        Verb::Acl(verb) => return verbs::acl::run(&mut open()?, &verb),
+        Verb::Chroot(verb) => return verbs::chroot::run(&mut open()?, &verb),
+    }
+    Ok(Exit::Ok)
+}
+
+/// The help of the whole program or of one verb; over remctl `help` comes with the verb as its argument.
+fn help(verb: &[String]) -> anyhow::Result<Exit> {
+    use std::io::Write;
+    let mut command = Cli::command();
+    command.build();
+    let mut found = &mut command;
+    for word in verb {
+        found = found.find_subcommand_mut(word).ok_or_else(|| {
+            Error::usage(format!("there is no verb {}: 'help' lists them", crate::text::quoted(word)))
+        })?;
+    }
+    write!(std::io::stdout(), "{}", found.render_long_help())?;
+    Ok(Exit::Ok)
+}
+
+/// What clap has to say: help and version on standard output, anything else as one sentence.
+fn usage(error: &clap::Error) -> ExitCode {
+    use std::io::Write;
+    if !error.use_stderr() {
+        let _ = write!(std::io::stdout(), "{}", error.render());
+        return Exit::Ok.into();
+    }
+    let text = error.render().to_string();
+    let first: Vec<&str> = text.lines().take_while(|line| !line.is_empty()).map(str::trim).collect();
+    let sentence = first.join(" ");
+    let sentence = sentence.strip_prefix("error: ").unwrap_or(&sentence);
+    let shown: String = crate::text::one_line(sentence).chars().take(400).collect();
+    let _ = writeln!(std::io::stderr(), "invirt-build: {shown}; see 'help'");
+    Exit::Usage.into()
+}
+
+/// Whoever read our output has left: nobody is there to be told.
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    error.chain().any(|cause| {
+        cause.downcast_ref::<std::io::Error>().is_some_and(|e| e.kind() == std::io::ErrorKind::BrokenPipe)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,190 @@
+//! What makes a request valid: the same rules at submission and again when the daemon claims the job.
+//!
+//! 1. The pocket is configured, the package's repository exists, and COMMIT resolves to one commit in it.
+//! 2. `debian/changelog` there parses and names the package; its version is valid.
+//! 3. No version ever names two commits. The same version of the same commit is copied, not built again.
+//! 4. Unless the pocket allows backtracking, the commit descends from what the pocket has, and its version is greater.
+//! 5. A tag of this version does not point elsewhere.
+
+use anyhow::Result;
+use rusqlite::Connection;
+
+use crate::config::Config;
+use crate::error::{Error, FailureKind};
+use crate::names::{CommitId, JobId, PackageName, PocketName, Version};
+use crate::record::jobs::{self, Job};
+use crate::record::pockets;
+use crate::{gitrecord, source};
+
+/// A request whose names and commit were looked up: rules 1 and 2 hold.
+#[derive(Debug, Clone)]
+pub struct Request {
+    /// Where it goes.
+    pub pocket: PocketName,
+    /// The source package.
+    pub package: PackageName,
+    /// The commit, in full.
+    pub commit: CommitId,
+    /// The version that `debian/changelog` has there.
+    pub version: Version,
+}
+
+impl Request {
+    /// Looks the request up in the package's repository.
+    pub fn read(config: &Config, pocket: &PocketName, package: PackageName, commit: &str) -> Result<Self, Error> {
+        config.pocket(pocket.as_str())?;
+        let repo = config.git.package(&package);
+        if !repo.exists() {
+            return Err(Error::invalid(format!(
+                "there is no package {package}: 'create-repo {package}' makes its repository"
+            )));
+        }
+        let commit = source::resolve(&repo, commit)?;
+        let changelog = source::changelog(&repo, &commit).map_err(|failure| {
+            let text = format!("{package} {}: {}", commit.short(), failure.text);
+            if failure.kind == FailureKind::System { Error::unavailable(text) } else { Error::invalid(text) }
+        })?;
+        if changelog.source != package {
+            return Err(Error::invalid(format!(
+                "{package} {}: debian/changelog is of source package {}: submit it to that package's repository",
+                commit.short(),
+                changelog.source
+            )));
+        }
+        Ok(Self { pocket: pocket.clone(), package, commit, version: changelog.version })
+    }
+}
+
+/// How a valid request is carried out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Valid {
+    /// Source package and binaries are made.
+    Build,
+    /// The archive has them already.
+    Copy {
+        /// A pocket that has this version; `None` when only the pool does.
+        from: Option<PocketName>,
+    },
+}
+
+/// What is to be done about a valid request.
+#[derive(Debug, Clone)]
+pub enum Plan {
+    /// It makes a job.
+    Run(Valid),
+    /// There is a job for it that has not ended.
+    UnderWay(Box<Job>),
+    /// The pocket has this commit, by this job.
+    AlreadyThere(JobId),
+}
+
+/// Every rule. The slow part (history) is read from Git, so call it outside of a write transaction. `job` is the one
+/// that is checked again; `None` for a new request.
+pub fn check(db: &Connection, config: &Config, request: &Request, job: Option<JobId>) -> Result<Plan> {
+    let plan = check_record(db, config, request, job)?;
+    if let Plan::Run(_) = plan {
+        check_git(db, config, request)?;
+    }
+    Ok(plan)
+}
+
+/// The rules that the record decides: cheap, and to be called again in the transaction that queues the job.
+pub fn check_record(db: &Connection, config: &Config, request: &Request, job: Option<JobId>) -> Result<Plan> {
+    let Request { pocket, package, commit, version } = request;
+    if let Some(live) = jobs::live(db, pocket, package, commit)?.filter(|live| Some(live.id) != job) {
+        return Ok(Plan::UnderWay(Box::new(live)));
+    }
+    let valid = check_unique(db, config, request)?;
+    match pockets::held(db, pocket, package)? {
+        Some(held) if held.commit == *commit => return Ok(Plan::AlreadyThere(held.job)),
+        Some(held) if !config.pocket(pocket.as_str())?.1.allow_backtracking && !held.version.precedes(version) => {
+            return Err(Error::invalid(format!(
+                "version {version} of {package} ({}) is not greater than {}, which {pocket} has ({}): raise it in \
+                 debian/changelog",
+                commit.short(),
+                held.version,
+                held.commit.short()
+            ))
+            .into());
+        }
+        _ => {}
+    }
+    Ok(Plan::Run(valid))
+}
+
+/// Rule 3.
+fn check_unique(db: &Connection, config: &Config, request: &Request) -> Result<Valid> {
+    let Request { pocket, package, commit, version } = request;
+    let Some(known) = pockets::known(db, package, version)? else {
+        if let Some(job) = jobs::live_rival(db, package, version, commit)? {
+            return Err(Error::invalid(format!(
+                "version {version} of {package} is being brought in from commit {} by job {}, and {} cannot have it \
+                 too: raise the version in debian/changelog",
+                job.commit.short(),
+                job.id,
+                commit.short()
+            ))
+            .into());
+        }
+        return Ok(Valid::Build);
+    };
+    if known.commit != *commit {
+        return Err(Error::invalid(format!(
+            "version {version} of {package} is commit {} since job {}, and {} cannot have it too: raise the version in \
+             debian/changelog",
+            known.commit.short(),
+            known.job,
+            commit.short()
+        ))
+        .into());
+    }
+    let wanted = &config.pocket(pocket.as_str())?.1.distro;
+    if known.distro != *wanted {
+        return Err(Error::invalid(format!(
+            "version {version} of {package} ({}) was built for {}, but {pocket} is for {wanted}: give {wanted} a version \
+             of its own in debian/changelog",
+            commit.short(),
+            known.distro
+        ))
+        .into());
+    }
+    Ok(Valid::Copy { from: pockets::holder(db, package, version)?.map(|held| held.pocket) })
+}
+
+/// Rules 4 (descent) and 5, which Git decides.
+fn check_git(db: &Connection, config: &Config, request: &Request) -> Result<()> {
+    let Request { pocket, package, commit, version } = request;
+    let repo = config.git.package(package);
+    if let Some(tagged) = gitrecord::tag_target(&repo, &version.tag())? {
+        if tagged != *commit {
+            return Err(Error::invalid(format!(
+                "tag {} of {package} points at {}, not at {}: raise the version in debian/changelog, or delete the tag \
+                 if it is a mistake",
+                version.tag(),
+                tagged.short(),
+                commit.short()
+            ))
+            .into());
+        }
+    }
+    if config.pocket(pocket.as_str())?.1.allow_backtracking {
+        return Ok(());
+    }
+    // A branch that was there before the pocket's first publication counts as what the pocket has.
+    let (base, what) = match pockets::held(db, pocket, package)? {
+        Some(held) => (held.commit, format!("({}), which {pocket} has", held.version)),
+        None => match gitrecord::branch_head(&repo, &config.branch(pocket))? {
+            Some(head) => (head, format!("where branch {} is", config.branch(pocket))),
+            None => return Ok(()),
+        },
+    };
+    if gitrecord::is_ancestor(&repo, &base, commit)? {
+        return Ok(());
+    }
+    Err(Error::invalid(format!(
+        "commit {} of {package} ({version}) does not descend from {} {what}: merge that first",
+        commit.short(),
+        base.short()
+    ))
+    .into())
+}

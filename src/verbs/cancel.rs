@@ -1,0 +1,47 @@
+//! `cancel`: stops a queued or running job. For its submitter, and for whoever may submit to its pocket.
+
+use anyhow::Result;
+use serde_json::json;
+
+use crate::error::{Error, Exit};
+use crate::record::{State, jobs};
+use crate::session::Session;
+
+/// Arguments of `cancel`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The number that submit printed
+    job: String,
+}
+
+/// Runs the verb.
+pub fn run(session: &mut Session, args: &Args) -> Result<Exit> {
+    let job = session.job(&args.job)?;
+    if job.principal != session.who {
+        session.config.pocket(job.pocket.as_str())?;
+        session.authorize(&job.pocket)?;
+    }
+    let who = session.who.clone();
+    let state = session.record.write(|tx| {
+        let job = jobs::get(tx, job.id)?;
+        match job.state {
+            State::Queued => jobs::cancelled(tx, job.id, State::Queued, &who)?,
+            State::Preparing | State::Building => jobs::ask_to_cancel(tx, job.id, &who)?,
+            State::Publishing => {
+                return Err(Error::try_again(format!("job {} is being published: it is too late to stop it", job.id)).into());
+            }
+            State::Published | State::Failed | State::Cancelled => {
+                return Err(Error::invalid(format!("job {} is {} already", job.id, job.state)).into());
+            }
+        }
+        Ok(job.state)
+    })?;
+    session.ring();
+    let word = if state == State::Queued { "cancelled" } else { "stopping" };
+    if session.json {
+        session.print_json(&json!({ "job": job.id, "state": word }))?;
+    } else {
+        session.line(format!("job {}: {word}", job.id))?;
+    }
+    Ok(Exit::Ok)
+}

@@ -1,0 +1,19 @@
+//! The verbs of `invirt-build`, one file each. A verb that prints data prints it as JSON too.
+
+pub mod acl;
+pub mod cancel;
+pub mod check_config;
+pub mod chroot;
+pub mod create_repo;
+pub mod diff;
+pub mod follow;
+pub mod history;
+pub mod init;
+pub mod log;
+pub mod packages;
+pub mod pockets;
+pub mod promote;
+pub mod retry;
+pub mod status;
+pub mod submit;
+pub mod whoami;

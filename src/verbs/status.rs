@@ -1,0 +1,99 @@
+//! `status`: one job in full, or what is queued, running and lately finished.
+
+use anyhow::Result;
+use serde_json::json;
+
+use crate::error::Exit;
+use crate::record::jobs::{self, Job};
+use crate::record::{State, hooks, now};
+use crate::session::{Session, span, table, time};
+
+/// Finished jobs that the overview shows.
+const LATELY: usize = 15;
+
+/// Arguments of `status`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The number that submit printed
+    job: Option<String>,
+}
+
+/// Runs the verb.
+pub fn run(session: &mut Session, args: &Args) -> Result<Exit> {
+    match &args.job {
+        Some(id) => one(session, &session.job(id)?),
+        None => overview(session),
+    }
+}
+
+fn one(session: &Session, job: &Job) -> Result<Exit> {
+    let db = session.record.db();
+    let steps = jobs::steps(db, job.id)?;
+    let hooks = hooks::runs_of(db, job.id)?;
+    if session.json {
+        session.print_json(&json!({ "job": job, "steps": steps, "hooks": hooks }))?;
+        return Ok(Exit::Ok);
+    }
+    let line = |key: &str, value: String| session.line(format!("{key:<10} {value}"));
+    line("job", job.id.to_string())?;
+    line("package", format!("{} {}", job.package, job.version))?;
+    line("pocket", job.pocket.to_string())?;
+    line("commit", job.commit.to_string())?;
+    line("principal", job.principal.to_string())?;
+    line("state", job.state.to_string())?;
+    if let Some(kind) = job.failure {
+        line("failure", kind.to_string())?;
+    }
+    if let Some(reason) = &job.reason {
+        line("reason", reason.clone())?;
+    }
+    if let Some(from) = &job.copied_from {
+        line("copied", format!("from {from}"))?;
+    }
+    if job.state == State::Queued {
+        line("ahead", jobs::ahead(db, job.id)?.to_string())?;
+    }
+    if session.config.build_log(job.id).exists() {
+        line("log", format!("'log {}' prints it", job.id))?;
+    }
+    for step in &steps {
+        line(step.state.as_str(), time(step.at))?;
+    }
+    for run in &hooks {
+        line("hook", format!("{}/{}: {}", run.event, run.name, run.outcome))?;
+    }
+    Ok(Exit::Ok)
+}
+
+fn overview(session: &mut Session) -> Result<Exit> {
+    let (open, done) =
+        session.record.read(|tx| Ok((jobs::open(tx)?, jobs::lately_finished(tx, LATELY)?)))?;
+    if session.json {
+        session.print_json(&json!({ "open": open, "finished": done }))?;
+        return Ok(Exit::Ok);
+    }
+    if open.is_empty() && done.is_empty() {
+        session.line("no jobs yet: 'submit POCKET PACKAGE COMMIT' makes one")?;
+        return Ok(Exit::Ok);
+    }
+    show(open.iter().chain(&done))
+}
+
+/// A table of jobs.
+pub fn show<'a>(jobs: impl Iterator<Item = &'a Job>) -> Result<Exit> {
+    let rows: Vec<_> = jobs
+        .map(|job| {
+            let state = match job.failure {
+                Some(kind) => kind.to_string(),
+                None => job.state.to_string(),
+            };
+            let age = span(now() - job.finished.or(job.started).unwrap_or(job.submitted));
+            [
+                job.id.to_string(), state, age, job.pocket.to_string(), format!("{} {}", job.package, job.version),
+                job.principal.to_string(),
+            ]
+        })
+        .collect();
+    table(["JOB", "STATE", "SINCE", "POCKET", "PACKAGE", "PRINCIPAL"], &rows)?;
+    Ok(Exit::Ok)
+}

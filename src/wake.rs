@@ -1,0 +1,58 @@
+//! How a request that has just been committed wakes the daemon: one datagram to a socket in the state directory.
+//!
+//! The datagram carries nothing; the daemon looks at the record. One that is lost costs nothing either: the daemon
+//! looks when it starts and every few seconds.
+
+use std::io;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixDatagram;
+use std::path::Path;
+
+/// Wakes the daemon if there is one. Never blocks and never fails.
+pub fn ring(socket: &Path) {
+    if let Ok(bell) = UnixDatagram::unbound() {
+        // A full buffer means that the daemon has not yet seen earlier rings: it will look all the same.
+        let _ = bell.set_nonblocking(true).and_then(|()| bell.send_to(&[0], socket));
+    }
+}
+
+/// The daemon's end. The caller holds the instance lock, so a socket that is there is a dead daemon's.
+pub fn listen(socket: &Path) -> io::Result<tokio::net::UnixDatagram> {
+    match std::fs::remove_file(socket) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
+        _ => {}
+    }
+    let bell = tokio::net::UnixDatagram::bind(socket)?;
+    std::fs::set_permissions(socket, std::fs::Permissions::from_mode(0o600))?;
+    Ok(bell)
+}
+
+/// Waits for a ring, and takes those that came with it.
+pub async fn heard(bell: &tokio::net::UnixDatagram) -> io::Result<()> {
+    let mut buf = [0; 1];
+    bell.recv(&mut buf).await?;
+    while bell.try_recv(&mut buf).is_ok() {}
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn many_rings_are_one_and_none_is_lost() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("wake");
+        ring(&path);
+        let bell = listen(&path).unwrap();
+        for _ in 0..10_000 {
+            ring(&path);
+        }
+        heard(&bell).await.unwrap();
+        ring(&path);
+        heard(&bell).await.unwrap();
+        drop(bell);
+        ring(&path);
+        listen(&path).unwrap();
+    }
+}
