@@ -5,6 +5,7 @@
 
 pub mod config;
 pub mod error;
+pub mod gitrecord;
 pub mod names;
 pub mod record;
 mod stored;
