@@ -1,7 +1,8 @@
 //! Puts what a build has made into the pool, if it is what was asked for.
 //!
 //! Nothing that a build returns is believed: names, versions, sizes and hashes are compared with each other and with the
-//! request. The pool is only ever added to: a name stands for the same bytes for ever.
+//! request. A name in the pool stands for the same bytes for ever; only what nothing recorded refers to, because somebody
+//! died before the commit, is replaced.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -9,11 +10,12 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use deb822_fast::Paragraph;
+use rusqlite::Connection;
 
 use super::{deb, files};
 use crate::error::{Failure, FailureKind};
 use crate::names::{Architecture, Component, PackageName, Version};
-use crate::record::contents::{Content, Kind, Part};
+use crate::record::contents::{self, Content, Kind, Part};
 
 /// What a build was asked for, and where what it returned is.
 #[derive(Debug, Clone)]
@@ -42,7 +44,7 @@ struct Checked {
 }
 
 /// Checks and admits; what the pool then has.
-pub fn admit(root: &Path, admission: &Admission) -> Result<Content, Failure> {
+pub fn admit(root: &Path, db: &Connection, admission: &Admission) -> Result<Content, Failure> {
     let returned = returned(&admission.dir)?;
     let dsc_name = format!("{}_{}.dsc", admission.source, admission.version.without_epoch());
     let changes: Vec<&String> = returned.keys().filter(|name| name.ends_with(".changes")).collect();
@@ -81,7 +83,8 @@ pub fn admit(root: &Path, admission: &Admission) -> Result<Content, Failure> {
         parts.push(part);
     }
     for (name, file) in &returned {
-        put(root, homes.get(name).unwrap_or(&directory), name, file)?;
+        let needed = contents::refers_to(db, &admission.source, name)?;
+        put(root, homes.get(name).unwrap_or(&directory), name, file, needed)?;
     }
     Ok(Content {
         source: admission.source.clone(),
@@ -157,7 +160,9 @@ fn check_listed(returned: &BTreeMap<String, Checked>, listed: &[(String, u64, St
         match returned.get(name) {
             Some(file) if file.size == *size && file.sha256 == *sha256 => {}
             Some(_) => return Err(wrong(format!("{name} is not what the build says it is: size or hash differs"))),
-            None => return Err(wrong(format!("the build says that it made {}, but it did not", crate::text::quoted(name)))),
+            None => {
+                return Err(wrong(format!("the build says that it made {}, but it did not", crate::text::quoted(name))));
+            }
         }
     }
     Ok(())
@@ -166,7 +171,10 @@ fn check_listed(returned: &BTreeMap<String, Checked>, listed: &[(String, u64, St
 /// The section of a source package is that of the first binary that it lists.
 fn section(dsc: &Paragraph) -> &str {
     let list = dsc.get("Package-List").unwrap_or_default();
-    list.lines().find(|line| !line.trim().is_empty()).and_then(|line| line.split_whitespace().nth(2)).unwrap_or_default()
+    list.lines()
+        .find(|line| !line.trim().is_empty())
+        .and_then(|line| line.split_whitespace().nth(2))
+        .unwrap_or_default()
 }
 
 /// `contrib/net` belongs to contrib, `net` to the default component.
@@ -247,32 +255,29 @@ fn binary_part(admission: &Admission, kind: Kind, file_name: &str, file: &Checke
     })
 }
 
-/// Puts one file into the pool, durably and never over another.
-fn put(root: &Path, directory: &str, name: &str, file: &Checked) -> Result<(), Failure> {
+/// Puts one file into the pool, durably. With `needed`, what has the name there already must be the same.
+fn put(root: &Path, directory: &str, name: &str, file: &Checked, needed: bool) -> Result<(), Failure> {
     let dir = root.join(directory);
     files::make_dirs(&dir)?;
     let target = dir.join(name);
-    if !target.exists() {
-        let new = dir.join(format!(".{name}.new"));
-        let _ = fs::remove_file(&new);
-        fs::copy(&file.path, &new).with_context(|| format!("cannot write {}", new.display()))?;
-        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o644);
-        fs::set_permissions(&new, mode)?;
-        fs::File::open(&new)?.sync_all()?;
-        // Unlike a rename, a link does not replace what somebody else has put there meanwhile.
-        let linked = fs::hard_link(&new, &target);
-        fs::remove_file(&new)?;
-        match linked {
-            Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => return Err(error.into()),
-            _ => files::sync_dir(&dir)?,
+    if target.exists() {
+        if files::digest(&target)?.1 == file.sha256 {
+            return Ok(());
+        }
+        if needed {
+            return Err(Failure::new(
+                FailureKind::Conflict,
+                format!(
+                    "the pool has another {directory}/{name}: a file of a version never changes, so raise the version"
+                ),
+            ));
         }
     }
-    let (_, sha256) = files::digest(&target)?;
-    if sha256 != file.sha256 {
-        return Err(Failure::new(
-            FailureKind::Conflict,
-            format!("the pool has another {directory}/{name}: a file of a version never changes, so raise the version"),
-        ));
-    }
+    let new = dir.join(format!(".{name}.new"));
+    fs::copy(&file.path, &new).with_context(|| format!("cannot write {}", new.display()))?;
+    fs::set_permissions(&new, std::os::unix::fs::PermissionsExt::from_mode(0o644))?;
+    fs::File::open(&new)?.sync_all()?;
+    fs::rename(&new, &target)?;
+    files::sync_dir(&dir)?;
     Ok(())
 }

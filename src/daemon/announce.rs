@@ -7,12 +7,11 @@ use anyhow::Result;
 use tokio::task::{JoinError, JoinSet};
 
 use super::shared::Shared;
-use crate::archive;
 use crate::config::Config;
 use crate::hooks::{self, Extra};
 use crate::names::JobId;
 use crate::record::hooks::Owed;
-use crate::record::{Event, jobs, moves};
+use crate::record::{Event, contents, jobs, moves};
 use crate::subprocess::CancellationToken;
 
 /// Jobs whose hooks run at one time.
@@ -63,7 +62,7 @@ async fn announce(shared: &Shared, config: &Config, owed: &Owed, stop: &Cancella
     let (job, changes) = shared.read(|db| {
         let job = jobs::get(db, owed.job)?;
         let changes = match owed.event {
-            Event::Published => archive::changes_of(db, &job.package, &job.version)?,
+            Event::Published => contents::changes(db, &job.package, &job.version)?,
             Event::Submitted | Event::Started | Event::Failed | Event::Cancelled => None,
         };
         Ok((job, changes))

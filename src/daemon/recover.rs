@@ -12,7 +12,6 @@ use crate::record::{State, jobs};
 /// Ends what a dead daemon left: its claims, its builds, its work, and the moves that its publications owe.
 pub async fn run(config: &Arc<Config>, shared: &Shared) -> Result<()> {
     std::fs::create_dir_all(config.scratch())?;
-    crate::build::sweep(config)?;
     let mut keep = Vec::new();
     // We hold the instance lock, so whoever claimed these is dead.
     for job in shared.read(|db| jobs::open(db))?.into_iter().filter(|job| job.state.is_running()) {
