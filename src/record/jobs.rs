@@ -162,15 +162,17 @@ fn entered(tx: &Transaction, id: JobId, state: State, by: Option<&Principal>, no
     Ok(())
 }
 
-/// Claims the job whose turn it is: the first queued one whose package has no other job running in its pocket. It is
-/// `preparing` from then on, under a lease of [`LEASE_MS`].
+/// Claims the job whose turn it is: the first queued one before which no other job for its package in its pocket, or for
+/// its commit in another pocket (it will be a copy then), is open. It is `preparing` from then on, under a lease of
+/// [`LEASE_MS`].
 pub fn claim(tx: &Transaction) -> Result<Option<Job>> {
     let next: Option<JobId> = tx
         .prepare_cached(
             "SELECT id FROM job AS mine WHERE state = 'queued' AND NOT EXISTS (
                  SELECT 1 FROM job AS other
                  WHERE other.state IN ('queued', 'preparing', 'building', 'publishing')
-                   AND other.pocket = mine.pocket AND other.package = mine.package
+                   AND other.package = mine.package
+                   AND (other.pocket = mine.pocket OR other.commit_id = mine.commit_id)
                    AND (other.state <> 'queued' OR other.turn < mine.turn))
              ORDER BY turn LIMIT 1",
         )?
@@ -228,6 +230,14 @@ pub fn retry(tx: &Transaction, id: JobId, from: State, by: &Principal) -> Result
 /// Gives a claim back: the job waits for its turn again. For claims of a daemon that is gone or shuts down.
 pub fn give_back(tx: &Transaction, id: JobId, from: State, why: &str) -> Result<()> {
     move_to(tx, id, from, State::Queued, None, Some(why))
+}
+
+/// Running jobs whose lease has run out: nobody works on them any more.
+pub fn expired(db: &Connection) -> Result<Vec<Job>> {
+    let mut statement = db.prepare_cached(&format!(
+        "SELECT {COLUMNS} FROM job WHERE state IN ('preparing', 'building', 'publishing') AND lease_until < ?"
+    ))?;
+    Ok(statement.query_map([now()], Job::from_row)?.collect::<Result<_, _>>()?)
 }
 
 /// Notes that a job takes the binaries of another pocket.

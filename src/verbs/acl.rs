@@ -1,6 +1,7 @@
 //! `acl check`: the decision about a principal, and the entries that made it.
 
 use anyhow::Result;
+use serde_json::json;
 
 use crate::acl;
 use crate::error::Exit;
@@ -19,13 +20,26 @@ pub enum Acl {
     },
 }
 
-/// Runs the verb.
+/// Runs the verb: exit 0 if the principal is admitted, 77 if not.
 pub fn run(session: &mut Session, verb: &Acl) -> Result<Exit> {
     let Acl::Check { pocket, principal } = verb;
     session.local_only("acl check")?;
     let pocket = session.config.pocket(pocket)?.0.clone();
     let principal = Principal::from_authenticated(principal)?;
-    let decision = acl::explain(&session.config, &pocket, &principal);
-    let _ = decision;
-    Ok(Exit::Ok)
+    let explained = acl::explain(&session.config, &pocket, &principal);
+    let word = if explained.admitted { "may" } else { "may not" };
+    if session.json {
+        let steps: Vec<_> = explained
+            .steps
+            .iter()
+            .map(|step| json!({ "place": step.place, "entry": step.text, "result": step.result }))
+            .collect();
+        session.print_json(&json!({ "admitted": explained.admitted, "steps": steps }))?;
+    } else {
+        session.line(format!("{principal} {word} submit to {pocket}"))?;
+        for step in &explained.steps {
+            session.line(format!("  {}: {}: {}", step.place, step.text, step.result))?;
+        }
+    }
+    Ok(if explained.admitted { Exit::Ok } else { Exit::Denied })
 }

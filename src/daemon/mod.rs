@@ -1,0 +1,234 @@
+//! `invirtibuilderd`: claims jobs, carries them out, makes owed moves, runs hooks.
+//!
+//! The loop in [`Daemon::serve`] decides nothing by itself: each pass looks at the record and does what is due, so a
+//! wake-up that is lost, doubled or late changes only when. What a dead daemon left is mended by [`recover`] before
+//! the first pass.
+
+use std::collections::HashMap;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use clap::Parser;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::task::{Id, JoinSet};
+
+use crate::config::{self, Config};
+use crate::error::{Error, Failure, FailureKind, exit_for};
+use crate::log::Severity;
+use crate::names::JobId;
+use crate::record::jobs;
+use crate::subprocess::CancellationToken;
+use crate::{privilege, text, wake};
+
+mod announce;
+mod lock;
+mod recover;
+mod shared;
+mod worker;
+
+use lock::InstanceLock;
+use shared::Shared;
+
+/// How often the loop looks at the record although nothing has called it.
+const TICK: Duration = Duration::from_secs(10);
+
+/// How long a job is given to let go when the daemon is told to stop.
+const DRAIN: Duration = Duration::from_secs(60);
+
+/// Builds what was submitted, publishes it, and keeps Git and the archive in step.
+#[derive(Debug, Parser)]
+#[command(name = "invirtibuilderd", version, max_term_width = 80)]
+struct Cli {
+    /// Configuration file [default: $INVIRTIBUILDER_CONFIG, then /etc/invirtibuilder/config.yaml]
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+/// Runs the daemon in the foreground until it is told to stop, and returns its exit code.
+pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let cli = Cli::parse_from(args);
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let done = runtime.context("cannot start the runtime").and_then(|rt| rt.block_on(run(&config::path(cli.config.as_deref()))));
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("invirtibuilderd: {}", text::one_line(&format!("{error:#}")));
+            exit_for(&error).into()
+        }
+    }
+}
+
+async fn run(path: &Path) -> Result<()> {
+    let config = load(path)?;
+    privilege::become_owner_of(&config.state_dir)?;
+    let _lock = InstanceLock::take(&config.state_dir)?;
+    let daemon = Daemon::new(path.to_owned(), config).await?;
+    daemon.serve().await
+}
+
+fn load(path: &Path) -> Result<Config> {
+    config::load(path).map_err(|problems| {
+        let lines: Vec<String> = problems.iter().map(ToString::to_string).collect();
+        Error::config(lines.join("; ")).into()
+    })
+}
+
+/// The loop's state. Everything else is in the record.
+struct Daemon {
+    path: PathBuf,
+    config: Arc<Config>,
+    shared: Arc<Shared>,
+    workers: JoinSet<()>,
+    running: HashMap<JobId, CancellationToken>,
+    tasks: HashMap<Id, JobId>,
+    heralds: announce::Heralds,
+}
+
+impl Daemon {
+    async fn new(path: PathBuf, config: Config) -> Result<Self> {
+        let shared = Arc::new(Shared::open(&config).await?);
+        let config = Arc::new(config);
+        recover::run(&config, &shared).await?;
+        Ok(Self {
+            path,
+            config,
+            shared,
+            workers: JoinSet::new(),
+            running: HashMap::new(),
+            tasks: HashMap::new(),
+            heralds: announce::Heralds::default(),
+        })
+    }
+
+    async fn serve(mut self) -> Result<()> {
+        let bell = wake::listen(&self.config.wake_socket()).context("cannot listen for submissions")?;
+        let mut hangup = signal(SignalKind::hangup())?;
+        let mut terminate = signal(SignalKind::terminate())?;
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        let period = sd_notify::watchdog_enabled().map_or(TICK, |watchdog| (watchdog / 3).min(TICK));
+        let mut tick = tokio::time::interval(period);
+        self.shared.log.event(Severity::Info, "ready", &[("version", env!("CARGO_PKG_VERSION"))]);
+        notify(sd_notify::NotifyState::Ready);
+        loop {
+            if let Err(error) = self.pass() {
+                self.shared.complain("the record cannot be used", &error);
+            }
+            tokio::select! {
+                heard = wake::heard(&bell) => heard.context("cannot listen for submissions")?,
+                Some(ended) = self.workers.join_next_with_id() => self.worker_ended(ended),
+                Some(ended) = self.heralds.join_next() => ended.context("a task that runs hooks died")?,
+                _ = hangup.recv() => self.reload().await,
+                _ = tick.tick() => self.tick().await,
+                _ = terminate.recv() => break,
+                _ = interrupt.recv() => break,
+            }
+        }
+        self.drain().await;
+        Ok(())
+    }
+
+    /// Looks at the record and starts what is due.
+    fn pass(&mut self) -> Result<()> {
+        for job in self.shared.read(|db| jobs::open(db))? {
+            if job.cancel_by.is_some()
+                && let Some(token) = self.running.get(&job.id)
+            {
+                token.cancel();
+            }
+        }
+        while self.running.len() < self.config.daemon.jobs {
+            let Some(job) = self.shared.write(jobs::claim)? else { break };
+            let token = CancellationToken::new();
+            self.running.insert(job.id, token.clone());
+            let id = job.id;
+            let task = self.workers.spawn(worker::run(self.shared.clone(), self.config.clone(), job, token));
+            self.tasks.insert(task.id(), id);
+        }
+        self.heralds.start_due(&self.shared, &self.config)
+    }
+
+    fn worker_ended(&mut self, ended: Result<(Id, ()), tokio::task::JoinError>) {
+        let task = ended.as_ref().map_or_else(tokio::task::JoinError::id, |(id, ())| *id);
+        let Some(id) = self.tasks.remove(&task) else { return };
+        self.running.remove(&id);
+        if let Err(error) = ended {
+            // A panic of ours; the job must not stay without an end.
+            let failure = Failure::new(FailureKind::System, format!("this is a bug, please report it: {error}"));
+            let ended = self.shared.write(|tx| match jobs::get(tx, id)?.state {
+                state if state.is_running() => jobs::fail(tx, id, state, &failure),
+                _ => Ok(()),
+            });
+            self.shared.complain("a worker died", &anyhow::Error::from(failure));
+            if let Err(error) = ended {
+                self.shared.complain("a job's end cannot be recorded", &error);
+            }
+        }
+    }
+
+    /// What is due by the clock: leases, claims whose end could not be written, moves that could not be made.
+    async fn tick(&mut self) {
+        notify(sd_notify::NotifyState::Watchdog);
+        let running: Vec<JobId> = self.running.keys().copied().collect();
+        if !running.is_empty()
+            && let Err(error) = self.shared.write(|tx| jobs::renew(tx, &running))
+        {
+            self.shared.complain("leases cannot be renewed", &error);
+        }
+        if let Err(error) = self.shared.take_back(&running) {
+            self.shared.complain("expired claims cannot be taken back", &error);
+        }
+        self.shared.settle(&self.config).await;
+    }
+
+    async fn reload(&mut self) {
+        notify(sd_notify::NotifyState::Reloading);
+        match load(&self.path) {
+            Ok(new) if new.state_dir != self.config.state_dir => {
+                let error = Error::config("state_dir cannot change while the daemon runs: restart it");
+                self.shared.complain("the old configuration is kept", &error.into());
+            }
+            Ok(new) => {
+                let new = Arc::new(new);
+                match self.shared.project(&new).await {
+                    Ok(()) => {
+                        self.config = new;
+                        self.shared.log.event(Severity::Info, "reloaded", &[]);
+                    }
+                    Err(error) => self.shared.complain("the old configuration is kept", &error),
+                }
+            }
+            Err(error) => self.shared.complain("the old configuration is kept", &error),
+        }
+        notify(sd_notify::NotifyState::Ready);
+    }
+
+    /// Ends in order: a publication is finished, a build is stopped and given back to the queue.
+    async fn drain(mut self) {
+        notify(sd_notify::NotifyState::Stopping);
+        self.shared.log.event(Severity::Info, "stopping", &[]);
+        self.running.values().for_each(CancellationToken::cancel);
+        self.heralds.stop();
+        let all = async {
+            while let Some(ended) = self.workers.join_next_with_id().await {
+                self.worker_ended(ended);
+            }
+            while self.heralds.join_next().await.is_some() {}
+        };
+        let _ = tokio::time::timeout(DRAIN, all).await;
+    }
+}
+
+/// Tells systemd, if it is there.
+fn notify(state: sd_notify::NotifyState) {
+    let reloading = matches!(state, sd_notify::NotifyState::Reloading);
+    let done = match sd_notify::NotifyState::monotonic_usec_now() {
+        Ok(now) if reloading => sd_notify::notify(&[state, now]),
+        _ => sd_notify::notify(&[state]),
+    };
+    // Not being able to tell is no reason to stop building.
+    drop(done);
+}

@@ -1,0 +1,92 @@
+//! What the daemon's loop and its tasks share: the record, the publisher, the log.
+
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use anyhow::Result;
+use rusqlite::{Connection, Transaction};
+
+use crate::config::Config;
+use crate::log::{Log, Severity};
+use crate::names::{Architecture, JobId};
+use crate::publish::{Publisher, Unmade};
+use crate::record::{Record, jobs};
+use crate::text;
+
+/// One per daemon.
+pub struct Shared {
+    /// The system log.
+    pub log: Log,
+    /// The one that publishes.
+    pub publisher: Arc<Publisher>,
+    /// The architecture of this machine.
+    pub host: Architecture,
+    record: Mutex<Record>,
+}
+
+impl Shared {
+    /// Opens everything.
+    pub async fn open(config: &Config) -> Result<Self> {
+        let host = crate::chroot::host_architecture().await?;
+        let publisher = Publisher::new(Record::open(&config.database())?, host.clone());
+        Ok(Self {
+            log: Log::open(&config.syslog),
+            publisher: Arc::new(publisher),
+            host,
+            record: Mutex::new(Record::open(&config.database())?),
+        })
+    }
+
+    fn record(&self) -> MutexGuard<'_, Record> {
+        // Whoever panicked with it has rolled back.
+        self.record.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
+    /// Looks at the record.
+    pub fn read<T>(&self, look: impl FnOnce(&Connection) -> Result<T>) -> Result<T> {
+        look(self.record().db())
+    }
+
+    /// Changes the record, in one transaction.
+    pub fn write<T>(&self, change: impl FnOnce(&Transaction) -> Result<T>) -> Result<T> {
+        self.record().write(change)
+    }
+
+    /// Tells the operators that something does not work: in the system log and on standard error.
+    pub fn complain(&self, what: &str, error: &anyhow::Error) {
+        let why = text::one_line(&format!("{error:#}"));
+        eprintln!("invirtibuilderd: {what}: {why}");
+        self.log.event(Severity::Error, "trouble", &[("what", what), ("why", &why)]);
+    }
+
+    /// Makes the moves that are owed, and complains about those that cannot be made.
+    pub async fn settle(&self, config: &Arc<Config>) {
+        let (publisher, config) = (self.publisher.clone(), config.clone());
+        match tokio::task::spawn_blocking(move || publisher.settle(&config)).await {
+            Ok(Ok(unmade)) => self.report(&unmade),
+            Ok(Err(error)) => self.complain("owed moves cannot be made", &error),
+            Err(error) => self.complain("owed moves cannot be made", &error.into()),
+        }
+    }
+
+    /// Complains about moves that could not be made.
+    pub fn report(&self, unmade: &[Unmade]) {
+        for unmade in unmade {
+            self.complain("a publication is not complete", &anyhow::anyhow!("{}", unmade.why));
+        }
+    }
+
+    /// Brings the suites to what the configuration says.
+    pub async fn project(&self, config: &Arc<Config>) -> Result<()> {
+        let (publisher, config) = (self.publisher.clone(), config.clone());
+        tokio::task::spawn_blocking(move || publisher.project(&config)).await?
+    }
+
+    /// Gives running jobs whose lease has run out back to the queue, but for those that are in hand here.
+    pub fn take_back(&self, in_hand: &[JobId]) -> Result<()> {
+        let expired = self.read(|db| jobs::expired(db))?;
+        for job in expired.iter().filter(|job| !in_hand.contains(&job.id)) {
+            self.write(|tx| jobs::give_back(tx, job.id, job.state, "its claim has expired"))?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,240 @@
+//! Carries one claimed job to its end. Every job ends here, in [`run`], in one of four ways: published, failed,
+//! cancelled, or given back to the queue because the daemon stops.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use anyhow::Result;
+
+use super::shared::Shared;
+use crate::archive::Archive;
+use crate::build::{self, Builder, LocalSuite};
+use crate::config::Config;
+use crate::error::{Failure, FailureKind};
+use crate::log::Severity;
+use crate::names::JobId;
+use crate::publish::Item;
+use crate::record::jobs::{self, Job};
+use crate::record::State;
+use crate::subprocess::CancellationToken;
+use crate::validate::{self, Plan, Request, Valid};
+use crate::{acl, source};
+
+/// Carries the job out.
+pub async fn run(shared: Arc<Shared>, config: Arc<Config>, job: Job, cancel: CancellationToken) {
+    let mut task = Task { workspace: Workspace::new(&config, job.id), state: State::Preparing, shared, config, job, cancel };
+    task.say("started", &[]);
+    let done = task.carry_out().await;
+    if let Err(error) = task.end(done) {
+        // The lease runs out, and the job is taken back.
+        task.shared.complain("a job's end cannot be recorded", &error);
+    }
+}
+
+/// The directory in which a job works. What is in it does not outlive the job.
+pub struct Workspace {
+    dir: PathBuf,
+}
+
+impl Workspace {
+    fn new(config: &Config, job: JobId) -> Self {
+        Self { dir: config.scratch().join(format!("job-{job}")) }
+    }
+
+    /// Where the build puts what it makes.
+    fn output(&self) -> PathBuf {
+        self.dir.join("output")
+    }
+
+    /// Where the output is once the build is complete.
+    fn built(&self) -> PathBuf {
+        self.dir.join("built")
+    }
+
+    fn fresh(&self) -> Result<()> {
+        self.remove()?;
+        for dir in [self.dir.clone(), self.output(), self.dir.join("source"), self.dir.join("build")] {
+            std::fs::create_dir_all(dir)?;
+        }
+        Ok(())
+    }
+
+    fn remove(&self) -> Result<()> {
+        match std::fs::remove_dir_all(&self.dir) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error.into()),
+            _ => Ok(()),
+        }
+    }
+
+    /// Removes what dead workers left, but for the complete builds of these jobs.
+    pub fn sweep(config: &Config, keep: &[JobId]) -> Result<()> {
+        for entry in std::fs::read_dir(config.scratch())?.flatten() {
+            let name = entry.file_name();
+            let id = name.to_str().and_then(|name| name.strip_prefix("job-")).and_then(|id| id.parse().ok());
+            match id {
+                Some(id) if !keep.contains(&id) => Self::new(config, id).remove()?,
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+}
+
+struct Task {
+    shared: Arc<Shared>,
+    config: Arc<Config>,
+    job: Job,
+    cancel: CancellationToken,
+    state: State,
+    workspace: Workspace,
+}
+
+impl Task {
+    fn say(&self, event: &str, more: &[(&str, &str)]) {
+        let id = self.job.id.to_string();
+        let mut fields = vec![
+            ("job", &id[..]),
+            ("pocket", self.job.pocket.as_str()),
+            ("package", self.job.package.as_str()),
+            ("version", self.job.version.as_str()),
+            ("commit", self.job.commit.as_str()),
+            ("principal", self.job.principal.as_str()),
+        ];
+        fields.extend(more);
+        self.shared.log.event(Severity::Info, event, &fields);
+    }
+
+    async fn carry_out(&mut self) -> Result<(), Failure> {
+        let valid = self.check_again()?;
+        let built = match valid {
+            Valid::Copy { from } => {
+                if let Some(from) = &from {
+                    self.shared.write(|tx| jobs::set_copied_from(tx, self.job.id, from))?;
+                }
+                None
+            }
+            // A daemon that died while it published has left it.
+            Valid::Build if self.workspace.built().exists() => Some(self.workspace.built()),
+            Valid::Build => Some(self.build().await?),
+        };
+        self.advance(State::Publishing)?;
+        self.publish(built).await
+    }
+
+    fn advance(&mut self, to: State) -> Result<(), Failure> {
+        if self.cancel.is_cancelled() {
+            return Err(Failure::new(FailureKind::System, "it was told to stop"));
+        }
+        self.shared.write(|tx| jobs::advance(tx, self.job.id, self.state, to))?;
+        self.state = to;
+        Ok(())
+    }
+
+    /// What was true at submission may not be now: who may submit, and every rule of validation.
+    fn check_again(&self) -> Result<Valid, Failure> {
+        let job = &self.job;
+        let invalid = |text: String| Failure::new(FailureKind::Invalid, text);
+        self.config.pocket(job.pocket.as_str()).map_err(|error| invalid(error.to_string()))?;
+        acl::authorize(&self.config, &job.pocket, &job.principal)
+            .map_err(|refusal| Failure::new(FailureKind::Denied, refusal.sentence))?;
+        let request = Request::read(&self.config, &job.pocket, job.package.clone(), job.commit.as_str())
+            .map_err(|error| invalid(error.to_string()))?;
+        let plan = self.shared.read(|db| validate::check(db, &self.config, &request, Some(job.id)));
+        match plan {
+            Ok(Plan::Run(valid)) => Ok(valid),
+            Ok(Plan::UnderWay(other)) => Err(invalid(format!("job {} is {} for the same commit", other.id, other.state))),
+            Ok(Plan::AlreadyThere(by)) => Err(invalid(format!("{} has this commit already, by job {by}", job.pocket))),
+            Err(error) if error.is::<crate::error::Error>() => Err(invalid(error.to_string())),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Source package, then binaries; where they are.
+    async fn build(&mut self) -> Result<PathBuf, Failure> {
+        self.workspace.fresh()?;
+        let log = self.config.build_log(self.job.id);
+        std::fs::create_dir_all(self.config.job_logs(self.job.id))?;
+        let _ = std::fs::remove_file(&log);
+        let source = source::make(&self.source_request(&log)?, &self.cancel).await?;
+        self.advance(State::Building)?;
+        let request = self.build_request(source, &log);
+        Builder::new(&self.config)?.build(&request, &self.cancel).await?;
+        std::fs::rename(self.workspace.output(), self.workspace.built())?;
+        Ok(self.workspace.built())
+    }
+
+    fn source_request(&self, log: &std::path::Path) -> Result<source::Request, Failure> {
+        let job = &self.job;
+        let archive = Archive::open(&self.config)?;
+        Ok(source::Request {
+            repo: self.config.git.package(&job.package),
+            commit: job.commit.clone(),
+            package: job.package.clone(),
+            version: job.version.clone(),
+            upstream: self.shared.read(|db| archive.upstream_files(db, &job.package, &job.version))?,
+            work: self.workspace.dir.join("source"),
+            log: log.to_owned(),
+        })
+    }
+
+    fn build_request(&self, source: source::SourcePackage, log: &std::path::Path) -> build::Request {
+        let job = &self.job;
+        let pocket = &self.config.build.pockets[&job.pocket];
+        let archive = &self.config.archive;
+        let local = self.config.build_depends_from(&job.pocket).into_iter().map(|from| LocalSuite {
+            root: archive.root.clone(),
+            suite: self.config.suite(&from),
+            components: self.config.build.pockets[&from].components.clone(),
+            key: Archive::public_key_path(&self.config),
+        });
+        build::Request {
+            job: job.id,
+            dsc: source.dsc,
+            source_files: source.files,
+            package: job.package.clone(),
+            version: job.version.clone(),
+            distro: pocket.distro.clone(),
+            architectures: self.shared.publisher.architectures(&self.config, &job.pocket),
+            local: local.collect(),
+            limits: pocket.limits.clone(),
+            scratch: self.workspace.dir.join("build"),
+            output: self.workspace.output(),
+            log: log.to_owned(),
+        }
+    }
+
+    /// From here on the job is not cancelled any more.
+    async fn publish(&mut self, built: Option<PathBuf>) -> Result<(), Failure> {
+        let (publisher, config) = (self.shared.publisher.clone(), self.config.clone());
+        let mut job = self.job.clone();
+        job.state = State::Publishing;
+        let items = [Item { job, built }];
+        let published = tokio::task::spawn_blocking(move || publisher.publish(&config, &items)).await;
+        let unmade = published.map_err(anyhow::Error::from)??;
+        self.state = State::Published;
+        self.shared.report(&unmade);
+        Ok(())
+    }
+
+    /// Records how the job ended.
+    fn end(&self, done: Result<(), Failure>) -> Result<()> {
+        let (id, state) = (self.job.id, self.state);
+        match done {
+            Ok(()) => self.say("published", &[]),
+            Err(_) if self.cancel.is_cancelled() && state != State::Publishing => {
+                let by = self.shared.read(|db| jobs::get(db, id))?.cancel_by;
+                self.shared.write(|tx| match &by {
+                    Some(by) => jobs::cancelled(tx, id, state, by),
+                    None => jobs::give_back(tx, id, state, "the daemon is stopping"),
+                })?;
+                let by = by.as_ref().map_or("", |by| by.as_str());
+                self.say(if by.is_empty() { "given-back" } else { "cancelled" }, &[("by", by)]);
+            }
+            Err(failure) => {
+                self.shared.write(|tx| jobs::fail(tx, id, state, &failure))?;
+                self.say("failed", &[("failure", failure.kind.as_str()), ("why", &failure.text)]);
+            }
+        }
+        self.workspace.remove()
+    }
+}

@@ -1,0 +1,110 @@
+//! `chroot create|update|list`: what builds run in.
+
+use std::io::{Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+
+use crate::chroot::{self, Manifest, Store};
+use crate::config::Config;
+use crate::error::{Error, Exit};
+use crate::names::Distro;
+use crate::session::{Session, table, time};
+use crate::subprocess::CancellationToken;
+use crate::text;
+
+/// What can be done with chroots.
+#[derive(Debug, clap::Subcommand)]
+pub enum Chroot {
+    /// Make the chroot of a distro from the host's own apt configuration
+    Create {
+        /// The distro, such as trixie
+        distro: String,
+    },
+    /// Make the chroot of a distro, or of all, anew; running builds keep the old one
+    Update {
+        /// The distro; all that there are if it is left out
+        distro: Option<String>,
+    },
+    /// List the chroots
+    List,
+}
+
+/// Runs the verb.
+pub fn run(session: &mut Session, verb: &Chroot) -> Result<Exit> {
+    session.local_only("chroot")?;
+    let store = Store::new(&session.config);
+    match verb {
+        Chroot::Create { distro } => make(&session.config, &distro.parse()?),
+        Chroot::Update { distro: Some(distro) } => make(&session.config, &distro.parse()?),
+        Chroot::Update { distro: None } => {
+            store.list()?.iter().try_for_each(|chroot| make(&session.config, &chroot.distro).map(drop))?;
+            Ok(Exit::Ok)
+        }
+        Chroot::List => list(session, &store.list()?),
+    }
+}
+
+fn list(session: &Session, chroots: &[Manifest]) -> Result<Exit> {
+    if session.json {
+        session.print_json(&chroots)?;
+        return Ok(Exit::Ok);
+    }
+    let rows: Vec<_> = chroots
+        .iter()
+        .map(|chroot| [chroot.distro.to_string(), chroot.architecture.to_string(), time(chroot.created)])
+        .collect();
+    table(["DISTRO", "ARCHITECTURE", "CREATED"], &rows)?;
+    Ok(Exit::Ok)
+}
+
+/// Makes the chroot of a distro for this machine's architecture, showing what mmdebstrap says.
+pub fn make(config: &Config, distro: &Distro) -> Result<Exit> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let log = config.state_dir.join("logs").join(format!("chroot-{distro}.log"));
+    std::fs::create_dir_all(log.parent().context("a log has a directory")?)?;
+    let _ = std::fs::remove_file(&log);
+    let store = Store::new(config);
+    let made = runtime.block_on(async {
+        let architecture = chroot::host_architecture().await?;
+        let cancel = CancellationToken::new();
+        let interrupted = async {
+            let _ = tokio::signal::ctrl_c().await;
+            cancel.cancel();
+            std::future::pending::<()>().await;
+        };
+        tokio::select! {
+            made = store.create(distro, &architecture, &log, &cancel) => made,
+            () = show(log.clone()) => unreachable!("it shows the log for ever"),
+            () = interrupted => unreachable!("it waits for ever"),
+        }
+    });
+    match made {
+        Ok(manifest) => {
+            writeln!(std::io::stdout(), "chroot {} {} is ready", manifest.distro, manifest.architecture)?;
+            Ok(Exit::Ok)
+        }
+        Err(error) => Err(Error::unavailable(format!("{error:#}; {} has the details", log.display())).into()),
+    }
+}
+
+/// Copies what a log gains to standard error, until it is dropped.
+async fn show(log: PathBuf) {
+    let mut at = 0;
+    loop {
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        if let Ok(more) = read_from(&log, at) {
+            at += more.len() as u64;
+            let _ = std::io::stderr().write_all(text::for_terminal(&more).as_bytes());
+        }
+    }
+}
+
+fn read_from(log: &Path, at: u64) -> std::io::Result<Vec<u8>> {
+    let mut file = std::fs::File::open(log)?;
+    file.seek(SeekFrom::Start(at))?;
+    let mut more = Vec::new();
+    file.read_to_end(&mut more)?;
+    Ok(more)
+}

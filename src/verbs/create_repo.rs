@@ -1,0 +1,45 @@
+//! `create-repo`: a new, empty package repository, for those whom `acl.create_repo` admits.
+
+use anyhow::Result;
+use serde_json::json;
+
+use crate::error::{Error, Exit};
+use crate::log::Severity;
+use crate::names::PackageName;
+use crate::record::audit::Entry;
+use crate::session::Session;
+use crate::{acl, gitrecord};
+
+/// Arguments of `create-repo`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The source package
+    package: String,
+}
+
+/// Runs the verb.
+pub fn run(session: &mut Session, args: &Args) -> Result<Exit> {
+    if !session.who.is_local()
+        && let Err(why) = acl::authorize_entries(&session.config, &session.config.acl.create_repo, &session.who)
+    {
+        session.denied("create-repo", &why)?;
+        return Err(Error::denied(format!("{} may not create repositories", session.who)).into());
+    }
+    let package: PackageName = args.package.parse()?;
+    let path = session.config.git.package(&package);
+    if path.exists() {
+        return Err(Error::invalid(format!("package {package} has a repository already: push to it")).into());
+    }
+    gitrecord::create_package_repo(&path)?;
+    let who = session.who.clone();
+    session.record.write(|tx| {
+        Entry::new("repository.created").with("package", package.as_str()).with("by", who.as_str()).append(tx)
+    })?;
+    session.log.event(Severity::Info, "repository-created", &[("package", package.as_str()), ("by", who.as_str())]);
+    if session.json {
+        session.print_json(&json!({ "package": package, "repository": path }))?;
+    } else {
+        session.line(format!("{package}: created {}", path.display()))?;
+    }
+    Ok(Exit::Ok)
+}
