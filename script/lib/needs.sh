@@ -1,22 +1,24 @@
 # shellcheck shell=bash
 # Installs what is missing, and nothing else: Debian packages, and tools from the Rust registry.
 
-NEEDS_BUILD=(build-essential clang libclang-dev libkrb5-dev nettle-dev pkg-config)
-NEEDS_RUN=(
-	apt-utils bubblewrap ca-certificates debian-archive-keyring dpkg-dev e2fsprogs fakeroot git jq krb5-admin-server
-	krb5-kdc krb5-user libkrb5-dev mmdebstrap openssh-client openssh-server perl pristine-tar procps remctl-client
-	remctl-server sbuild uidmap util-linux xz-utils zstd
+declare -A NEEDS=(
+	[build]="build-essential clang libclang-dev libkrb5-dev nettle-dev pkg-config"
+	[run]="apt-utils bubblewrap ca-certificates debian-archive-keyring dpkg-dev e2fsprogs fakeroot git jq
+		krb5-admin-server krb5-kdc krb5-user mmdebstrap openssh-client openssh-server perl pristine-tar procps
+		remctl-client remctl-server sbuild uidmap util-linux xz-utils zstd"
+	[demo]="devscripts git-buildpackage"
+	[lint]="shellcheck"
+	[bench]="aptly gnupg reprepro"
 )
-NEEDS_DEMO=(devscripts git-buildpackage)
-NEEDS_LINT=(shellcheck)
-NEEDS_BENCH=(aptly gnupg reprepro)
 
 installed() { [ "$(dpkg-query -W -f '${db:Status-Status}' "$1" 2>/dev/null)" = installed ]; }
 
-# Installs those of the named Debian packages that are missing; asks nothing and starts no service.
+# Installs those Debian packages of the named groups that are missing; asks nothing and starts no service.
 install_needs() {
-	local package missing=() policy=/usr/sbin/policy-rc.d ours=
-	for package; do installed "$package" || missing+=("$package"); done
+	local group package missing=() policy=/usr/sbin/policy-rc.d ours='' status=0
+	for group; do
+		for package in ${NEEDS[$group]}; do installed "$package" || missing+=("$package"); done
+	done
 	[ ${#missing[@]} -gt 0 ] || return 0
 	[ "$(id -u)" = 0 ] || die "these packages are missing, and only root can install them: ${missing[*]}"
 	say "installing ${missing[*]}"
@@ -25,8 +27,7 @@ install_needs() {
 		printf '#!/bin/sh\nexit 101\n' >"$policy"
 		chmod 755 "$policy"
 	fi
-	local status=0
-	apt_get update && apt_get install --no-install-recommends "${missing[@]}" || status=$?
+	{ apt_get update && apt_get install --no-install-recommends "${missing[@]}"; } || status=$?
 	[ -z "$ours" ] || rm -f "$policy"
 	return "$status"
 }

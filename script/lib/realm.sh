@@ -42,8 +42,6 @@ write_realm() {
 	EOF
 }
 
-kadmin_do() { kadmin.local -p "root/admin@$REALM" "$@" >/dev/null; }
-
 fill_realm() {
 	local name
 	kdb5_util create -s -r "$REALM" -P world >/dev/null 2>&1
@@ -53,7 +51,7 @@ fill_realm() {
 		done
 		printf 'addprinc -clearpolicy -randkey host/localhost\nktadd -norandkey -k /etc/krb5.keytab host/localhost\n'
 		printf 'addprinc -clearpolicy -randkey HTTP/localhost\nktadd -norandkey -k /etc/invirtibuilder/http.keytab HTTP/localhost\n'
-	} | kadmin_do
+	} | kadmin.local -p "root/admin@$REALM" >/dev/null
 	chown "$SERVICE:" /etc/invirtibuilder/http.keytab
 }
 
