@@ -22,13 +22,7 @@ pub struct Held {
 }
 
 fn held_from(row: &Row) -> rusqlite::Result<Held> {
-    Ok(Held {
-        pocket: row.get(0)?,
-        package: row.get(1)?,
-        commit: row.get(2)?,
-        version: row.get(3)?,
-        job: row.get(4)?,
-    })
+    Ok(Held { pocket: row.get(0)?, package: row.get(1)?, commit: row.get(2)?, version: row.get(3)?, job: row.get(4)? })
 }
 
 /// What a pocket has of a package.
