@@ -1,8 +1,6 @@
 //! What the service is for: a commit becomes a package that apt installs, and a second pocket gets the same binaries.
 
-use std::path::Path;
-
-use crate::world::{Apt, Tiny, World, run};
+use crate::world::{Apt, Tiny, World, rev, run};
 
 #[test]
 fn a_commit_becomes_a_package_that_apt_installs() {
@@ -36,7 +34,7 @@ fn a_commit_becomes_a_package_that_apt_installs() {
     let to = clone.to_str().unwrap();
     run("git", &["-c", "protocol.file.allow=always", "clone", "-q", "--recurse-submodules", "-b", "prod", source, to]);
     assert!(clone.join("tiny/debian/changelog").exists());
-    assert_eq!(crate::world::rev(Path::new(&clone.join("tiny")), "HEAD"), Some(commit.clone()));
+    assert_eq!(rev(&clone.join("tiny"), "HEAD").as_ref(), Some(&commit));
 
     // Asking again is not an error, and names the job.
     world.build("bob", &["submit", "dev", "tiny", &commit, "--dry-run"]).ok().says(&["copied from prod"]);

@@ -18,7 +18,7 @@ mod snapshot;
 pub use answer::Answer;
 pub use apt::Apt;
 pub use daemon::Daemon;
-pub use repo::{Repo, Tiny};
+pub use repo::{Repo, Tiny, rev};
 
 /// Where the service keeps everything.
 pub const STATE: &str = "/var/lib/invirtibuilder";
@@ -136,13 +136,6 @@ impl World {
         fs::create_dir_all(&dir).unwrap();
         fs::write(dir.join(name), format!("#!/bin/sh\n{script}\n")).unwrap();
         fs::set_permissions(dir.join(name), fs::Permissions::from_mode(0o755)).unwrap();
-    }
-
-    /// Changes the configuration file's text.
-    pub fn reconfigure(&self, from: &str, to: &str) {
-        let text = fs::read_to_string(CONFIG).unwrap();
-        assert!(text.contains(from), "{CONFIG} has no {from}");
-        fs::write(CONFIG, text.replace(from, to)).unwrap();
     }
 }
 
