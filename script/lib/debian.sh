@@ -1,23 +1,34 @@
 # shellcheck shell=bash
 # Debian's own source packages, from the mirror that this machine uses itself. Only for use inside a world.
 
+SOURCES=$WORLD/sources
+
+# The mirror's address and the file of its key, if apt was given one.
 mirror() {
 	# shellcheck disable=SC2016 # apt expands these
-	apt-get indextargets --format '$(ORIGIN) $(CODENAME) $(REPO_URI)' 'Created-By: Packages' |
-		awk -v suite="$DISTRO" '$1 == "Debian" && $2 == suite { print $3; exit }'
+	apt-get indextargets --format '$(ORIGIN) $(CODENAME) $(REPO_URI) $(SIGNED_BY)' 'Created-By: Packages' |
+		awk -v suite="$DISTRO" '$1 == "Debian" && $2 == suite { print $3, ($4 ~ "^/" ? $4 : ""); exit }'
+}
+
+# apt with a list of its own, which knows the distribution's source packages and nothing else.
+apt_sources() {
+	quietly apt-get -q -o Dir::Etc::sourcelist="$SOURCES/list" -o Dir::Etc::sourceparts=- \
+		-o Dir::State::lists="$SOURCES/lists" -o APT::Sandbox::User=root "$@"
 }
 
 know_sources() {
-	local uri list=/etc/apt/sources.list.d/world-sources.list
-	[ ! -e "$list" ] || return 0
-	uri=$(mirror)
-	if [ -z "$uri" ]; then
+	local found uri key
+	[ ! -e "$SOURCES/list" ] || return 0
+	found=$(mirror)
+	if [ -z "$found" ]; then
 		quietly apt-get update
-		uri=$(mirror)
+		found=$(mirror)
 	fi
-	[ -n "$uri" ] || die "this machine's apt knows no Debian $DISTRO: add it to /etc/apt/sources.list"
-	echo "deb-src $uri $DISTRO main" >"$list"
-	quietly apt-get update
+	[ -n "$found" ] || die "this machine's apt knows no Debian $DISTRO: add it to /etc/apt/sources.list"
+	read -r uri key <<<"$found"
+	mkdir -p "$SOURCES/lists/partial"
+	echo "deb-src [signed-by=${key:-/usr/share/keyrings/debian-archive-keyring.gpg}] $uri $DISTRO main" >"$SOURCES/list"
+	apt_sources update
 }
 
 # Downloads source packages into a directory.
@@ -26,5 +37,5 @@ debian_sources() {
 	shift
 	know_sources
 	mkdir -p "$dir"
-	(cd "$dir" && quietly apt-get -o APT::Sandbox::User=root source --download-only "$@")
+	(cd "$dir" && apt_sources source --download-only "$@")
 }
