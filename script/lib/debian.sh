@@ -3,11 +3,10 @@
 
 SOURCES=$WORLD/sources
 
-# The mirror's address and the file of its key, if apt was given one.
 mirror() {
 	# shellcheck disable=SC2016 # apt expands these
-	apt-get indextargets --format '$(ORIGIN) $(CODENAME) $(REPO_URI) $(SIGNED_BY)' 'Created-By: Packages' |
-		awk -v suite="$DISTRO" '$1 == "Debian" && $2 == suite { print $3, ($4 ~ "^/" ? $4 : ""); exit }'
+	apt-get indextargets --format '$(ORIGIN) $(CODENAME) $(REPO_URI)' 'Created-By: Packages' |
+		awk -v suite="$DISTRO" '$1 == "Debian" && $2 == suite { print $3; exit }'
 }
 
 # apt with a list of its own, which knows the distribution's source packages and nothing else.
@@ -17,17 +16,16 @@ apt_sources() {
 }
 
 know_sources() {
-	local found uri key
+	local uri
 	[ ! -e "$SOURCES/list" ] || return 0
-	found=$(mirror)
-	if [ -z "$found" ]; then
+	uri=$(mirror)
+	if [ -z "$uri" ]; then
 		quietly apt-get update
-		found=$(mirror)
+		uri=$(mirror)
 	fi
-	[ -n "$found" ] || die "this machine's apt knows no Debian $DISTRO: add it to /etc/apt/sources.list"
-	read -r uri key <<<"$found"
+	[ -n "$uri" ] || die "this machine's apt knows no Debian $DISTRO: add it to /etc/apt/sources.list"
 	mkdir -p "$SOURCES/lists/partial"
-	echo "deb-src [signed-by=${key:-/usr/share/keyrings/debian-archive-keyring.gpg}] $uri $DISTRO main" >"$SOURCES/list"
+	echo "deb-src [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] $uri $DISTRO main" >"$SOURCES/list"
 	apt_sources update
 }
 
