@@ -1,8 +1,19 @@
 //! Reads the files, merges them and reports every problem with file, line and column.
 
+use std::fmt;
 use std::path::{Path, PathBuf};
 
-use super::Config;
+use serde_path_to_error::Segment;
+use serde_yaml::{Mapping, Value};
+
+use super::places::{KeyPath, Place, Places};
+use super::{Config, check};
+
+/// Larger files are not configurations.
+const MAX_FILE: u64 = 1 << 20;
+
+/// The problems that are listed; after so many one more does not help.
+const MAX_PROBLEMS: usize = 100;
 
 /// One thing that is wrong in the configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -17,8 +28,235 @@ pub struct Problem {
     pub message: String,
 }
 
-/// Reads `path` and its `conf.d`.
+impl Problem {
+    fn at(place: Place, message: impl Into<String>) -> Self {
+        Self { file: place.file, line: place.line, column: place.column, message: message.into() }
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}:{}: {}", self.file.display(), self.line, self.column, self.message)
+    }
+}
+
+/// The file that `--config`, else `$INVIRTIBUILDER_CONFIG` names, else the installed one.
+pub fn path(option: Option<&Path>) -> PathBuf {
+    let named = option.map(Path::to_owned).or_else(|| std::env::var_os("INVIRTIBUILDER_CONFIG").map(PathBuf::from));
+    named.unwrap_or_else(|| super::default_path().to_owned())
+}
+
+/// Reads `path`, then the `*.yaml` of the `conf.d` beside it in name order: maps are merged, anything else of a later
+/// file replaces that of an earlier one. Every problem there is is reported.
 pub fn load(path: &Path) -> Result<Config, Vec<Problem>> {
-    let _ = path;
-    todo!()
+    let mut problems = Vec::new();
+    let mut places = Places::default();
+    let mut merged = Value::Mapping(Mapping::new());
+    for file in files(path) {
+        match read(&file) {
+            Ok((text, value)) => {
+                places.add(&file, &text);
+                merge(&mut merged, value);
+            }
+            Err(problem) => problems.push(problem),
+        }
+    }
+    let config = parse(merged, &places, &mut problems);
+    if let Some(config) = &config {
+        let found = check::problems(config).into_iter();
+        problems.extend(found.map(|(path, message)| Problem::at(places.find(&path), message)));
+    }
+    match config {
+        Some(config) if problems.is_empty() => Ok(config),
+        _ => Err(problems),
+    }
+}
+
+fn files(path: &Path) -> Vec<PathBuf> {
+    let mut more: Vec<PathBuf> = match std::fs::read_dir(path.with_file_name("conf.d")) {
+        Ok(entries) => entries
+            .flatten()
+            .map(|entry| entry.path())
+            .filter(|path| {
+                let name = path.file_name().unwrap_or_default().as_encoded_bytes();
+                name.ends_with(b".yaml") && !name.starts_with(b".")
+            })
+            .collect(),
+        Err(_) => Vec::new(),
+    };
+    more.sort();
+    std::iter::once(path.to_owned()).chain(more).collect()
+}
+
+fn read(file: &Path) -> Result<(String, Value), Problem> {
+    let start = Place { file: file.to_owned(), line: 1, column: 1 };
+    let text = match std::fs::metadata(file) {
+        Ok(metadata) if metadata.len() > MAX_FILE => return Err(Problem::at(start, "the file is larger than 1 MiB")),
+        _ => std::fs::read_to_string(file)
+            .map_err(|error| Problem::at(start.clone(), format!("the file cannot be read: {error}")))?,
+    };
+    let parsed = serde_yaml::from_str::<Value>(&text).and_then(|mut value| value.apply_merge().map(|()| value));
+    match parsed {
+        Ok(Value::Null) => Ok((text, Value::Mapping(Mapping::new()))),
+        Ok(value @ Value::Mapping(_)) => Ok((text, value)),
+        Ok(_) => Err(Problem::at(start, "the file is not a map of keys: begin with a key such as 'state_dir:'")),
+        Err(error) => {
+            let (line, column) = error.location().map_or((1, 1), |at| (at.line(), at.column()));
+            let message = error.to_string();
+            // The location is told by itself.
+            let message = message.split(" at line ").next().unwrap_or(&message).to_owned();
+            Err(Problem::at(Place { line, column, ..start }, crate::text::one_line(&message)))
+        }
+    }
+}
+
+fn merge(into: &mut Value, from: Value) {
+    match (into, from) {
+        (Value::Mapping(into), Value::Mapping(from)) => {
+            for (key, value) in from {
+                match into.get_mut(&key) {
+                    Some(there) => merge(there, value),
+                    None => drop(into.insert(key, value)),
+                }
+            }
+        }
+        (into, from) => *into = from,
+    }
+}
+
+/// Reads the merged value. What is wrong is noted, taken out, and the rest is read again: so everything that is wrong is
+/// found, each where it stands. `None` if it cannot be read even so.
+fn parse(mut value: Value, places: &Places, problems: &mut Vec<Problem>) -> Option<Config> {
+    while problems.len() < MAX_PROBLEMS {
+        let error = match serde_path_to_error::deserialize::<_, Config>(value.clone()) {
+            Ok(config) => return Some(config),
+            Err(error) => error,
+        };
+        let path: KeyPath = error
+            .path()
+            .iter()
+            .filter_map(|segment| match segment {
+                Segment::Map { key } => Some(key.clone()),
+                Segment::Seq { index } => Some(index.to_string()),
+                Segment::Enum { .. } | Segment::Unknown => None,
+            })
+            .collect();
+        let name = if path.is_empty() { String::new() } else { format!("{}: ", path.join(".")) };
+        let message = crate::text::one_line(&error.inner().to_string());
+        problems.push(Problem::at(places.find(&path), format!("{name}{message}")));
+        if !remove(&mut value, &path) {
+            return None;
+        }
+    }
+    None
+}
+
+/// Takes the value at `path` out of its map or list; whether there was one.
+fn remove(value: &mut Value, path: &[String]) -> bool {
+    let Some((first, rest)) = path.split_first() else { return false };
+    match value {
+        Value::Mapping(map) if rest.is_empty() => map.remove(first.as_str()).is_some(),
+        Value::Mapping(map) => map.get_mut(first.as_str()).is_some_and(|inner| remove(inner, rest)),
+        Value::Sequence(list) => match first.parse::<usize>() {
+            Ok(index) if index < list.len() && rest.is_empty() => {
+                list.remove(index);
+                true
+            }
+            Ok(index) => list.get_mut(index).is_some_and(|inner| remove(inner, rest)),
+            Err(_) => false,
+        },
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn load_files(files: &[(&str, &str)]) -> Result<Config, Vec<String>> {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::create_dir(dir.path().join("conf.d")).unwrap();
+        for (name, text) in files {
+            std::fs::write(dir.path().join(name), text).unwrap();
+        }
+        load(&dir.path().join("config.yaml")).map_err(|problems| {
+            let prefix = format!("{}/", dir.path().display());
+            problems.iter().map(|problem| problem.to_string().replace(&prefix, "")).collect()
+        })
+    }
+
+    #[test]
+    fn an_empty_file_is_all_defaults() {
+        let config = load_files(&[("config.yaml", "# nothing\n")]).unwrap();
+        assert_eq!(config.state_dir, Path::new("/var/lib/invirtibuilder"));
+        assert_eq!(config.daemon.jobs, 2);
+    }
+
+    #[test]
+    fn every_problem_is_reported_where_it_stands() {
+        let text = "state_dir: relative\nbuild:\n  pockets:\n    prod:\n      distro: ../x\n      colour: red\n      \
+                    limits: { time: soon }\n      build_depends_from: [prod, nowhere]\n    dev: { apt: prod }\nnonsense: 1\n";
+        let problems = load_files(&[("config.yaml", text)]).unwrap_err();
+        let starts: Vec<String> = problems.iter().map(|p| p.chars().take(40).collect()).collect();
+        let has = |start: &str, word: &str| {
+            assert!(problems.iter().any(|p| p.starts_with(start) && p.contains(word)), "{start} {word}: {starts:?}");
+        };
+        has("config.yaml:1:1: ", "state_dir");
+        has("config.yaml:5:7: ", "distro name");
+        has("config.yaml:6:7: ", "unknown field `colour`");
+        has("config.yaml:7:17: ", "a duration such as");
+        has("config.yaml:8:34: ", "nowhere");
+        has("config.yaml:4:5: ", "suite prod");
+        has("config.yaml:10:1: ", "unknown field `nonsense`");
+        assert_eq!(problems.len(), 7, "{problems:?}");
+    }
+
+    #[test]
+    fn later_files_win_and_are_blamed() {
+        let files = [
+            ("config.yaml", "build: { pockets: { prod: { acl: [a, b], distro: trixie } } }\n"),
+            ("conf.d/10-site.yaml", "build: { pockets: { prod: { distro: bookworm } } }\n"),
+            ("conf.d/.hidden.yaml", "nonsense: 1\n"),
+            ("conf.d/readme.txt", "nonsense\n"),
+        ];
+        let config = load_files(&files).unwrap();
+        let prod = &config.build.pockets[&"prod".parse().unwrap()];
+        assert_eq!((prod.distro.as_str(), prod.acl.len()), ("bookworm", 2));
+        let mut bad = files.to_vec();
+        bad.push(("conf.d/20-bad.yaml", "\nbuild: { pockets: { prod: { distro: 7 } } }\n"));
+        let problems = load_files(&bad).unwrap_err();
+        assert!(problems[0].starts_with("conf.d/20-bad.yaml:2:29: build.pockets.prod.distro: "), "{problems:?}");
+    }
+
+    #[test]
+    fn broken_yaml_duplicate_keys_and_bombs_are_problems() {
+        for (text, word) in [
+            ("a: [1\nb: 2\n", "config.yaml:"),
+            ("realm: A\nrealm: B\n", "duplicate"),
+            ("- 1\n", "not a map"),
+            ("realm: \"\\0\"\nx: *nothing\n", "unknown anchor"),
+        ] {
+            let problems = load_files(&[("config.yaml", text)]).unwrap_err();
+            assert!(problems[0].contains(word), "{text:?}: {problems:?}");
+        }
+        let mut bomb = String::from("a0: &a0 [x,x,x,x,x,x,x,x,x,x]\n");
+        for n in 1..12 {
+            let refs = vec![format!("*a{}", n - 1); 10].join(",");
+            bomb.push_str(&format!("a{n}: &a{n} [{refs}]\n"));
+        }
+        assert!(load_files(&[("config.yaml", &bomb)]).is_err());
+        assert!(load_files(&[]).unwrap_err()[0].contains("cannot be read"));
+    }
+
+    #[test]
+    fn invirts_build_section_works_unchanged() {
+        let text = "build:\n  tagger:\n    name: Invirt Build Server\n    email: invirt@mit.edu\n  pockets:\n    prod:\n      \
+                    acl: system:xvm-root\n      apt: stable\n    dev:\n      acl: system:xvm-dev\n      apt: unstable\n      \
+                    allow_backtracking: yes\n";
+        let config = load_files(&[("config.yaml", &text.replace("yes", "true"))]).unwrap();
+        let dev = "dev".parse().unwrap();
+        assert_eq!(config.build.pockets[&dev].acl, ["system:xvm-dev"]);
+        assert_eq!(config.suite(&dev).as_str(), "unstable");
+        assert!(config.build.pockets[&dev].allow_backtracking);
+    }
 }

@@ -10,10 +10,12 @@ use serde::Deserialize;
 
 use crate::names::{Architecture, Component, Distro, PackageName, PocketName, Suite};
 
+mod check;
 mod load;
+mod places;
 mod units;
 
-pub use load::{Problem, load};
+pub use load::{Problem, load, path};
 pub use units::ByteSize;
 
 /// Everything that `config.yaml` and `conf.d` say.
@@ -101,7 +103,8 @@ pub struct Tagger {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Pocket {
-    /// Entries in order, as in remctld(8); no match denies.
+    /// Entries in order, as in remctld(8); no match denies. One entry may stand without a list.
+    #[serde(deserialize_with = "units::one_or_many")]
     pub acl: Vec<String>,
     /// Suite; `None` is the pocket's name. Use [`Config::suite`].
     pub apt: Option<Suite>,
@@ -160,8 +163,10 @@ pub struct Limits {
 #[serde(deny_unknown_fields, default)]
 pub struct AclPrograms {
     /// Entries that may create package repositories.
+    #[serde(deserialize_with = "units::one_or_many")]
     pub create_repo: Vec<String>,
     /// Entries that may read others' decisions (`acl check`, `acl show`).
+    #[serde(deserialize_with = "units::one_or_many")]
     pub admins: Vec<String>,
     /// Program that resolves `system:` and other Invirt locators.
     pub locator_command: Option<PathBuf>,

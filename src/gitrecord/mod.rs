@@ -4,6 +4,16 @@ use std::path::PathBuf;
 
 use git2::Oid;
 
+mod moves;
+mod repository;
+mod superproject;
+
+pub use moves::{Applied, apply, branch_move, write_tag};
+pub use repository::{
+    branch_head, create_package_repo, init_superproject, is_ancestor, open, tag_target,
+};
+pub use superproject::{Change, write_superproject};
+
 /// A ref that is to go from one object to another.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Move {
@@ -15,4 +25,60 @@ pub struct Move {
     pub old: Option<Oid>,
     /// What it is to point at.
     pub new: Oid,
+}
+
+/// Who tags and commits, and when.
+#[derive(Debug, Clone)]
+pub struct Stamp {
+    /// The name.
+    pub name: String,
+    /// The mail address.
+    pub email: String,
+    /// Seconds since 1970-01-01 UTC.
+    pub time: i64,
+}
+
+impl Stamp {
+    fn signature(&self) -> Result<git2::Signature<'static>, git2::Error> {
+        git2::Signature::new(&self.name, &self.email, &git2::Time::new(self.time, 0))
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod testing {
+    //! Small repositories for tests.
+
+    use std::path::Path;
+
+    use git2::{Repository, Signature, Time};
+
+    use crate::names::CommitId;
+
+    /// A commit on `refs/heads/main` with these files, on top of what is there.
+    pub fn commit(repo: &Path, files: &[(&str, &str)]) -> CommitId {
+        let repo = Repository::open(repo).unwrap();
+        let parent = repo.find_reference("refs/heads/main").ok().map(|main| main.peel_to_commit().unwrap());
+        let mut index = git2::Index::new().unwrap();
+        for (path, text) in files {
+            let entry = git2::IndexEntry {
+                ctime: git2::IndexTime::new(0, 0),
+                mtime: git2::IndexTime::new(0, 0),
+                dev: 0,
+                ino: 0,
+                mode: 0o100644,
+                uid: 0,
+                gid: 0,
+                file_size: 0,
+                id: repo.blob(text.as_bytes()).unwrap(),
+                flags: 0,
+                flags_extended: 0,
+                path: path.as_bytes().to_vec(),
+            };
+            index.add(&entry).unwrap();
+        }
+        let tree = repo.find_tree(index.write_tree_to(&repo).unwrap()).unwrap();
+        let me = Signature::new("A Developer", "a@example.org", &Time::new(1_700_000_000, 0)).unwrap();
+        let parents: Vec<&git2::Commit> = parent.iter().collect();
+        repo.commit(Some("refs/heads/main"), &me, &me, "a change", &tree, &parents).unwrap().into()
+    }
 }

@@ -1,0 +1,103 @@
+//! What no type can say: references that dangle, places that clash.
+
+use std::path::Path;
+
+use super::places::KeyPath;
+use super::{Config, Isolation};
+use crate::names::PocketName;
+
+/// Every problem, with the key at fault.
+pub fn problems(config: &Config) -> Vec<(KeyPath, String)> {
+    let mut found = Vec::new();
+    paths(config, &mut found);
+    if !config.git.submodule_url.contains("{package}") || config.git.submodule_url.chars().any(char::is_control) {
+        let text = "git.submodule_url: write {package} where the package's name belongs";
+        found.push((key("git.submodule_url"), text.to_owned()));
+    }
+    if config.syslog.facility.parse::<syslog::Facility>().is_err() {
+        let text = format!(
+            "syslog.facility: {} is not a facility: use one of syslog(3) such as daemon or local0",
+            crate::text::quoted(&config.syslog.facility)
+        );
+        found.push((key("syslog.facility"), text));
+    }
+    if config.daemon.jobs == 0 {
+        found.push((key("daemon.jobs"), "daemon.jobs: at least one job has to run at a time".to_owned()));
+    }
+    for (name, text) in [("name", &config.build.tagger.name), ("email", &config.build.tagger.email)] {
+        // Git would cut these out of a signature, or refuse it.
+        if text.trim().is_empty() || text.contains(['<', '>', '\n', '\0']) {
+            let text = format!("build.tagger.{name}: this is not a {name} that Git can take");
+            found.push((key(&format!("build.tagger.{name}")), text));
+        }
+    }
+    for pocket in config.build.pockets.keys() {
+        one_pocket(config, pocket, &mut found);
+    }
+    found
+}
+
+fn key(path: &str) -> KeyPath {
+    path.split('.').map(str::to_owned).collect()
+}
+
+fn paths(config: &Config, found: &mut Vec<(KeyPath, String)>) {
+    let all: [(&str, Option<&Path>); 11] = [
+        ("state_dir", Some(&config.state_dir)),
+        ("git.packages", Some(&config.git.packages)),
+        ("git.superproject", Some(&config.git.superproject)),
+        ("archive.root", Some(&config.archive.root)),
+        ("archive.signing_key", Some(&config.archive.signing_key)),
+        ("acl.locator_command", config.acl.locator_command.as_deref()),
+        ("chroots.dir", config.chroots.dir.as_deref()),
+        ("chroots.scratch", config.chroots.scratch.as_deref()),
+        ("hooks.dir", Some(&config.hooks.dir)),
+        ("http.keytab", config.http.as_ref().and_then(|http| http.keytab.as_deref())),
+        ("syslog.socket", Some(&config.syslog.socket)),
+    ];
+    for (name, path) in all {
+        if path.is_some_and(|path| !path.is_absolute()) {
+            found.push((key(name), format!("{name}: the path is relative: write it from / on")));
+        }
+    }
+}
+
+fn one_pocket(config: &Config, name: &PocketName, found: &mut Vec<(KeyPath, String)>) {
+    let pocket = &config.build.pockets[name];
+    let at = |field: &str| {
+        let mut path = key("build.pockets");
+        path.push(name.to_string());
+        path.extend(field.split('.').filter(|part| !part.is_empty()).map(str::to_owned));
+        path
+    };
+    for (n, from) in pocket.build_depends_from.iter().flatten().enumerate() {
+        if !config.build.pockets.contains_key(from) {
+            found.push((at(&format!("build_depends_from.{n}")), format!("there is no pocket {from}")));
+        }
+    }
+    let branch = config.branch(name);
+    if !git2::Reference::is_valid_name(&format!("refs/heads/{branch}")) || branch.starts_with('-') {
+        found.push((at("git"), format!("{} is not a branch name", crate::text::quoted(&branch))));
+    }
+    if pocket.components.is_empty() {
+        found.push((at("components"), "a suite has at least one component, such as main".to_owned()));
+    }
+    if pocket.architectures.iter().any(|a| a.as_str() == "all") {
+        let text = "all is always built: name the architectures of the other binaries".to_owned();
+        found.push((at("architectures"), text));
+    }
+    if pocket.isolation != Isolation::Unshare {
+        found.push((at("isolation"), "this release isolates builds with unshare only".to_owned()));
+    }
+    // The pocket that comes first keeps its place.
+    for other in config.build.pockets.keys().take_while(|other| *other != name) {
+        if config.suite(other) == config.suite(name) {
+            let text = format!("suite {} is that of pocket {other} already", config.suite(name));
+            found.push((at(if pocket.apt.is_some() { "apt" } else { "" }), text));
+        }
+        if config.branch(other) == branch {
+            let text = format!("branch {branch} is that of pocket {other} already");
+            found.push((at(if pocket.git.is_some() { "git" } else { "" }), text));
+        }
+    }
+}

@@ -1,0 +1,140 @@
+//! Refs: what is to be moved, and the moving.
+
+use std::path::Path;
+
+use anyhow::Result;
+use git2::{ErrorCode, Oid};
+
+use super::repository::{open, tag_target};
+use super::{Move, Stamp};
+use crate::error::{Failure, FailureKind};
+use crate::names::{CommitId, PackageName, Version};
+
+/// What [`apply`] found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Applied {
+    /// The ref was at the old value and is now at the new one.
+    Moved,
+    /// Somebody, probably we, had moved it before.
+    Already,
+}
+
+/// Writes the annotated tag of a version, not yet its ref. `None`: the ref is there and stands for this commit.
+pub fn write_tag(
+    repo: &Path,
+    package: &PackageName,
+    version: &Version,
+    commit: &CommitId,
+    message: &str,
+    stamp: &Stamp,
+) -> Result<Option<Move>, Failure> {
+    let tag = version.tag();
+    match tag_target(repo, &tag)? {
+        Some(tagged) if tagged == *commit => return Ok(None),
+        Some(tagged) => {
+            let text = format!("tag {tag} of {package} points at {}, not at {}", tagged.short(), commit.short());
+            return Err(Failure::new(FailureKind::Conflict, text));
+        }
+        None => {}
+    }
+    let opened = open(repo)?;
+    let target = opened.find_object(commit.into(), Some(git2::ObjectType::Commit))?;
+    let new = opened.tag_annotation_create(&tag, &target, &stamp.signature()?, message)?;
+    Ok(Some(Move { repo: repo.to_owned(), name: format!("refs/tags/{tag}"), old: None, new }))
+}
+
+/// The move of a branch.
+pub fn branch_move(repo: &Path, branch: &str, old: Option<&CommitId>, new: &CommitId) -> Move {
+    Move { repo: repo.to_owned(), name: format!("refs/heads/{branch}"), old: old.map(Oid::from), new: new.into() }
+}
+
+/// Makes a move: compare-and-set, and safe to repeat.
+pub fn apply(mv: &Move) -> Result<Applied, Failure> {
+    let repo = open(&mv.repo)?;
+    let current = match repo.find_reference(&mv.name) {
+        Ok(found) => Some(found.target().unwrap_or(Oid::ZERO_SHA1)),
+        Err(error) if error.code() == ErrorCode::NotFound => None,
+        Err(error) => return Err(error.into()),
+    };
+    if current == Some(mv.new) {
+        return Ok(Applied::Already);
+    }
+    if current != mv.old {
+        return Err(elsewhere(mv, current));
+    }
+    let moved = match mv.old {
+        Some(old) => repo.reference_matching(&mv.name, mv.new, true, old, "invirtibuilder: published"),
+        None => repo.reference(&mv.name, mv.new, false, "invirtibuilder: published"),
+    };
+    match moved {
+        Ok(_) => Ok(Applied::Moved),
+        // Somebody was faster: look where the ref is now.
+        Err(error) if matches!(error.code(), ErrorCode::Modified | ErrorCode::Exists) => {
+            let now = repo.find_reference(&mv.name).ok().and_then(|found| found.target());
+            if now == Some(mv.new) { Ok(Applied::Already) } else { Err(elsewhere(mv, now)) }
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn elsewhere(mv: &Move, current: Option<Oid>) -> Failure {
+    let at = |oid: Option<Oid>| oid.map_or("nowhere".to_owned(), |oid| oid.to_string());
+    Failure::new(
+        FailureKind::Conflict,
+        format!(
+            "{} of {} is at {}, and cannot go from {} to {}: somebody else moved it",
+            mv.name,
+            mv.repo.display(),
+            at(current),
+            at(mv.old),
+            mv.new
+        ),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{branch_head, create_package_repo, is_ancestor, testing::commit};
+    use super::*;
+
+    fn stamp() -> Stamp {
+        Stamp { name: "Build Server".into(), email: "b@example.org".into(), time: 1_700_000_000 }
+    }
+
+    #[test]
+    fn a_move_is_made_once_and_never_over_somebody_elses() {
+        let dir = tempfile::tempdir().unwrap();
+        let repo = dir.path().join("hello.git");
+        create_package_repo(&repo).unwrap();
+        let (a, b) = (commit(&repo, &[("f", "1")]), commit(&repo, &[("f", "2")]));
+        let first = branch_move(&repo, "prod", None, &a);
+        assert_eq!(apply(&first).unwrap(), Applied::Moved);
+        assert_eq!(apply(&first).unwrap(), Applied::Already);
+        assert_eq!(apply(&branch_move(&repo, "prod", Some(&a), &b)).unwrap(), Applied::Moved);
+        assert_eq!(branch_head(&repo, "prod").unwrap(), Some(b.clone()));
+        for lost in [first, branch_move(&repo, "prod", None, &a)] {
+            let failure = apply(&lost).unwrap_err();
+            assert_eq!(failure.kind, FailureKind::Conflict);
+            assert!(failure.text.contains("somebody else"), "{}", failure.text);
+        }
+        assert!(is_ancestor(&repo, &a, &b).unwrap() && !is_ancestor(&repo, &b, &a).unwrap());
+        let nowhere = "0123456789012345678901234567890123456789".parse().unwrap();
+        assert!(!is_ancestor(&repo, &nowhere, &b).unwrap());
+    }
+
+    #[test]
+    fn a_version_is_tagged_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let repo = dir.path().join("hello.git");
+        create_package_repo(&repo).unwrap();
+        let (a, b) = (commit(&repo, &[("f", "1")]), commit(&repo, &[("f", "2")]));
+        let (package, version) = ("hello".parse().unwrap(), "1:2.0~rc1-1".parse().unwrap());
+        let mv = write_tag(&repo, &package, &version, &a, "hello\n", &stamp()).unwrap().unwrap();
+        assert_eq!(mv.name, "refs/tags/1%2.0_rc1-1");
+        assert_eq!(tag_target(&repo, "1%2.0_rc1-1").unwrap(), None);
+        apply(&mv).unwrap();
+        assert_eq!(tag_target(&repo, "1%2.0_rc1-1").unwrap(), Some(a.clone()));
+        assert_eq!(write_tag(&repo, &package, &version, &a, "again\n", &stamp()).unwrap(), None);
+        assert!(write_tag(&repo, &package, &version, &b, "other\n", &stamp()).is_err());
+    }
+}

@@ -1,0 +1,92 @@
+//! Opening, creating and asking bare repositories.
+
+use std::ffi::c_int;
+use std::path::Path;
+use std::sync::Once;
+
+use anyhow::{Context, Result};
+use git2::{ErrorCode, Oid, Repository, RepositoryInitOptions, RepositoryOpenFlags};
+
+use crate::error::Error;
+use crate::names::CommitId;
+
+/// Opens the bare repository at exactly `path`. No configuration but its own is read, and its own decides nothing that
+/// we rely on.
+pub fn open(path: &Path) -> Result<Repository> {
+    settle_library();
+    Repository::open_ext(path, RepositoryOpenFlags::NO_SEARCH | RepositoryOpenFlags::BARE, [] as [&Path; 0])
+        .with_context(|| format!("cannot open the repository {}", path.display()))
+}
+
+/// Settings of libgit2 that hold for the process.
+fn settle_library() {
+    static ONCE: Once = Once::new();
+    // SAFETY: these change global state of libgit2 without a lock, so they are made once, before any repository of ours
+    // is opened, and never again.
+    #[allow(unsafe_code)]
+    ONCE.call_once(|| unsafe {
+        // Whoever may push owns objects and refs, so who owns the directory says nothing about what is in it.
+        let _ = git2::opts::set_verify_owner_validation(false);
+        for level in [git2::ConfigLevel::System, git2::ConfigLevel::XDG, git2::ConfigLevel::Global] {
+            let _ = git2::opts::set_search_path(level, "/nonexistent");
+        }
+        // Objects and refs are on the disk before the record says so.
+        libgit2_sys::git_libgit2_opts(libgit2_sys::GIT_OPT_ENABLE_FSYNC_GITDIR as c_int, 1 as c_int);
+    });
+}
+
+/// The commit that a tag stands for, through any number of tag objects.
+pub fn tag_target(repo: &Path, tag: &str) -> Result<Option<CommitId>> {
+    peel(&open(repo)?, &format!("refs/tags/{tag}"))
+}
+
+/// The commit that a branch points at.
+pub fn branch_head(repo: &Path, branch: &str) -> Result<Option<CommitId>> {
+    peel(&open(repo)?, &format!("refs/heads/{branch}"))
+}
+
+fn peel(repo: &Repository, name: &str) -> Result<Option<CommitId>> {
+    match repo.find_reference(name) {
+        Ok(found) => Ok(Some(found.peel_to_commit().with_context(|| format!("{name} is not a commit"))?.id().into())),
+        Err(error) if error.code() == ErrorCode::NotFound => Ok(None),
+        Err(error) => Err(error).with_context(|| format!("cannot read {name}")),
+    }
+}
+
+/// Whether `descendant` is `ancestor` or comes after it. An ancestor that the repository does not have is none.
+pub fn is_ancestor(repo: &Path, ancestor: &CommitId, descendant: &CommitId) -> Result<bool> {
+    let repo = open(repo)?;
+    let (ancestor, descendant) = (Oid::from(ancestor), Oid::from(descendant));
+    if ancestor == descendant {
+        return Ok(true);
+    }
+    if repo.find_commit(ancestor).is_err() {
+        return Ok(false);
+    }
+    Ok(repo.graph_descendant_of(descendant, ancestor)?)
+}
+
+/// Makes the superproject, unless it is there.
+pub fn init_superproject(path: &Path) -> Result<()> {
+    if !path.exists() { create(path) } else { open(path).map(drop) }
+}
+
+/// Makes an empty package repository; an error if there is anything at `path`.
+pub fn create_package_repo(path: &Path) -> Result<()> {
+    if path.exists() {
+        return Err(Error::invalid(format!("{} is there already", path.display())).into());
+    }
+    create(path)
+}
+
+fn create(path: &Path) -> Result<()> {
+    settle_library();
+    let mut options = RepositoryInitOptions::new();
+    options.bare(true).no_reinit(true).mkdir(true).external_template(false).initial_head("main");
+    let repo = Repository::init_opts(path, &options).with_context(|| format!("cannot create {}", path.display()))?;
+    // A push that was cut off must not leave objects that fsck cannot read.
+    let mut config = repo.config()?;
+    config.set_bool("receive.fsckObjects", true)?;
+    config.set_str("core.fsync", "all")?;
+    Ok(())
+}

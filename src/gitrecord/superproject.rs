@@ -1,0 +1,119 @@
+//! The superproject: one branch a pocket, every package a submodule at the commit that the pocket has.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use git2::{FileMode, Oid, Repository, Tree};
+
+use super::repository::open;
+use super::{Move, Stamp};
+use crate::names::{CommitId, PackageName};
+
+/// A submodule that is to be at another commit.
+#[derive(Debug, Clone)]
+pub struct Change {
+    /// The package, which is the submodule's path.
+    pub package: PackageName,
+    /// The commit.
+    pub commit: CommitId,
+}
+
+/// Writes the next commit of a branch, on top of `parent`; the returned move makes it visible.
+pub fn write_superproject(
+    repo: &Path,
+    branch: &str,
+    parent: Option<&CommitId>,
+    changes: &[Change],
+    submodule_url: &str,
+    message: &str,
+    stamp: &Stamp,
+) -> Result<Move> {
+    let opened = open(repo)?;
+    let parent = match parent {
+        Some(id) => Some(opened.find_commit(id.into()).context("the superproject's last commit is gone")?),
+        None => None,
+    };
+    let before = parent.as_ref().map(|commit| commit.tree()).transpose()?;
+    let tree = opened.find_tree(write_tree(&opened, before.as_ref(), changes, submodule_url)?)?;
+    let me = stamp.signature()?;
+    let parents: Vec<_> = parent.iter().collect();
+    let new = opened.commit(None, &me, &me, message, &tree, &parents)?;
+    let old = parent.as_ref().map(git2::Commit::id);
+    Ok(Move { repo: repo.to_owned(), name: format!("refs/heads/{branch}"), old, new })
+}
+
+fn write_tree(repo: &Repository, before: Option<&Tree>, changes: &[Change], url: &str) -> Result<Oid> {
+    let mut builder = repo.treebuilder(before)?;
+    for change in changes {
+        builder.insert(change.package.as_str(), (&change.commit).into(), FileMode::Commit.into())?;
+    }
+    let packages: BTreeMap<String, ()> = {
+        let links = before.into_iter().flat_map(|tree| tree.iter().collect::<Vec<_>>());
+        links
+            .filter(|entry| entry.kind() == Some(git2::ObjectType::Commit))
+            .filter_map(|entry| entry.name().ok().map(|name| (name.to_owned(), ())))
+            .chain(changes.iter().map(|change| (change.package.to_string(), ())))
+            .collect()
+    };
+    let modules: String = packages
+        .keys()
+        .map(|name| format!("[submodule \"{name}\"]\n\tpath = {name}\n\turl = {}\n", url.replace("{package}", name)))
+        .collect();
+    builder.insert(".gitmodules", repo.blob(modules.as_bytes())?, FileMode::Blob.into())?;
+    Ok(builder.write()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+
+    use super::super::{apply, branch_move, create_package_repo, init_superproject, testing::commit};
+    use super::*;
+
+    fn git(args: &[&str], dir: &Path) -> String {
+        let out = Command::new("git")
+            .args(args)
+            .current_dir(dir)
+            .env_clear()
+            .env("PATH", crate::subprocess::PATH)
+            .env("HOME", dir)
+            .env("GIT_CONFIG_NOSYSTEM", "1")
+            .output()
+            .unwrap();
+        assert!(out.status.success(), "git {args:?}: {}", String::from_utf8_lossy(&out.stderr));
+        String::from_utf8(out.stdout).unwrap()
+    }
+
+    #[test]
+    fn git_clones_it_with_its_submodules() {
+        let dir = tempfile::tempdir().unwrap();
+        let (packages, superproject) = (dir.path().join("packages"), dir.path().join("packages.git"));
+        std::fs::create_dir(&packages).unwrap();
+        init_superproject(&superproject).unwrap();
+        init_superproject(&superproject).unwrap();
+        let stamp = Stamp { name: "Build Server".into(), email: "b@example.org".into(), time: 1_700_000_000 };
+        let mut parent = None;
+        for name in ["hello", "libc++-x"] {
+            let repo = packages.join(format!("{name}.git"));
+            create_package_repo(&repo).unwrap();
+            let id = commit(&repo, &[("file", name)]);
+            apply(&branch_move(&repo, "prod", None, &id)).unwrap();
+            let change = [Change { package: name.parse().unwrap(), commit: id }];
+            let url = "./packages/{package}.git";
+            let mv = write_superproject(&superproject, "prod", parent.as_ref(), &change, url, name, &stamp).unwrap();
+            apply(&mv).unwrap();
+            parent = Some(mv.new.into());
+        }
+        git(&["fsck", "--strict"], &superproject);
+        let from = superproject.to_str().unwrap();
+        let clone = ["-c", "protocol.file.allow=always", "clone", "-q", "--recurse-submodules", "-b", "prod", from, "work"];
+        // The superproject's own directory is the base of the relative URL, as in the shipped default.
+        std::fs::rename(&packages, superproject.join("packages")).unwrap();
+        git(&clone, dir.path());
+        for name in ["hello", "libc++-x"] {
+            assert_eq!(std::fs::read_to_string(dir.path().join("work").join(name).join("file")).unwrap(), name);
+        }
+        assert_eq!(git(&["log", "--format=%s"], &dir.path().join("work")), "libc++-x\nhello\n");
+    }
+}
