@@ -146,15 +146,15 @@ mod tests {
                     IB_JOB=7\nIB_LOG=\nIB_PACKAGE=hello\nIB_POCKET=prod\nIB_PRINCIPAL=alice@EXAMPLE.ORG\n\
                     IB_STATE=published\nIB_SUITE=\nIB_VERSION=1.0-1\n";
         assert_eq!(env, want);
-        let json: serde_json::Value =
-            serde_json::from_slice(&std::fs::read(dir.path().join("json")).unwrap()).unwrap();
+        let json: serde_json::Value = serde_json::from_slice(&std::fs::read(dir.path().join("json")).unwrap()).unwrap();
         assert_eq!((&json["event"], &json["job"]["package"]), (&json!("published"), &json!("hello")));
         assert!(!dir.path().join("never").exists());
     }
 
     #[tokio::test]
     async fn failures_and_hangs_are_outcomes() {
-        let (_dir, mut config) = hooks(&[("a", "echo no good >&2; exit 3"), ("b", "sleep 1000 & sleep 1000"), ("c", "")]);
+        let (_dir, mut config) =
+            hooks(&[("a", "echo no good >&2; exit 3"), ("b", "sleep 1000 & sleep 1000"), ("c", "")]);
         config.hooks.timeout = Duration::from_millis(300);
         let done = outcomes(&config).await;
         assert!(done[0].1.ends_with("exited with status 3: no good"), "{}", done[0].1);

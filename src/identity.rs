@@ -17,7 +17,8 @@ use crate::names::Principal;
 pub fn who(config: &Config) -> Result<Principal, Error> {
     match std::env::var_os("REMOTE_USER") {
         Some(name) => {
-            let name = name.to_str().ok_or_else(|| Error::denied("REMOTE_USER is not UTF-8: nobody is admitted by it"))?;
+            let name =
+                name.to_str().ok_or_else(|| Error::denied("REMOTE_USER is not UTF-8: nobody is admitted by it"))?;
             remote(name, config.realm.as_deref())
         }
         None => local(config),

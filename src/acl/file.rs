@@ -52,7 +52,8 @@ fn directory(evaluation: &mut Evaluation, path: &Path) -> Outcome {
         Err(error) => return Outcome::Error(format!("{}: {error}", path.display())),
     };
     names.sort();
-    let counts = |name: &OsString| name.as_encoded_bytes().iter().all(|c| c.is_ascii_alphanumeric() || b"_-".contains(c));
+    let counts =
+        |name: &OsString| name.as_encoded_bytes().iter().all(|c| c.is_ascii_alphanumeric() || b"_-".contains(c));
     let mut admitted = Outcome::NoMatch;
     for name in names.into_iter().filter(counts) {
         let file = path.join(name);
@@ -149,7 +150,14 @@ mod tests {
         ] {
             assert_eq!(of(text), want, "{text:?}");
         }
-        for text in ["a b\n", "include\tx y\n", "include DIR/missing\n", "include DIR/a\n", "include DIR/loop\n", "x:y\nalice@R\n"] {
+        for text in [
+            "a b\n",
+            "include\tx y\n",
+            "include DIR/missing\n",
+            "include DIR/a\n",
+            "include DIR/loop\n",
+            "x:y\nalice@R\n",
+        ] {
             assert!(matches!(of(text), Error(_)), "{text:?}");
         }
         assert!(matches!(of(&format!("{}\nalice@R\n", "#".repeat(8191))), Error(_)));

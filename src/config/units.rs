@@ -42,7 +42,8 @@ impl Visitor<'_> for Quantity {
 
 impl<'de> Deserialize<'de> for ByteSize {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let read = |text: &str| scaled(text, &[("", 1), ("K", 1 << 10), ("M", 1 << 20), ("G", 1 << 30), ("T", 1 << 40)]);
+        let read =
+            |text: &str| scaled(text, &[("", 1), ("K", 1 << 10), ("M", 1 << 20), ("G", 1 << 30), ("T", 1 << 40)]);
         deserializer.deserialize_any(Quantity { expected: "a size such as 512M or 8G", read }).map(Self)
     }
 }
@@ -52,7 +53,11 @@ pub(super) fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Dur
     let read = |text: &str| scaled(text, &[("s", 1), ("m", 60), ("h", 3600), ("d", 86400)]);
     let seconds = deserializer.deserialize_any(Quantity { expected: "a duration such as 90s, 5m or 2h", read })?;
     // Ten years: what is added to a clock must not overflow it.
-    if seconds > 10 * 366 * 86400 { Err(D::Error::custom("more than ten years")) } else { Ok(Duration::from_secs(seconds)) }
+    if seconds > 10 * 366 * 86400 {
+        Err(D::Error::custom("more than ten years"))
+    } else {
+        Ok(Duration::from_secs(seconds))
+    }
 }
 
 /// A list, or the one thing that would be in it.

@@ -9,9 +9,7 @@ mod repository;
 mod superproject;
 
 pub use moves::{Applied, apply, branch_move, write_tag};
-pub use repository::{
-    branch_head, create_package_repo, init_superproject, is_ancestor, open, tag_target,
-};
+pub use repository::{branch_head, create_package_repo, init_superproject, is_ancestor, open, tag_target};
 pub use superproject::{Change, write_superproject};
 
 /// A ref that is to go from one object to another.

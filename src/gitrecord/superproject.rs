@@ -107,7 +107,8 @@ mod tests {
         }
         git(&["fsck", "--strict"], &superproject);
         let from = superproject.to_str().unwrap();
-        let clone = ["-c", "protocol.file.allow=always", "clone", "-q", "--recurse-submodules", "-b", "prod", from, "work"];
+        let clone =
+            ["-c", "protocol.file.allow=always", "clone", "-q", "--recurse-submodules", "-b", "prod", from, "work"];
         // The superproject's own directory is the base of the relative URL, as in the shipped default.
         std::fs::rename(&packages, superproject.join("packages")).unwrap();
         git(&clone, dir.path());
