@@ -3,7 +3,7 @@
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 
-use crate::world::{Tiny, World};
+use crate::world::{Tiny, World, run};
 
 #[test]
 fn arguments_stay_arguments() {
@@ -76,4 +76,24 @@ fn a_changelog_that_is_a_link_out_of_the_tree_is_not_followed() {
     let commit = repo.commit("a link");
     let answer = world.build("alice", &["submit", "prod", "tiny", &commit]).refused(65, &["debian/changelog"]);
     assert!(!answer.err.contains("root:"), "{}", answer.err);
+}
+
+/// The remctl program cannot send a NUL byte; its library can.
+#[test]
+fn a_nul_byte_does_not_get_through() {
+    let world = World::new();
+    let repo = world.repo("tiny");
+    repo.version("1.0", Tiny::Works);
+    let before = world.snapshot();
+    let client = r#"
+        my $remctl = Net::Remctl->new;
+        $remctl->open("localhost", shift, "host/localhost") or die $remctl->error;
+        $remctl->command("build", "submit", "prod", "tiny", "main\0--dry-run") or die $remctl->error;
+        while (my $output = $remctl->output) {
+            print $output->type, " ";
+            last if $output->type =~ /^(done|error|status)$/;
+        }"#;
+    let port = run("cat", &["/run/world/remctl-port"]);
+    assert_eq!(run("as", &["alice", "perl", "-MNet::Remctl", "-e", client, &port]), "error");
+    assert_eq!(world.snapshot(), before);
 }
