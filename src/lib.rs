@@ -13,6 +13,7 @@ pub mod log;
 pub mod names;
 pub mod privilege;
 pub mod record;
+pub mod source;
 mod stored;
 pub mod subprocess;
 pub mod text;

@@ -1,0 +1,251 @@
+//! Commits that make source packages, and commits that do not.
+
+use std::path::{Path, PathBuf};
+
+use git2::{Oid, Repository};
+
+use super::*;
+use crate::gitrecord::create_package_repo;
+
+const CHANGELOG: &str = "hello (1.0) unstable; urgency=medium\n\n  * A change.\n\n -- A <a@example.org>  Mon, 02 Jan 2023 03:04:05 +0000\n";
+const CONTROL: &str =
+    "Source: hello\nMaintainer: A <a@example.org>\nStandards-Version: 4.6.2\n\nPackage: hello\nArchitecture: all\nDescription: x\n y\n";
+
+/// One entry of a tree: mode, path, content.
+type Entry<'a> = (i32, &'a str, &'a [u8]);
+
+struct Package {
+    dir: tempfile::TempDir,
+}
+
+impl Package {
+    fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        create_package_repo(&dir.path().join("hello.git")).unwrap();
+        Self { dir }
+    }
+
+    fn repo(&self) -> PathBuf {
+        self.dir.path().join("hello.git")
+    }
+
+    fn commit(&self, changelog: &str, format: &str, more: &[Entry]) -> CommitId {
+        let format = format!("{format}\n");
+        let mut entries: Vec<Entry> = vec![
+            (0o100644, "debian/changelog", changelog.as_bytes()),
+            (0o100644, "debian/control", CONTROL.as_bytes()),
+            (0o100755, "debian/rules", b"#!/usr/bin/make -f\n"),
+            (0o100644, "debian/source/format", format.as_bytes()),
+        ];
+        entries.retain(|(_, path, _)| more.iter().all(|(_, other, _)| other != path));
+        entries.extend(more);
+        let repo = Repository::open(self.repo()).unwrap();
+        let tree = write(&repo, &entries);
+        let me = git2::Signature::new("A", "a@example.org", &git2::Time::new(1_700_000_000, 0)).unwrap();
+        let tree = repo.find_tree(tree).unwrap();
+        let parent = repo.find_reference("refs/heads/main").ok().map(|head| head.peel_to_commit().unwrap());
+        let parents: Vec<_> = parent.iter().collect();
+        repo.commit(Some("refs/heads/main"), &me, &me, "x", &tree, &parents).unwrap().into()
+    }
+
+    async fn make(&self, commit: &CommitId, name: &str, upstream: &[PathBuf]) -> Result<SourcePackage, Failure> {
+        let work = self.dir.path().join(name);
+        std::fs::create_dir(&work).unwrap();
+        let version = changelog(&self.repo(), commit)?.version;
+        let request = Request {
+            repo: self.repo(),
+            commit: commit.clone(),
+            package: "hello".parse().unwrap(),
+            version,
+            upstream: upstream.to_vec(),
+            work,
+            log: self.dir.path().join("log"),
+        };
+        make(&request, &CancellationToken::new()).await
+    }
+}
+
+fn write(repo: &Repository, entries: &[Entry]) -> Oid {
+    let mut builder = repo.treebuilder(None).unwrap();
+    let mut names: Vec<&str> = entries.iter().map(|(_, path, _)| path.split('/').next().unwrap()).collect();
+    names.sort_unstable();
+    names.dedup();
+    for name in names {
+        let inner: Vec<Entry> = entries
+            .iter()
+            .filter_map(|(mode, path, content)| Some((*mode, path.strip_prefix(name)?.strip_prefix('/')?, *content)))
+            .collect();
+        if inner.is_empty() {
+            let (mode, _, content) = entries.iter().find(|(_, path, _)| *path == name).unwrap();
+            let id = if *mode == 0o160000 { Oid::from_str(&"1".repeat(40)).unwrap() } else { repo.blob(content).unwrap() };
+            builder.insert(name, id, *mode).unwrap();
+        } else {
+            builder.insert(name, write(repo, &inner), 0o040000).unwrap();
+        }
+    }
+    builder.write().unwrap()
+}
+
+fn unpack(dsc: &Path, to: &Path) {
+    let done = std::process::Command::new("dpkg-source").args(["--no-check", "-x"]).args([dsc, to]).output().unwrap();
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+}
+
+#[tokio::test]
+async fn a_native_package_comes_out_as_the_commit_has_it_and_twice_the_same() {
+    let package = Package::new();
+    let crlf = b"one\r\ntwo\r\n$Id$\n";
+    let more: [Entry; 7] = [
+        (0o100644, ".gitattributes", b"* text eol=lf ident export-subst\nsecret export-ignore\n*.bin filter=evil\n"),
+        (0o100644, "crlf.txt", crlf),
+        (0o100644, "data.bin", b"\0\x01$Format:%H$"),
+        (0o100644, "odd name ä $(touch x)", b"odd"),
+        (0o100644, "secret", b"kept"),
+        (0o100755, "sub/run", b"#!/bin/sh\n"),
+        (0o120000, "sub/up", b"../secret"),
+    ];
+    let commit = package.commit(CHANGELOG, "3.0 (native)", &more);
+    let one = package.make(&commit, "one", &[]).await.unwrap();
+    let two = package.make(&commit, "two", &[]).await.unwrap();
+    assert_eq!(one.files.len(), 2);
+    assert_eq!(one.architectures, ["all"]);
+    for (a, b) in one.files.iter().zip(&two.files) {
+        assert!(std::fs::read(a).unwrap() == std::fs::read(b).unwrap(), "{} differs", a.display());
+    }
+    let out = package.dir.path().join("out");
+    unpack(&one.dsc, &out);
+    for (mode, path, content) in &more {
+        if *path == ".gitattributes" {
+            continue;
+        }
+        if *mode == 0o120000 {
+            assert_eq!(std::fs::read_link(out.join(path)).unwrap(), Path::new("../secret"));
+        } else {
+            assert_eq!(std::fs::read(out.join(path)).unwrap(), *content, "{path}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_cannot_be_a_source_package_is_refused_with_a_sentence() {
+    let cases: [(&str, Entry, FailureKind, &str); 8] = [
+        ("3.0 (native)", (0o160000, "module", b""), FailureKind::Tree, "is a submodule"),
+        ("3.0 (native)", (0o120000, "link", b"/etc/passwd"), FailureKind::Tree, "points outside"),
+        ("3.0 (native)", (0o120000, "link", b"../x"), FailureKind::Tree, "points outside"),
+        ("3.0 (native)", (0o120000, "link", b"debian/../../x"), FailureKind::Tree, "points outside"),
+        ("3.0 (native)", (0o100644, "new\nline", b""), FailureKind::Tree, "control character"),
+        ("3.0 (git)", (0o100644, "x", b""), FailureKind::Format, "'3.0 (git)' is not supported"),
+        ("3.0 (quilt)", (0o100644, "x", b""), FailureKind::Format, "has none"),
+        ("3.0 (native)", (0o100644, "debian/control", b"rubbish\n"), FailureKind::DpkgSource, "debian/control"),
+    ];
+    for (n, (format, entry, kind, word)) in cases.into_iter().enumerate() {
+        let package = Package::new();
+        let commit = package.commit(CHANGELOG, format, &[entry]);
+        let failure = package.make(&commit, &n.to_string(), &[]).await.unwrap_err();
+        assert_eq!(failure.kind, kind, "{failure}");
+        assert!(failure.text.contains(word), "{failure}");
+    }
+}
+
+#[tokio::test]
+async fn upstream_comes_from_the_archive_or_from_pristine_tar_or_is_asked_for() {
+    let package = Package::new();
+    let changelog = CHANGELOG.replace("(1.0)", "(1:1.0-1)");
+    let commit = package.commit(&changelog, "3.0 (quilt)", &[(0o100644, "README", b"upstream\n")]);
+    let failure = package.make(&commit, "none", &[]).await.unwrap_err();
+    assert_eq!(failure.kind, FailureKind::Upstream);
+    assert!(failure.text.contains("hello_1.0.orig.tar.*"), "{failure}");
+
+    let sh = |script: &str| {
+        let done = std::process::Command::new("sh")
+            .args(["-ec", script])
+            .current_dir(package.dir.path())
+            .env("HOME", package.dir.path())
+            .env("GIT_CONFIG_NOSYSTEM", "1")
+            .env("GIT_AUTHOR_NAME", "A")
+            .env("GIT_AUTHOR_EMAIL", "a@example.org")
+            .env("GIT_COMMITTER_NAME", "A")
+            .env("GIT_COMMITTER_EMAIL", "a@example.org")
+            .output()
+            .unwrap();
+        assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    };
+    sh("mkdir hello-1.0; echo upstream > hello-1.0/README; tar -czf hello_1.0.orig.tar.gz hello-1.0
+        mkdir lib; echo more > lib/file; tar -cJf hello_1.0.orig-lib.tar.xz lib; echo signature > hello_1.0.orig.tar.gz.asc");
+    let tarball = package.dir.path().join("hello_1.0.orig.tar.gz");
+    let made = package.make(&commit, "archive", &[tarball.clone()]).await.unwrap();
+    assert!(made.files.iter().any(|file| file.ends_with("hello_1.0-1.debian.tar.xz")));
+
+    sh("git init -q -b main work; cd work; cp ../hello-1.0/README .; git add .; git commit -qm x; git branch upstream
+        git rm -q README; mkdir lib; cp ../lib/file lib; cd ..; cd work; git checkout -q -b lib-upstream; cp ../lib/file .; git add file
+        git commit -qm x; pristine-tar commit ../hello_1.0.orig-lib.tar.xz lib-upstream
+        pristine-tar commit -s ../hello_1.0.orig.tar.gz.asc ../hello_1.0.orig.tar.gz upstream
+        git push -q ../hello.git pristine-tar upstream lib-upstream");
+    let more: [Entry; 2] = [(0o100644, "README", b"upstream\n"), (0o100644, "lib/file", b"more\n")];
+    let commit = package.commit(&changelog, "3.0 (quilt)", &more);
+    let made = package.make(&commit, "pristine", &[]).await.unwrap();
+    let names: Vec<_> = made.files.iter().map(|file| file.file_name().unwrap().to_str().unwrap()).collect();
+    for name in ["hello_1.0.orig.tar.gz", "hello_1.0.orig-lib.tar.xz", "hello_1.0.orig.tar.gz.asc"] {
+        assert!(names.contains(&name), "{names:?}");
+        let (ours, theirs) = (made.dsc.with_file_name(name), package.dir.path().join(name));
+        assert!(std::fs::read(ours).unwrap() == std::fs::read(theirs).unwrap(), "{name} differs");
+    }
+}
+
+#[tokio::test]
+async fn format_1_0_makes_a_diff() {
+    let package = Package::new();
+    let changelog = CHANGELOG.replace("(1.0)", "(1.0-1)");
+    let commit = package.commit(&changelog, "1.0", &[(0o100644, "README", b"upstream\n")]);
+    let script = "mkdir hello-1.0; echo upstream > hello-1.0/README; tar -czf hello_1.0.orig.tar.gz hello-1.0";
+    let done = std::process::Command::new("sh").args(["-ec", script]).current_dir(package.dir.path()).status();
+    assert!(done.unwrap().success());
+    let tarball = package.dir.path().join("hello_1.0.orig.tar.gz");
+    let made = package.make(&commit, "one", &[tarball]).await.unwrap();
+    assert!(made.files.iter().any(|file| file.ends_with("hello_1.0-1.diff.gz")), "{:?}", made.files);
+}
+
+#[test]
+fn only_a_name_or_an_id_is_a_commit() {
+    let package = Package::new();
+    let ask = |text: &str| resolve(&package.repo(), text).map_err(|error| error.to_string());
+    assert!(ask("main").unwrap_err().contains("is empty"));
+    let a = package.commit(CHANGELOG, "3.0 (native)", &[]);
+    let repo = Repository::open(package.repo()).unwrap();
+    let object = repo.find_object((&a).into(), None).unwrap();
+    repo.tag("v1", &object, &object.as_commit().unwrap().author().to_owned(), "x", false).unwrap();
+    let blob = repo.find_object(repo.blob(b"x").unwrap(), None).unwrap();
+    repo.tag_lightweight("blob", &blob, false).unwrap();
+    repo.tag_lightweight("main", &object, false).unwrap();
+    for text in [a.as_str(), a.short(), "v1"] {
+        assert_eq!(ask(text).unwrap(), a, "{text}");
+    }
+    assert!(ask("main").unwrap_err().contains("a branch and a tag"));
+    assert!(ask("blob").unwrap_err().contains("is not a commit"));
+    assert!(ask(&"0".repeat(40)).unwrap_err().contains("there is no commit"));
+    let long = "a".repeat(100_000);
+    for bad in ["", "--upload-pack=x", "HEAD@{1}", "main^{tree}", ":/x", "a\0b", "a\nb", "../x", "nothing", "123", &long] {
+        let error = ask(bad).unwrap_err();
+        assert!(error.len() < 300 && !error.contains('\n'), "{error}");
+    }
+}
+
+#[test]
+fn changelogs_that_are_none_are_told_why() {
+    let first = |text: &str| super::changelog::first_entry(text.as_bytes());
+    let good = first(CHANGELOG).unwrap();
+    assert_eq!((good.source.as_str(), good.version.as_str(), good.timestamp), ("hello", "1.0", 1_672_628_645));
+    assert_eq!(good.distribution, "unstable");
+    for bad in [
+        "",
+        "rubbish\n",
+        "hello (1.0) unstable; urgency=low\n\n  * x\n",
+        &CHANGELOG.replace("1.0", "../1"),
+        &CHANGELOG.replace("hello", "../x"),
+        &CHANGELOG.replace("Mon, 02 Jan 2023 03:04:05 +0000", "yesterday"),
+        &"x".repeat(3 << 20),
+    ] {
+        let failure = first(bad).unwrap_err();
+        assert!(failure.kind == FailureKind::Changelog && failure.text.contains("debian/changelog"), "{failure}");
+    }
+}

@@ -1,0 +1,119 @@
+//! Writes a commit's tree out exactly as its objects have it, or refuses.
+
+use std::fs::{File, FileTimes, OpenOptions};
+use std::io::Write;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{OpenOptionsExt, symlink};
+use std::path::Path;
+use std::time::{Duration, SystemTime};
+
+use anyhow::Context;
+use git2::{ObjectType, Repository, Tree};
+
+use crate::error::{Failure, FailureKind};
+
+/// No source package has more files or deeper directories; a small repository can say that it has.
+const MAX_ENTRIES: usize = 2_000_000;
+const MAX_DEPTH: usize = 200;
+const MAX_BYTES: u64 = 64 << 30;
+
+/// Writes `tree` into the new directory `dir`. Every file gets the same time, in seconds since 1970-01-01 UTC.
+pub fn export(repo: &Repository, tree: &Tree, dir: &Path, time: i64) -> Result<(), Failure> {
+    let time = SystemTime::UNIX_EPOCH + Duration::from_secs(time.max(0) as u64);
+    let mut export = Export { repo, times: FileTimes::new().set_modified(time).set_accessed(time), entries: 0, bytes: 0 };
+    export.directory(tree, dir, "", 0)
+}
+
+struct Export<'a> {
+    repo: &'a Repository,
+    times: FileTimes,
+    entries: usize,
+    bytes: u64,
+}
+
+fn refuse(path: &str, why: &str) -> Failure {
+    Failure::new(FailureKind::Tree, format!("{} {why}", crate::text::quoted(path)))
+}
+
+impl Export<'_> {
+    fn directory(&mut self, tree: &Tree, dir: &Path, shown: &str, depth: usize) -> Result<(), Failure> {
+        std::fs::create_dir(dir).with_context(|| format!("cannot create {}", dir.display()))?;
+        if depth > MAX_DEPTH {
+            return Err(refuse(shown, "is too deep a directory"));
+        }
+        for entry in tree {
+            self.entries += 1;
+            if self.entries > MAX_ENTRIES {
+                return Err(refuse(shown, "is in a tree with too many files"));
+            }
+            let name = entry.name_bytes();
+            let path = format!("{shown}{}", String::from_utf8_lossy(name));
+            check_name(name, &path)?;
+            let target = dir.join(std::ffi::OsStr::from_bytes(name));
+            match (entry.kind(), entry.filemode()) {
+                (Some(ObjectType::Tree), _) => {
+                    self.directory(&self.repo.find_tree(entry.id())?, &target, &format!("{path}/"), depth + 1)?;
+                }
+                (Some(ObjectType::Blob), 0o120000) => {
+                    let blob = self.repo.find_blob(entry.id())?;
+                    check_link(blob.content(), depth, &path)?;
+                    symlink(std::ffi::OsStr::from_bytes(blob.content()), &target)
+                        .with_context(|| format!("cannot create {}", target.display()))?;
+                }
+                (Some(ObjectType::Blob), mode) => self.file(entry.id(), mode & 0o100 != 0, &target, &path)?,
+                (Some(ObjectType::Commit), _) => {
+                    return Err(refuse(&path, "is a submodule: a source package is made from one commit alone"));
+                }
+                _ => return Err(refuse(&path, "is neither file, directory nor symbolic link")),
+            }
+        }
+        File::open(dir)?.set_times(self.times)?;
+        Ok(())
+    }
+
+    fn file(&mut self, id: git2::Oid, executable: bool, target: &Path, path: &str) -> Result<(), Failure> {
+        let blob = self.repo.find_blob(id)?;
+        self.bytes += blob.size() as u64;
+        if self.bytes > MAX_BYTES {
+            return Err(refuse(path, "is in a tree that is too large"));
+        }
+        // Never through a link, never over a file: a tree may name one path twice.
+        let mut file = OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(if executable { 0o755 } else { 0o644 })
+            .open(target)
+            .map_err(|error| refuse(path, &format!("cannot be written: {error}")))?;
+        file.write_all(blob.content())?;
+        file.set_times(self.times)?;
+        Ok(())
+    }
+}
+
+fn check_name(name: &[u8], path: &str) -> Result<(), Failure> {
+    if name.is_empty() || name == b"." || name == b".." || name.contains(&b'/') {
+        return Err(refuse(path, "is not a file name"));
+    }
+    if name.eq_ignore_ascii_case(b".git") {
+        return Err(refuse(path, "would be a repository inside the source package"));
+    }
+    if name.iter().any(|c| c.is_ascii_control()) {
+        return Err(refuse(path, "has a control character in its name"));
+    }
+    Ok(())
+}
+
+/// A link may point up as far as the root of the tree, and then only down. Directories of a tree are never links, so
+/// the leading `..` mean what they say; what follows goes down, through links that were checked as well.
+fn check_link(target: &[u8], depth: usize, path: &str) -> Result<(), Failure> {
+    let outside = || refuse(path, "is a symbolic link that points outside the source package");
+    if target.is_empty() || target.starts_with(b"/") || target.contains(&0) {
+        return Err(outside());
+    }
+    let parts: Vec<&[u8]> = target.split(|&b| b == b'/').filter(|part| !part.is_empty() && *part != b".").collect();
+    let up = parts.iter().take_while(|part| **part == b"..").count();
+    if up > depth || parts[up..].contains(&&b".."[..]) {
+        return Err(outside());
+    }
+    Ok(())
+}
