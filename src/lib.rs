@@ -4,6 +4,7 @@
 //! explains how the modules fit together.
 
 pub mod acl;
+pub mod archive;
 pub mod config;
 pub mod error;
 pub mod gitrecord;

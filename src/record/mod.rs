@@ -11,6 +11,7 @@ use anyhow::{Context, Result, bail};
 use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior, config::DbConfig};
 
 pub mod audit;
+pub mod contents;
 pub mod hooks;
 pub mod jobs;
 pub mod moves;
@@ -20,7 +21,7 @@ mod state;
 pub use state::{Event, State};
 
 /// Migrations in order; the database's `user_version` counts those applied. Append only.
-const MIGRATIONS: &[&str] = &[include_str!("schema/0001-jobs.sql")];
+const MIGRATIONS: &[&str] = &[include_str!("schema/0001-jobs.sql"), include_str!("schema/0002-archive.sql")];
 
 /// How long a transaction waits for another writer before the caller is told to try again.
 const BUSY: Duration = Duration::from_secs(20);

@@ -1,0 +1,278 @@
+//! Puts what a build has made into the pool, if it is what was asked for.
+//!
+//! Nothing that a build returns is believed: names, versions, sizes and hashes are compared with each other and with the
+//! request. The pool is only ever added to: a name stands for the same bytes for ever.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use deb822_fast::Paragraph;
+
+use super::{deb, files};
+use crate::error::{Failure, FailureKind};
+use crate::names::{Architecture, Component, PackageName, Version};
+use crate::record::contents::{Content, Kind, Part};
+
+/// What a build was asked for, and where what it returned is.
+#[derive(Debug, Clone)]
+pub struct Admission {
+    /// The directory that holds it, and nothing else.
+    pub dir: PathBuf,
+    /// The source package.
+    pub source: PackageName,
+    /// Its version.
+    pub version: Version,
+    /// The components that it may belong to, the default one first.
+    pub components: Vec<Component>,
+    /// The architectures that its binaries may have besides `all`.
+    pub architectures: Vec<Architecture>,
+}
+
+fn wrong(text: String) -> Failure {
+    Failure::new(FailureKind::Result, text)
+}
+
+/// A file with its size and SHA-256.
+struct Checked {
+    path: PathBuf,
+    size: u64,
+    sha256: String,
+}
+
+/// Checks and admits; what the pool then has.
+pub fn admit(root: &Path, admission: &Admission) -> Result<Content, Failure> {
+    let returned = returned(&admission.dir)?;
+    let dsc_name = format!("{}_{}.dsc", admission.source, admission.version.without_epoch());
+    let changes: Vec<&String> = returned.keys().filter(|name| name.ends_with(".changes")).collect();
+    let first = changes.first().ok_or_else(|| wrong("the build returned no .changes".to_owned()))?.to_string();
+
+    let dsc = paragraph(&admission.dir, &dsc_name)?;
+    same(admission, &dsc_name, &dsc, "Source")?;
+    let source_files = listed(&dsc_name, &dsc)?;
+    let mut known: BTreeSet<String> = source_files.iter().map(|(name, ..)| name.clone()).collect();
+    known.insert(dsc_name.clone());
+    check_listed(&returned, &source_files)?;
+    for name in changes {
+        let control = paragraph(&admission.dir, name)?;
+        same(admission, name, &control, "Source")?;
+        let files = listed(name, &control)?;
+        check_listed(&returned, &files)?;
+        known.extend(files.into_iter().map(|(name, ..)| name));
+        known.insert(name.clone());
+    }
+    if let Some(stray) = returned.keys().find(|name| !known.contains(*name)) {
+        return Err(wrong(format!("the build returned {stray}, which no .changes lists")));
+    }
+
+    let component = component_of(admission, section(&dsc))?;
+    let directory = directory(&component, &admission.source);
+    let mut parts = vec![source_part(&dsc, &dsc_name, &returned, &component, &directory)];
+    let mut homes: BTreeMap<&String, String> = BTreeMap::new();
+    for (name, file) in &returned {
+        let kind = match name.rsplit_once('.') {
+            Some((_, "deb")) => Kind::Deb,
+            Some((_, "udeb")) => Kind::Udeb,
+            _ => continue,
+        };
+        let part = binary_part(admission, kind, name, file)?;
+        homes.insert(name, self::directory(&part.component.parse().map_err(anyhow::Error::from)?, &admission.source));
+        parts.push(part);
+    }
+    for (name, file) in &returned {
+        put(root, homes.get(name).unwrap_or(&directory), name, file)?;
+    }
+    Ok(Content {
+        source: admission.source.clone(),
+        version: admission.version.clone(),
+        changes: format!("{directory}/{first}"),
+        parts,
+    })
+}
+
+fn directory(component: &Component, source: &PackageName) -> String {
+    format!("pool/{component}/{}/{source}", files::prefix(source.as_str()))
+}
+
+/// Every file that the build returned, by name.
+fn returned(dir: &Path) -> Result<BTreeMap<String, Checked>, Failure> {
+    let mut all = BTreeMap::new();
+    for entry in fs::read_dir(dir).with_context(|| format!("cannot read {}", dir.display()))? {
+        let entry = entry?;
+        let name = entry.file_name().into_string().unwrap_or_default();
+        let plain = |c: char| c.is_ascii_alphanumeric() || "+-.~_:".contains(c);
+        if !entry.file_type()?.is_file() || name.is_empty() || name.starts_with('.') || !name.chars().all(plain) {
+            let shown = crate::text::quoted(&entry.file_name().to_string_lossy());
+            return Err(wrong(format!("the build returned {shown}, which is not a plain file with a plain name")));
+        }
+        let (size, sha256) = files::digest(&entry.path())?;
+        all.insert(name, Checked { path: entry.path(), size, sha256 });
+    }
+    Ok(all)
+}
+
+fn paragraph(dir: &Path, name: &str) -> Result<Paragraph, Failure> {
+    let path = dir.join(name);
+    if fs::metadata(&path).map_err(|_| wrong(format!("the build returned no {name}")))?.len() > 64 << 20 {
+        return Err(wrong(format!("{name} is larger than 64 MiB")));
+    }
+    let text = fs::read_to_string(&path).map_err(|error| wrong(format!("{name} cannot be read: {error}")))?;
+    text.parse().map_err(|error| wrong(format!("{name} does not parse: {error}")))
+}
+
+/// Source package and version must be those that were asked for.
+fn same(admission: &Admission, name: &str, control: &Paragraph, field: &str) -> Result<(), Failure> {
+    let source = control.get(field).unwrap_or_default().split_whitespace().next().unwrap_or_default();
+    let version = control.get("Version").unwrap_or_default();
+    if source != admission.source.as_str() || version != admission.version.as_str() {
+        return Err(wrong(format!(
+            "{name} is of {} {}, not of {} {}",
+            crate::text::quoted(source),
+            crate::text::quoted(version),
+            admission.source,
+            admission.version
+        )));
+    }
+    Ok(())
+}
+
+/// `Checksums-Sha256`: name, size and hash of each file.
+fn listed(of: &str, control: &Paragraph) -> Result<Vec<(String, u64, String)>, Failure> {
+    let field = control.get("Checksums-Sha256").ok_or_else(|| wrong(format!("{of} has no Checksums-Sha256")))?;
+    field
+        .lines()
+        .filter(|line| !line.trim().is_empty())
+        .map(|line| match line.split_whitespace().collect::<Vec<_>>()[..] {
+            [hash, size, name] if size.parse::<u64>().is_ok() => {
+                Ok((name.to_owned(), size.parse().unwrap_or(0), hash.to_owned()))
+            }
+            _ => Err(wrong(format!("{of} has a line in Checksums-Sha256 that does not parse"))),
+        })
+        .collect()
+}
+
+fn check_listed(returned: &BTreeMap<String, Checked>, listed: &[(String, u64, String)]) -> Result<(), Failure> {
+    for (name, size, sha256) in listed {
+        match returned.get(name) {
+            Some(file) if file.size == *size && file.sha256 == *sha256 => {}
+            Some(_) => return Err(wrong(format!("{name} is not what the build says it is: size or hash differs"))),
+            None => return Err(wrong(format!("the build says that it made {}, but it did not", crate::text::quoted(name)))),
+        }
+    }
+    Ok(())
+}
+
+/// The section of a source package is that of the first binary that it lists.
+fn section(dsc: &Paragraph) -> &str {
+    let list = dsc.get("Package-List").unwrap_or_default();
+    list.lines().find(|line| !line.trim().is_empty()).and_then(|line| line.split_whitespace().nth(2)).unwrap_or_default()
+}
+
+/// `contrib/net` belongs to contrib, `net` to the default component.
+fn component_of(admission: &Admission, section: &str) -> Result<Component, Failure> {
+    let default = admission.components.first().ok_or_else(|| wrong("the suite has no component".to_owned()))?;
+    let Some((name, _)) = section.split_once('/') else { return Ok(default.clone()) };
+    admission.components.iter().find(|component| component.as_str() == name).cloned().ok_or_else(|| {
+        wrong(format!(
+            "section {} belongs to a component that the suite does not have: add it to the pocket's components",
+            crate::text::quoted(section)
+        ))
+    })
+}
+
+fn source_part(
+    dsc: &Paragraph,
+    dsc_name: &str,
+    returned: &BTreeMap<String, Checked>,
+    component: &Component,
+    directory: &str,
+) -> Part {
+    let name = dsc.get("Source").unwrap_or_default().to_owned();
+    let mut fields = vec![("Package", name.clone())];
+    let left_out = ["Source", "Files", "Checksums-Sha1", "Checksums-Sha256"];
+    let kept = dsc.iter().filter(|(name, _)| !left_out.iter().any(|other| name.eq_ignore_ascii_case(other)));
+    fields.extend(kept.map(|(name, value)| (name, value.to_owned())));
+    let own = &returned[dsc_name];
+    let mut sums = dsc.get("Checksums-Sha256").unwrap_or_default().trim().to_owned();
+    sums.push_str(&format!("\n{} {} {dsc_name}", own.sha256, own.size));
+    fields.push(("Directory", directory.to_owned()));
+    fields.push(("Checksums-Sha256", format!("\n{sums}")));
+    Part {
+        kind: Kind::Dsc,
+        name,
+        architecture: String::new(),
+        component: component.to_string(),
+        stanza: deb::stanza(fields),
+    }
+}
+
+fn binary_part(admission: &Admission, kind: Kind, file_name: &str, file: &Checked) -> Result<Part, Failure> {
+    let control = deb::control(&file.path).map_err(|error| wrong(format!("{file_name} cannot be read: {error:#}")))?;
+    let field = |name: &str| control.get(name).unwrap_or_default();
+    let package: PackageName = field("Package").parse().map_err(|error| wrong(format!("{file_name}: {error}")))?;
+    let version: Version = field("Version").parse().map_err(|error| wrong(format!("{file_name}: {error}")))?;
+    let architecture = field("Architecture");
+    if architecture != "all" && !admission.architectures.iter().any(|a| a.as_str() == architecture) {
+        let shown = crate::text::quoted(architecture);
+        return Err(wrong(format!("{file_name} is for {shown}, which was not asked for")));
+    }
+    let expected = format!("{package}_{}_{architecture}.{kind}", version.without_epoch());
+    if file_name != expected {
+        return Err(wrong(format!("{file_name} is a {expected} inside")));
+    }
+    // "Source: name (version)"; without a version it is the binary's, without a name the binary's too.
+    let source = control.get("Source").unwrap_or(package.as_str());
+    let (name, source_version) = match source.split_once('(') {
+        Some((name, version)) => (name.trim(), version.trim_end_matches(')').trim()),
+        None => (source.trim(), version.as_str()),
+    };
+    if name != admission.source.as_str() || source_version != admission.version.as_str() {
+        return Err(wrong(format!("{file_name} says that it is of source package {}", crate::text::quoted(source))));
+    }
+    let component = component_of(admission, field("Section"))?;
+    let left_out = ["Package", "Filename", "Size", "MD5sum", "SHA1", "SHA256", "SHA512"];
+    let mut fields = vec![("Package", package.to_string())];
+    let kept = control.iter().filter(|(name, _)| !left_out.iter().any(|other| name.eq_ignore_ascii_case(other)));
+    fields.extend(kept.map(|(name, value)| (name, value.to_owned())));
+    fields.push(("Filename", format!("{}/{file_name}", directory(&component, &admission.source))));
+    fields.push(("Size", file.size.to_string()));
+    fields.push(("SHA256", file.sha256.clone()));
+    Ok(Part {
+        kind,
+        name: package.to_string(),
+        architecture: architecture.to_owned(),
+        component: component.to_string(),
+        stanza: deb::stanza(fields),
+    })
+}
+
+/// Puts one file into the pool, durably and never over another.
+fn put(root: &Path, directory: &str, name: &str, file: &Checked) -> Result<(), Failure> {
+    let dir = root.join(directory);
+    files::make_dirs(&dir)?;
+    let target = dir.join(name);
+    if !target.exists() {
+        let new = dir.join(format!(".{name}.new"));
+        let _ = fs::remove_file(&new);
+        fs::copy(&file.path, &new).with_context(|| format!("cannot write {}", new.display()))?;
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o644);
+        fs::set_permissions(&new, mode)?;
+        fs::File::open(&new)?.sync_all()?;
+        // Unlike a rename, a link does not replace what somebody else has put there meanwhile.
+        let linked = fs::hard_link(&new, &target);
+        fs::remove_file(&new)?;
+        match linked {
+            Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => return Err(error.into()),
+            _ => files::sync_dir(&dir)?,
+        }
+    }
+    let (_, sha256) = files::digest(&target)?;
+    if sha256 != file.sha256 {
+        return Err(Failure::new(
+            FailureKind::Conflict,
+            format!("the pool has another {directory}/{name}: a file of a version never changes, so raise the version"),
+        ));
+    }
+    Ok(())
+}

@@ -1,0 +1,173 @@
+//! Writes one generation of a suite: index files, their names by hash, Release and its signatures.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use rayon::prelude::*;
+use rusqlite::{Connection, Transaction, params};
+use sha2::{Digest, Sha256};
+
+use super::index::Index;
+use super::sign::SigningKey;
+use super::{Prepared, files, xz};
+use crate::names::Suite;
+
+/// Where generations are, below `dists`.
+pub const DIRECTORY: &str = ".generations";
+
+/// Generations whose index files can still be had by hash.
+const BY_HASH: i64 = 8;
+
+/// The forms that each index file has.
+const SUFFIXES: [&str; 3] = ["", ".gz", ".xz"];
+
+/// A file that Release lists.
+#[derive(Debug, Clone)]
+pub struct Listed {
+    /// Its path below `dists/<suite>`.
+    pub path: String,
+    /// Its size in bytes.
+    pub size: u64,
+    /// Its SHA-256, in hexadecimal.
+    pub sha256: String,
+}
+
+/// Writes the generation that `prepared` is; the indexes in `kept` are those of the generation before.
+pub fn write(root: &Path, db: &Connection, prepared: &Prepared, kept: &[String], key: &SigningKey) -> Result<Vec<Listed>> {
+    let base = root.join("dists").join(DIRECTORY).join(prepared.suite.as_str());
+    let dir = base.join(prepared.generation().to_string());
+    let before = base.join(prepared.from.to_string());
+    if dir.exists() {
+        // Somebody died before it was recorded.
+        fs::remove_dir_all(&dir)?;
+    }
+    files::make_dirs(&base)?;
+    let mut listed = Vec::new();
+    for file in recorded(db, &prepared.suite, prepared.from)? {
+        if kept.iter().any(|path| file.path.strip_prefix(path.as_str()).is_some_and(|rest| SUFFIXES.contains(&rest))) {
+            link(&before.join(&file.path), &dir.join(&file.path))?;
+            listed.push(file);
+        }
+    }
+    let written: Vec<Vec<Listed>> =
+        prepared.indexes.par_iter().map(|index| write_index(&dir, index)).collect::<Result<_>>()?;
+    listed.extend(written.into_iter().flatten());
+    listed.sort_by(|a, b| a.path.cmp(&b.path));
+    by_hash(&before, &dir, db, prepared, &listed)?;
+    let release = release(&prepared.release, &listed);
+    files::write_new(&dir.join("Release"), &[release.as_bytes()])?;
+    files::write_new(&dir.join("InRelease"), &[&key.clear_sign(&release)?])?;
+    files::write_new(&dir.join("Release.gpg"), &[&key.detached(&release)?])?;
+    sync_tree(&dir)?;
+    files::sync_dir(&base)?;
+    Ok(listed)
+}
+
+fn write_index(dir: &Path, index: &Index) -> Result<Vec<Listed>> {
+    let blocks = index.buckets.iter().map(|bucket| xz::Block {
+        bytes: &bucket.xz,
+        unpadded: bucket.unpadded,
+        uncompressed: bucket.plain.len() as u64,
+    });
+    let (header, footer) = xz::frame(blocks);
+    let plain: Vec<&[u8]> = index.buckets.iter().map(|bucket| &bucket.plain[..]).collect();
+    let empty = if index.buckets.is_empty() { empty_gzip()? } else { Vec::new() };
+    let mut gz: Vec<&[u8]> = index.buckets.iter().map(|bucket| &bucket.gz[..]).collect();
+    gz.push(&empty);
+    let mut xz: Vec<&[u8]> = vec![&header];
+    xz.extend(index.buckets.iter().map(|bucket| &bucket.xz[..]));
+    xz.push(&footer);
+    [plain, gz, xz]
+        .into_par_iter()
+        .zip(SUFFIXES)
+        .map(|(parts, suffix)| {
+            let path = format!("{}{suffix}", index.path);
+            let target = dir.join(&path);
+            fs::create_dir_all(target.parent().context("an index has a directory")?)?;
+            files::write_new(&target, &parts)?;
+            let mut hash = Sha256::new();
+            parts.iter().for_each(|part| hash.update(part));
+            let size = parts.iter().map(|part| part.len() as u64).sum();
+            Ok(Listed { path, size, sha256: files::hex(&hash.finalize()) })
+        })
+        .collect()
+}
+
+fn empty_gzip() -> Result<Vec<u8>> {
+    Ok(flate2::GzBuilder::new().mtime(0).write(Vec::new(), flate2::Compression::new(9)).finish()?)
+}
+
+fn link(from: &Path, to: &Path) -> Result<()> {
+    fs::create_dir_all(to.parent().context("a file has a directory")?)?;
+    fs::hard_link(from, to).with_context(|| format!("cannot link {} to {}", to.display(), from.display()))
+}
+
+/// Gives every listed file its name by hash, and keeps those of the last generations.
+fn by_hash(before: &Path, dir: &Path, db: &Connection, prepared: &Prepared, listed: &[Listed]) -> Result<()> {
+    let mut late = BTreeSet::new();
+    for generation in (prepared.from - BY_HASH + 1..=prepared.from).filter(|generation| *generation > 0) {
+        late.extend(recorded(db, &prepared.suite, generation)?.into_iter().map(|file| hashed(&file)));
+    }
+    for file in listed {
+        let name = hashed(file);
+        let target = dir.join(&name);
+        // Two empty files of one directory have one name.
+        if !target.exists() {
+            link(&dir.join(&file.path), &target)?;
+        }
+        late.remove(&name);
+    }
+    for name in late {
+        if before.join(&name).exists() {
+            link(&before.join(&name), &dir.join(&name))?;
+        }
+    }
+    Ok(())
+}
+
+fn hashed(file: &Listed) -> String {
+    let dir = file.path.rsplit_once('/').map_or("", |(dir, _)| dir);
+    format!("{dir}/by-hash/SHA256/{}", file.sha256)
+}
+
+fn release(description: &str, listed: &[Listed]) -> String {
+    let date = chrono::Utc::now().format("%a, %d %b %Y %H:%M:%S UTC");
+    let mut text = format!("{description}Date: {date}\nSHA256:\n");
+    for file in listed {
+        text.push_str(&format!(" {} {} {}\n", file.sha256, file.size, file.path));
+    }
+    text
+}
+
+/// Makes the entries of a directory and of all below it durable. The files are already.
+fn sync_tree(dir: &Path) -> Result<()> {
+    for entry in fs::read_dir(dir)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            sync_tree(&entry.path())?;
+        }
+    }
+    files::sync_dir(dir)
+}
+
+fn recorded(db: &Connection, suite: &Suite, generation: i64) -> Result<Vec<Listed>> {
+    let mut statement =
+        db.prepare_cached("SELECT path, size, sha256 FROM suite_file WHERE suite = ? AND generation = ? ORDER BY path")?;
+    let rows = statement.query_map(params![suite, generation], |row| {
+        Ok(Listed { path: row.get(0)?, size: row.get::<_, i64>(1)? as u64, sha256: row.get(2)? })
+    })?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
+/// Records the files of a generation, and forgets those that by-hash has no longer.
+pub fn record(tx: &Transaction, suite: &Suite, generation: i64, listed: &[Listed]) -> Result<()> {
+    tx.execute("DELETE FROM suite_file WHERE suite = ? AND generation <= ?", params![suite, generation - BY_HASH])?;
+    let mut insert = tx
+        .prepare_cached("INSERT INTO suite_file (suite, generation, path, size, sha256) VALUES (?, ?, ?, ?, ?)")?;
+    for file in listed {
+        insert.execute(params![suite, generation, file.path, file.size as i64, file.sha256])?;
+    }
+    Ok(())
+}

@@ -1,0 +1,348 @@
+//! The APT archive: a pool that is only ever added to, and suites that change by one flip.
+//!
+//! What a suite shows is in the record; `dists/` is a projection of it. [`Archive::prepare`] writes the next *generation*
+//! of a suite, a complete directory that nothing shows yet; the caller commits it to the record ([`Archive::record`]) and
+//! then flips the symbolic link `dists/<suite>` to it ([`Archive::flip`]). Index files also have their names by hash, of
+//! the last generations too, so that a reader who took InRelease before a flip finds what it names after it.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use rusqlite::{Connection, Transaction};
+
+mod admit;
+mod deb;
+mod files;
+mod generation;
+mod index;
+mod sign;
+mod xz;
+
+use crate::config::Config;
+use crate::error::Failure;
+use crate::names::{Architecture, Component, PackageName, Suite, Version};
+use crate::record::contents::{self, Content, Kind, Part};
+pub use admit::Admission;
+use index::{Edits, Index};
+use sign::SigningKey;
+
+/// What a suite is made of.
+#[derive(Debug, Clone)]
+pub struct SuiteSpec {
+    /// Its name.
+    pub suite: Suite,
+    /// Its components, the default one first.
+    pub components: Vec<Component>,
+    /// Its architectures, without `all`.
+    pub architectures: Vec<Architecture>,
+}
+
+/// What is to happen to a suite.
+#[derive(Debug, Clone)]
+pub enum Change {
+    /// This version is shown in place of whatever other version of its source package was.
+    Put(Content),
+}
+
+/// A generation that is written and not yet recorded.
+pub struct Prepared {
+    suite: Suite,
+    from: i64,
+    release: String,
+    put: Vec<Content>,
+    indexes: Vec<Index>,
+    files: Vec<generation::Listed>,
+    unchanged: bool,
+}
+
+impl Prepared {
+    /// The suite.
+    pub fn suite(&self) -> &Suite {
+        &self.suite
+    }
+
+    /// The number of the generation.
+    pub fn generation(&self) -> i64 {
+        self.from + 1
+    }
+
+    /// Whether the suite is already as it is to be: nothing was written, and nothing is to be recorded.
+    pub fn is_empty(&self) -> bool {
+        self.unchanged
+    }
+}
+
+/// The archive below one directory.
+pub struct Archive {
+    root: PathBuf,
+    origin: String,
+    label: String,
+    key: PathBuf,
+}
+
+impl Archive {
+    /// The archive that the configuration names.
+    pub fn open(config: &Config) -> Result<Self> {
+        let archive = &config.archive;
+        Ok(Self {
+            root: archive.root.clone(),
+            origin: archive.origin.clone(),
+            label: archive.label.clone(),
+            key: archive.signing_key.clone(),
+        })
+    }
+
+    /// Makes a signing key in a new file that only its owner may read.
+    pub fn generate_key(path: &Path, origin: &str) -> Result<()> {
+        SigningKey::generate(path, origin)
+    }
+
+    /// Where apt finds the public key.
+    pub fn public_key_path(config: &Config) -> PathBuf {
+        config.archive.root.join("archive-key.asc")
+    }
+
+    /// Puts the public key where apt finds it.
+    pub fn publish_key(&self) -> Result<()> {
+        let path = self.root.join("archive-key.asc");
+        let key = SigningKey::open(&self.key)?.public()?;
+        if fs::read(&path).ok().as_deref() == Some(&key) {
+            return Ok(());
+        }
+        files::write_whole(&path, &key)
+    }
+
+    /// Checks what a build has made and puts it in the pool.
+    pub fn admit(&self, admission: &Admission) -> Result<Content, Failure> {
+        admit::admit(&self.root, admission)
+    }
+
+    /// The upstream tarballs, with their signatures, that the pool has for the upstream part of this version.
+    pub fn upstream_files(&self, source: &PackageName, version: &Version) -> Result<Vec<PathBuf>> {
+        let stem = format!("{source}_{}.orig", version.upstream());
+        let is_upstream = |name: &str| {
+            name.strip_prefix(&stem).is_some_and(|rest| rest.starts_with(".tar.") || rest.starts_with('-'))
+        };
+        let Ok(components) = fs::read_dir(self.root.join("pool")) else { return Ok(Vec::new()) };
+        for component in components {
+            let dir = component?.path().join(files::prefix(source.as_str())).join(source.as_str());
+            let Ok(entries) = fs::read_dir(&dir) else { continue };
+            let mut found: Vec<PathBuf> = entries
+                .map(|entry| Ok(entry?.path()))
+                .collect::<Result<Vec<_>>>()?
+                .into_iter()
+                .filter(|path| path.file_name().and_then(|name| name.to_str()).is_some_and(is_upstream))
+                .collect();
+            if !found.is_empty() {
+                found.sort();
+                return Ok(found);
+            }
+        }
+        Ok(Vec::new())
+    }
+
+    /// Writes the next generation of a suite. The caller is the only one who prepares.
+    pub fn prepare(&self, db: &Connection, spec: &SuiteSpec, changes: &[Change]) -> Result<Prepared, Failure> {
+        let recorded = contents::suite(db, &spec.suite)?;
+        let from = recorded.as_ref().map_or(0, |(generation, _)| *generation);
+        let release = self.describe(spec);
+        let same = recorded.as_ref().is_some_and(|(_, recorded)| *recorded == release);
+        let put: Vec<Content> = changes.iter().map(|Change::Put(content)| content.clone()).collect();
+        let mut prepared = Prepared {
+            suite: spec.suite.clone(),
+            from,
+            release,
+            put,
+            indexes: Vec::new(),
+            files: Vec::new(),
+            unchanged: same && changes.is_empty(),
+        };
+        if prepared.unchanged {
+            return Ok(prepared);
+        }
+        let edits = self.edits(db, spec, &prepared.put, !same)?;
+        let mut kept = Vec::new();
+        for path in spec.paths() {
+            match edits.get(&path) {
+                None if same => kept.push(path),
+                edits => {
+                    prepared.indexes.push(Index::edited(db, &spec.suite, &path, edits.unwrap_or(&Edits::new()))?);
+                }
+            }
+        }
+        let key = SigningKey::open(&self.key)?;
+        prepared.files = generation::write(&self.root, db, &prepared, &kept, &key)?;
+        Ok(prepared)
+    }
+
+    /// The part of Release that does not change with the contents.
+    fn describe(&self, spec: &SuiteSpec) -> String {
+        let join = |words: Vec<&str>| words.join(" ");
+        format!(
+            "Origin: {}\nLabel: {}\nSuite: {}\nCodename: {}\nAcquire-By-Hash: yes\nArchitectures: {}\nComponents: {}\n",
+            crate::text::one_line(&self.origin),
+            crate::text::one_line(&self.label),
+            spec.suite,
+            spec.suite,
+            join(spec.architectures.iter().map(Architecture::as_str).collect()),
+            join(spec.components.iter().map(Component::as_str).collect()),
+        )
+    }
+
+    /// What has to be done to which index. When the suite's description has changed, everything is put in again.
+    fn edits(
+        &self,
+        db: &Connection,
+        spec: &SuiteSpec,
+        put: &[Content],
+        all: bool,
+    ) -> Result<BTreeMap<String, Edits>, Failure> {
+        let mut edits: BTreeMap<String, Edits> = BTreeMap::new();
+        for content in put {
+            if let Some(version) = contents::shown(db, &spec.suite, &content.source)?
+                && let Some(old) = contents::content(db, &content.source, &version)?
+            {
+                for part in &old.parts {
+                    for path in spec.paths_of(part) {
+                        edits.entry(path).or_default().insert(part.name.clone(), None);
+                    }
+                }
+            }
+        }
+        if all {
+            for (source, version) in contents::sources(db, &spec.suite)? {
+                if !put.iter().any(|content| content.source == source)
+                    && let Some(content) = contents::content(db, &source, &version)?
+                {
+                    add(db, spec, &content, &mut edits, false)?;
+                }
+            }
+        }
+        put.iter().try_for_each(|content| add(db, spec, content, &mut edits, true))?;
+        Ok(edits)
+    }
+
+    /// Records a generation, in the transaction that makes it the one to be shown.
+    pub fn record(tx: &Transaction, prepared: &Prepared) -> Result<()> {
+        let suite = &prepared.suite;
+        contents::advance_suite(tx, suite, prepared.from, &prepared.release)?;
+        for content in &prepared.put {
+            contents::add(tx, content)?;
+            contents::show(tx, suite, &content.source, &content.version)?;
+        }
+        prepared.indexes.iter().try_for_each(|index| index.record(tx, suite))?;
+        generation::record(tx, suite, prepared.generation(), &prepared.files)
+    }
+
+    fn dists(&self) -> PathBuf {
+        self.root.join("dists")
+    }
+
+    /// The generation that is shown now.
+    pub fn current(&self, suite: &Suite) -> Result<Option<i64>> {
+        let link = self.dists().join(suite.as_str());
+        match fs::read_link(&link) {
+            Ok(target) => {
+                let number = target.file_name().and_then(|name| name.to_str()).and_then(|name| name.parse().ok());
+                Ok(Some(number.with_context(|| format!("{} is not a link of ours", link.display()))?))
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error).with_context(|| format!("{} is in the way: move it aside", link.display())),
+        }
+    }
+
+    /// Shows a generation; fine if it, or a later one, is shown already.
+    pub fn flip(&self, suite: &Suite, generation: i64) -> Result<()> {
+        if self.current(suite)?.is_some_and(|shown| shown >= generation) {
+            return Ok(());
+        }
+        let dists = self.dists();
+        let new = dists.join(format!(".{suite}.new"));
+        let _ = fs::remove_file(&new);
+        symlink(Path::new(generation::DIRECTORY).join(suite.as_str()).join(generation.to_string()), &new)?;
+        fs::rename(&new, dists.join(suite.as_str()))?;
+        files::sync_dir(&dists)
+    }
+
+    /// Removes generations that are neither recorded nor shown, nor the one that was shown before.
+    pub fn sweep(&self, db: &Connection, suites: &[Suite]) -> Result<()> {
+        for suite in suites {
+            let recorded = contents::suite(db, suite)?.map_or(0, |(generation, _)| generation);
+            let shown = self.current(suite)?.unwrap_or(0);
+            let dir = self.dists().join(generation::DIRECTORY).join(suite.as_str());
+            let Ok(entries) = fs::read_dir(&dir) else { continue };
+            for entry in entries {
+                let entry = entry?;
+                let number = entry.file_name().to_str().and_then(|name| name.parse::<i64>().ok());
+                let keep = number.is_some_and(|n| n == recorded || n == shown || n == shown - 1);
+                if !keep {
+                    fs::remove_dir_all(entry.path())?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Puts every part of a version into the indexes it belongs to. With `checked`, a name that another source package
+/// has there is a conflict.
+fn add(
+    db: &Connection,
+    spec: &SuiteSpec,
+    content: &Content,
+    edits: &mut BTreeMap<String, Edits>,
+    checked: bool,
+) -> Result<(), Failure> {
+    for part in &content.parts {
+        for path in spec.paths_of(part) {
+            let edits = edits.entry(path.clone()).or_default();
+            let rival = match edits.get(&part.name) {
+                Some(Some(other)) => Some(other.clone()),
+                Some(None) => None,
+                None if checked => Index::edited(db, &spec.suite, &path, &Edits::new())?.find(&part.name)?,
+                None => None,
+            };
+            if let Some(rival) = rival {
+                return Err(index::clash(&part.name, content.source.as_str(), &deb::source_of(&rival)));
+            }
+            edits.insert(part.name.clone(), Some(part.stanza.clone()));
+        }
+    }
+    Ok(())
+}
+
+impl SuiteSpec {
+    /// Every index of the suite.
+    fn paths(&self) -> Vec<String> {
+        let mut paths = Vec::new();
+        for component in &self.components {
+            paths.push(format!("{component}/source/Sources"));
+            for architecture in &self.architectures {
+                paths.push(format!("{component}/binary-{architecture}/Packages"));
+                paths.push(format!("{component}/debian-installer/binary-{architecture}/Packages"));
+            }
+        }
+        paths
+    }
+
+    /// The indexes that a part is in: `all` is in that of each architecture.
+    fn paths_of(&self, part: &Part) -> Vec<String> {
+        let component = &part.component;
+        let binary = |dir: &str| {
+            let mine = |a: &&Architecture| part.architecture == "all" || part.architecture == a.as_str();
+            let all = self.architectures.iter().filter(mine);
+            all.map(|a| format!("{component}/{dir}binary-{a}/Packages")).collect()
+        };
+        match part.kind {
+            Kind::Dsc => vec![format!("{component}/source/Sources")],
+            Kind::Deb => binary(""),
+            Kind::Udeb => binary("debian-installer/"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
