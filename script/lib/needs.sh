@@ -1,0 +1,47 @@
+# shellcheck shell=bash
+# Installs what is missing, and nothing else: Debian packages, and tools from the Rust registry.
+
+declare -A NEEDS=(
+	[build]="build-essential clang libclang-dev libkrb5-dev nettle-dev pkg-config"
+	[run]="apt-utils bubblewrap ca-certificates debian-archive-keyring dpkg-dev e2fsprogs fakeroot git jq
+		krb5-admin-server krb5-kdc krb5-user libnet-remctl-perl mmdebstrap openssh-client openssh-server perl pristine-tar procps
+		remctl-client remctl-server sbuild uidmap util-linux xz-utils zstd"
+	[demo]="devscripts git-buildpackage"
+	[lint]="shellcheck"
+	[bench]="aptly gnupg reprepro"
+)
+
+installed() { [ "$(dpkg-query -W -f '${db:Status-Status}' "$1" 2>/dev/null)" = installed ]; }
+
+# Installs those Debian packages of the named groups that are missing; asks nothing and starts no service.
+install_needs() {
+	local group package missing=() policy=/usr/sbin/policy-rc.d ours='' status=0
+	for group; do
+		for package in ${NEEDS[$group]}; do installed "$package" || missing+=("$package"); done
+	done
+	[ ${#missing[@]} -gt 0 ] || return 0
+	[ "$(id -u)" = 0 ] || die "these packages are missing, and only root can install them: ${missing[*]}"
+	say "installing ${missing[*]}"
+	if [ ! -e "$policy" ]; then
+		ours=yes
+		printf '#!/bin/sh\nexit 101\n' >"$policy"
+		chmod 755 "$policy"
+	fi
+	{ apt_get update && apt_get install --no-install-recommends "${missing[@]}"; } || status=$?
+	[ -z "$ours" ] || rm -f "$policy"
+	return "$status"
+}
+
+apt_get() { quietly env DEBIAN_FRONTEND=noninteractive apt-get -y -q -o DPkg::Lock::Timeout=300 "$@"; }
+
+need_cargo() {
+	command -v cargo >/dev/null ||
+		die "cargo is missing, and Debian 12's is too old: install Rust 1.85 or later from https://rustup.rs"
+}
+
+# Installs a program of the Rust registry if it is not there.
+need_cargo_tool() {
+	command -v "$1" >/dev/null && return 0
+	say "installing $1 (it is compiled: this takes minutes)"
+	quietly cargo install --locked "$1"
+}

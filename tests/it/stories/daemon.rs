@@ -1,0 +1,87 @@
+//! The daemon comes and goes, and no job is lost.
+
+use std::fs;
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::Signal;
+
+use crate::world::{Apt, BUILD, CONFIG, SOON, Tiny, World, eventually, processes};
+
+#[test]
+fn jobs_are_accepted_without_a_daemon_and_built_when_there_is_one() {
+    let world = World::new();
+    let repo = world.repo("tiny");
+    let commit = repo.version("1.0", Tiny::Works);
+    let start = Instant::now();
+    let job = world.submit("prod", "tiny", &commit);
+    assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
+    assert_eq!(world.state(&job), "queued");
+
+    let daemon = world.daemon();
+    world.wait_for(&job, "published", BUILD);
+    // A daemon that has nothing to do is woken by the next submission.
+    repo.git(&["commit", "-q", "--allow-empty", "-m", "nothing"]);
+    let next = repo.version("1.1", Tiny::Sleeps);
+    let job = world.submit("prod", "tiny", &next);
+    let start = Instant::now();
+    eventually("the job is claimed", SOON, || world.state(&job) != "queued");
+    assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
+    assert!(daemon.stop().success());
+}
+
+#[test]
+fn a_daemon_that_is_told_to_stop_gives_its_build_back() {
+    let world = World::new();
+    let daemon = world.daemon();
+    let repo = world.repo("sleepy");
+    let commit = repo.version("1.0", Tiny::Sleeps);
+    let job = world.submit("prod", "sleepy", &commit);
+    eventually("the build sleeps", BUILD, || !processes("sleep 614").is_empty());
+    assert!(daemon.stop().success());
+    assert_eq!(world.state(&job), "queued");
+    assert_eq!(processes("sleep 614"), Vec::<String>::new());
+    world.build("alice", &["cancel", &job]).ok();
+}
+
+#[test]
+fn a_daemon_that_is_killed_leaves_work_that_the_next_one_finishes() {
+    let world = World::new();
+    let daemon = world.daemon();
+    let repo = world.repo("tiny");
+    let commit = repo.version("1.0", Tiny::Works);
+    let job = world.submit("prod", "tiny", &commit);
+    world.wait_for(&job, "building", SOON);
+    std::thread::sleep(Duration::from_secs(1));
+    daemon.kill();
+    eventually("the build dies with its daemon", SOON, || processes("sbuild").is_empty());
+
+    let _daemon = world.daemon();
+    world.wait_for(&job, "published", BUILD);
+    assert_eq!(world.status(&job)["job"]["attempt"], 2);
+    assert_eq!(Apt::new("stable").update().candidate("tiny").as_deref(), Some("1.0"));
+    assert_eq!(repo.served("refs/heads/prod"), Some(commit));
+    assert_eq!(fs::read_dir("/var/lib/invirtibuilder/work").map_or(0, Iterator::count), 0, "work was left behind");
+}
+
+#[test]
+fn a_bad_configuration_is_refused_and_the_old_one_kept() {
+    let world = World::new();
+    let mut daemon = world.daemon();
+    let good = fs::read_to_string(CONFIG).unwrap();
+    fs::write(CONFIG, "build: { pockets: { prod: { alc: [] } } }\n").unwrap();
+    daemon.signal(Signal::SIGHUP);
+    std::thread::sleep(Duration::from_millis(500));
+    assert!(daemon.runs(), "the daemon ended");
+    world.build("alice", &["pockets"]).refused(78, &["config.yaml", "alc"]);
+    let checked = world.local(&["check-config"]);
+    assert_eq!(checked.code, 78);
+    assert!(checked.err.contains("alc"), "{}", checked.err);
+
+    // A good one is taken: hooks are found in their new place.
+    fs::write(CONFIG, good.replace("/etc/invirtibuilder/hooks", "/etc/invirtibuilder/conf.d")).unwrap();
+    fs::create_dir_all("/etc/invirtibuilder/conf.d/cancelled.d").unwrap();
+    daemon.signal(Signal::SIGHUP);
+    std::thread::sleep(Duration::from_millis(500));
+    assert!(daemon.runs(), "the daemon ended");
+    assert!(daemon.stop().success());
+}

@@ -1,0 +1,80 @@
+//! Following, stopping and repeating jobs.
+
+use std::time::{Duration, Instant};
+
+use crate::world::{BUILD, SOON, Tiny, World, eventually, processes};
+
+#[test]
+fn a_queued_job_can_be_cancelled_and_queued_again() {
+    let world = World::new();
+    let repo = world.repo("tiny");
+    let commit = repo.version("1.0", Tiny::Works);
+    let job = world.submit("prod", "tiny", &commit);
+    world.build("carol", &["cancel", &job]).ok().says(&["cancelled"]);
+    assert_eq!(world.state(&job), "cancelled");
+    world.build("alice", &["status", &job]).ok().says(&["carol@EXAMPLE.ORG"]);
+    world.build("alice", &["cancel", &job]).refused(65, &["cancelled already"]);
+    world.build("bob", &["retry", &job]).refused(77, &["bob@EXAMPLE.ORG"]);
+    world.build("alice", &["retry", &job]).ok().says(&["queued again"]);
+    world.build("alice", &["retry", &job]).refused(65, &["queued"]);
+
+    let _daemon = world.daemon();
+    world.wait_for(&job, "published", BUILD);
+}
+
+#[test]
+fn a_running_build_can_be_cancelled_with_all_its_processes() {
+    let world = World::new();
+    let _daemon = world.daemon();
+    let repo = world.repo("sleepy");
+    let commit = repo.version("1.0", Tiny::Sleeps);
+    let job = world.submit("prod", "sleepy", &commit);
+    eventually("the build sleeps", BUILD, || !processes("sleep 614").is_empty());
+    world.build("alice", &["log", &job]).ok().says(&["sleeping-now"]);
+
+    let start = Instant::now();
+    world.build("alice", &["cancel", &job]).ok().says(&["stopping"]);
+    world.wait_for(&job, "cancelled", SOON);
+    eventually("no process of the build is left", Duration::from_secs(5), || {
+        processes("sleep 614").is_empty() && processes("sbuild").is_empty()
+    });
+    assert!(start.elapsed() < SOON);
+    assert_eq!(repo.served("refs/heads/prod"), None);
+}
+
+#[test]
+fn a_failing_build_says_why_to_whoever_waits() {
+    let world = World::new();
+    let _daemon = world.daemon();
+    let repo = world.repo("wreck");
+    let commit = repo.version("1.0", Tiny::Fails);
+    let before = world.build("alice", &["packages"]).ok().out;
+    let answer = world.build("alice", &["submit", "prod", "wreck", &commit, "--wait"]);
+    assert_eq!(answer.code, 1, "{}{}", answer.out, answer.err);
+    let answer = answer.says(&["wreck 1.0 failed: build.failed", "'log 1'"]);
+    assert!(!answer.out.contains("Skipping"), "{}", answer.out);
+    // What the build printed does not reach the terminal as it is.
+    let log = world.build("bob", &["log", "1"]).ok().says(&["so it ends", "\\u{1b}[31mred"]);
+    assert!(!log.out.contains('\x1b'));
+    assert_eq!(world.build("alice", &["packages"]).ok().out, before);
+    assert_eq!(repo.served("refs/tags/1.0"), None);
+    let status = world.status("1");
+    assert_eq!(status["job"]["failure"], "build.failed");
+    // The same version may be used again, as it was never published.
+    let mended = repo.version("1.0", Tiny::Works);
+    world.build("alice", &["submit", "prod", "wreck", &mended, "--dry-run"]).ok().says(&["would be built"]);
+}
+
+#[test]
+fn submitting_what_is_under_way_names_the_job() {
+    let world = World::new();
+    let repo = world.repo("tiny");
+    let commit = repo.version("1.0", Tiny::Works);
+    let job = world.submit("prod", "tiny", &commit);
+    world.build("carol", &["submit", "prod", "tiny", "main"]).ok().says(&[&format!("job {job}:"), "already queued"]);
+    let second = world.build("alice", &["--json", "submit", "prod", "tiny", &commit[..10]]).ok().json();
+    assert_eq!((second["job"].to_string(), &second["new"]), (job, &false.into()));
+    // Another commit of the same version is not let in beside it.
+    let rival = repo.version("1.0", Tiny::Fails);
+    world.build("alice", &["submit", "dev", "tiny", &rival]).refused(65, &["being brought in", &commit[..12]]);
+}

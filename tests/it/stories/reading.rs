@@ -1,0 +1,74 @@
+//! What can be read: it fits a terminal of 80 columns, and programs can read it too.
+
+use crate::world::{BUILD, Tiny, World};
+
+#[test]
+fn everything_fits_80_columns_and_is_json_on_demand() {
+    let world = World::new();
+    let repo = world.repo("a-package-with-quite-a-long-name");
+    let name = repo.package.clone();
+    let name = name.as_str();
+    let version = "1:2024.01.02+really1.0~rc1+git20240102.0123456";
+    let commit = repo.version(version, Tiny::Works);
+    world.build("alice", &["status"]).ok().says(&["no jobs yet"]);
+    world.submit("prod", name, &commit);
+
+    let daemon = world.daemon();
+    world.wait_for("1", "published", BUILD);
+    daemon.stop();
+    let next = repo.version("1:2025", Tiny::Works);
+    world.submit("dev", name, &next);
+
+    let verbs: [(&[&str], &str); 9] = [
+        (&["status"], "queued"),
+        (&["status", "1"], "published"),
+        (&["history", name], "prod"),
+        (&["packages"], name),
+        (&["packages", "prod"], "2024"),
+        (&["pockets"], "unstable"),
+        (&["diff", "prod", "dev"], name),
+        (&["whoami"], "bob@EXAMPLE.ORG"),
+        (&["submit", "dev", name, "main", "--dry-run"], "queued"),
+    ];
+    for (verb, word) in verbs {
+        let text = world.build("bob", verb).ok();
+        assert!(text.out.contains(word) || text.out.contains(&name[..20]), "{verb:?}: {}", text.out);
+        assert!(!text.out.contains('\x1b'), "{verb:?} is coloured although nobody sees it");
+        if verb[0] != "submit" && verb != ["status", "1"] {
+            for line in text.out.lines() {
+                assert!(line.chars().count() <= 80, "{verb:?} prints a line of {}: {line}", line.chars().count());
+            }
+        }
+        let mut json = vec!["--json"];
+        json.extend(verb);
+        world.build("bob", &json).ok().json();
+    }
+    world.build("bob", &["log", "1"]).ok().says(&["dpkg-deb"]);
+    world.build("bob", &["log", "2"]).refused(65, &["no build log", "waits for its turn"]);
+    world.build("bob", &["log", "1", "--follow"]).ok().says(&["dpkg-deb"]);
+    world.build("bob", &["status", "99"]).refused(65, &["no job 99"]);
+    world.build("bob", &["history", "absent"]).refused(65, &["no package absent"]);
+}
+
+#[test]
+fn help_is_there_and_usage_errors_point_to_it() {
+    let world = World::new();
+    let help = world.build("mallory", &["help"]).ok().says(&["submit", "status", "promote"]);
+    for line in help.out.lines() {
+        assert!(line.chars().count() <= 80, "{line}");
+    }
+    world.build("mallory", &["help", "submit"]).ok().says(&["--wait", "--dry-run"]);
+    world.build("alice", &["frobnicate"]).refused(64, &["frobnicate", "help"]);
+    world.build("alice", &["submit", "prod"]).refused(64, &["help"]);
+    world.local(&["--version"]).ok().says(&["invirt-build"]);
+    world.local(&["check-config"]).ok().says(&["no problems"]);
+}
+
+#[test]
+fn acl_check_explains_itself_to_administrators() {
+    let world = World::new();
+    world.local(&["acl", "check", "prod", "alice@EXAMPLE.ORG"]).ok().says(&["/etc/invirtibuilder/acl/prod"]);
+    let denied = world.local(&["acl", "check", "prod", "mallory@EXAMPLE.ORG"]);
+    assert!(format!("{}{}", denied.out, denied.err).contains("mallory@EXAMPLE.ORG"), "{denied:?}");
+    assert_ne!(denied.out, world.local(&["acl", "check", "prod", "alice@EXAMPLE.ORG"]).out);
+}

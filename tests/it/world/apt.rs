@@ -1,0 +1,74 @@
+//! A machine whose only archive is ours: real apt with directories of its own.
+
+use std::fs;
+use std::path::PathBuf;
+
+use super::run;
+
+/// apt, with one suite of our archive as its only source.
+pub struct Apt {
+    dir: tempfile::TempDir,
+}
+
+impl Apt {
+    /// Trusts the archive's key and knows the suite.
+    pub fn new(suite: &str) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        for sub in ["lists/partial", "cache/archives/partial", "etc"] {
+            fs::create_dir_all(dir.path().join(sub)).unwrap();
+        }
+        fs::write(dir.path().join("status"), "").unwrap();
+        let key = key();
+        let source = format!("[signed-by={}] file:/srv/apt {suite} main", key.display());
+        fs::write(dir.path().join("etc/sources.list"), format!("deb {source}\ndeb-src {source}\n")).unwrap();
+        Self { dir }
+    }
+
+    /// Runs one of apt's programs in an empty directory of its own; what it printed, errors and warnings included.
+    pub fn run(&self, program: &str, args: &[&str]) -> String {
+        let dir = self.dir.path().to_str().unwrap();
+        let script = format!(
+            "cd {dir}/cache && exec {program} -q -o Dir::Etc={dir}/etc -o Dir::Etc::parts=none \
+             -o Dir::State::lists={dir}/lists -o Dir::State::status={dir}/status -o Dir::Cache={dir}/cache \
+             -o APT::Sandbox::User=root -o Acquire::Languages=none \"$@\" 2>&1"
+        );
+        let mut all = vec!["-c", &script, program];
+        all.extend(args);
+        run("sh", &all)
+    }
+
+    /// Reads the archive's indexes; a warning is a failure.
+    pub fn update(&self) -> &Self {
+        let said = self.run("apt-get", &["update"]);
+        assert!(!said.contains("W:") && !said.contains("E:"), "{said}");
+        self
+    }
+
+    /// The version that would be installed.
+    pub fn candidate(&self, package: &str) -> Option<String> {
+        let said = self.run("apt-cache", &["policy", package]);
+        let line = said.lines().find_map(|line| line.trim().strip_prefix("Candidate: "));
+        line.filter(|version| *version != "(none)").map(str::to_owned)
+    }
+
+    /// Downloads a binary package and returns the contents of one of its files.
+    pub fn file_of(&self, package: &str, path: &str) -> String {
+        self.run("apt-get", &["download", package]);
+        let deb = fs::read_dir(self.dir.path().join("cache"))
+            .unwrap()
+            .flatten()
+            .map(|entry| entry.path())
+            .find(|path| path.extension().is_some_and(|e| e == "deb"))
+            .expect("apt downloaded a package");
+        let script = format!("dpkg-deb --fsys-tarfile {} | tar -xO ./{path}", deb.display());
+        let text = run("sh", &["-c", &script]);
+        fs::remove_file(deb).unwrap();
+        text
+    }
+}
+
+/// The archive's public key, which it serves itself.
+fn key() -> PathBuf {
+    let served = fs::read_dir("/srv/apt").unwrap().flatten().map(|entry| entry.path());
+    served.into_iter().find(|path| path.extension().is_some_and(|e| e == "asc")).expect("the archive serves its key")
+}

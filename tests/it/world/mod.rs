@@ -1,0 +1,180 @@
+//! One empty service in the world that `script/test` has made, and what its users do with it.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+mod answer;
+mod apt;
+mod daemon;
+mod repo;
+mod snapshot;
+
+pub use answer::Answer;
+pub use apt::Apt;
+pub use daemon::Daemon;
+pub use repo::{Repo, Tiny, rev};
+
+/// Where the service keeps everything.
+pub const STATE: &str = "/var/lib/invirtibuilder";
+/// The configuration.
+pub const CONFIG: &str = "/etc/invirtibuilder/config.yaml";
+/// The longest that a small build may take on a loaded machine.
+pub const BUILD: Duration = Duration::from_secs(240);
+/// The longest that anything else may take.
+pub const SOON: Duration = Duration::from_secs(20);
+
+static TURN: Mutex<()> = Mutex::new(());
+
+/// The service, set up and empty, with no daemon running. Dropping it ends what was started.
+pub struct World {
+    _turn: MutexGuard<'static, ()>,
+}
+
+impl World {
+    /// Waits for its turn, and starts from nothing.
+    pub fn new() -> Self {
+        assert!(
+            std::env::var_os("IB_WORLD").is_some(),
+            "these tests replace the service's state: run them with 'script/test --only e2e', in a world of their own"
+        );
+        let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+        empty(Path::new(STATE), &["chroots"]);
+        for dir in ["/srv/git", "/srv/apt", "/etc/invirtibuilder/hooks", "/etc/invirtibuilder/conf.d"] {
+            empty(Path::new(dir), &[]);
+        }
+        fs::write(CONFIG, include_str!("../../../script/lib/config.yaml")).unwrap();
+        let world = Self { _turn: turn };
+        world.local(&["init"]).ok();
+        world
+    }
+
+    /// A command of a Kerberos user, through remctl.
+    pub fn build<S: AsRef<std::ffi::OsStr>>(&self, who: &str, args: &[S]) -> Answer {
+        Answer::of(self.command(who).args(args))
+    }
+
+    /// The command that [`World::build`] runs, to be started by the caller.
+    pub fn command(&self, who: &str) -> Command {
+        let mut command = Command::new("as");
+        command.args([who, "build"]);
+        command
+    }
+
+    /// A command of root in a shell on the server.
+    pub fn local(&self, args: &[&str]) -> Answer {
+        Answer::of(Command::new("invirt-build").args(args).env_remove("REMOTE_USER"))
+    }
+
+    /// Starts the daemon.
+    pub fn daemon(&self) -> Daemon {
+        Daemon::start()
+    }
+
+    /// A new package repository, made by alice, and a work tree for it.
+    pub fn repo(&self, package: &str) -> Repo {
+        self.build("alice", &["create-repo", package]).ok();
+        Repo::new(package)
+    }
+
+    /// Submits as alice without waiting, and returns the number of the job.
+    pub fn submit(&self, pocket: &str, package: &str, commit: &str) -> String {
+        let answer = self.build("alice", &["--json", "submit", pocket, package, commit]).ok();
+        answer.json()["job"].to_string()
+    }
+
+    /// Submits as alice and follows the job until it is published.
+    pub fn publish(&self, pocket: &str, package: &str, commit: &str) -> Answer {
+        self.build("alice", &["submit", pocket, package, commit, "--wait"]).ok()
+    }
+
+    /// The job, its steps and its hooks.
+    pub fn status(&self, job: &str) -> Value {
+        self.build("alice", &["--json", "status", job]).ok().json()
+    }
+
+    /// The state of a job.
+    pub fn state(&self, job: &str) -> String {
+        self.status(job)["job"]["state"].as_str().unwrap().to_owned()
+    }
+
+    /// Waits until a job is in a state, and fails at once if it ends in another.
+    pub fn wait_for(&self, job: &str, wanted: &str, limit: Duration) {
+        let start = Instant::now();
+        loop {
+            let status = self.status(job);
+            let state = status["job"]["state"].as_str().unwrap();
+            if state == wanted {
+                return;
+            }
+            let ended = ["published", "failed", "cancelled"].contains(&state);
+            assert!(!ended && start.elapsed() < limit, "job {job} is not {wanted}: {status:#}\n{}", self.tail(job));
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// The end of a job's build log and of the daemon's.
+    fn tail(&self, job: &str) -> String {
+        let log = fs::read(format!("{STATE}/logs/{job}/build.log")).unwrap_or_default();
+        let start = log.len().saturating_sub(4000);
+        format!("{}\n{}", String::from_utf8_lossy(&log[start..]), daemon::log())
+    }
+
+    /// Everything that a refused request must leave alone.
+    pub fn snapshot(&self) -> String {
+        snapshot::take()
+    }
+
+    /// Installs a hook: a shell script.
+    pub fn hook(&self, event: &str, name: &str, script: &str) {
+        let dir = PathBuf::from(format!("/etc/invirtibuilder/hooks/{event}.d"));
+        fs::create_dir_all(&dir).unwrap();
+        fs::write(dir.join(name), format!("#!/bin/sh\n{script}\n")).unwrap();
+        fs::set_permissions(dir.join(name), fs::Permissions::from_mode(0o755)).unwrap();
+    }
+}
+
+/// Waits until something holds.
+pub fn eventually(what: &str, limit: Duration, mut holds: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !holds() {
+        assert!(start.elapsed() < limit, "after {limit:?}, still not: {what}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// Runs a program that has to succeed, and returns what it printed.
+pub fn run(program: &str, args: &[&str]) -> String {
+    Answer::of(Command::new(program).args(args)).ok().out.trim_end().to_owned()
+}
+
+/// Processes of the world whose command line holds `text`.
+pub fn processes(text: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir("/proc").unwrap().flatten() {
+        let Ok(line) = fs::read(entry.path().join("cmdline")) else { continue };
+        let line = String::from_utf8_lossy(&line).replace('\0', " ");
+        if line.contains(text) {
+            found.push(line);
+        }
+    }
+    found
+}
+
+/// Removes what is in a directory, except some names.
+fn empty(dir: &Path, except: &[&str]) {
+    for entry in fs::read_dir(dir).unwrap().flatten() {
+        if except.iter().any(|name| entry.file_name() == *name) {
+            continue;
+        }
+        let path = entry.path();
+        let removed =
+            if entry.file_type().unwrap().is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
+        removed.unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+    }
+}
