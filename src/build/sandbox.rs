@@ -132,6 +132,8 @@ fn devices(root: &Path) -> Result<()> {
     for name in ["null", "zero", "full", "random", "urandom", "tty"] {
         bind_one(&Path::new("/dev").join(name), &root.join("dev").join(name), true)?;
     }
+    // sbuild wants one in its chroots.
+    bind_one(Path::new("/dev/null"), &root.join("dev/console"), true)?;
     let options = Some("newinstance,ptmxmode=0666,mode=0620");
     mount(Some("devpts"), &root.join("dev/pts"), Some("devpts"), MsFlags::MS_NOSUID | MsFlags::MS_NOEXEC, options)
         .context("cannot mount /dev/pts")?;
