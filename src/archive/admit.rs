@@ -161,7 +161,10 @@ fn check_listed(returned: &BTreeMap<String, Checked>, listed: &[(String, u64, St
             Some(file) if file.size == *size && file.sha256 == *sha256 => {}
             Some(_) => return Err(wrong(format!("{name} is not what the build says it is: size or hash differs"))),
             None => {
-                return Err(wrong(format!("the build says that it made {}, but it did not", crate::text::quoted(name))));
+                return Err(wrong(format!(
+                    "the build says that it made {}, but it did not",
+                    crate::text::quoted(name)
+                )));
             }
         }
     }
