@@ -103,7 +103,7 @@ impl Publisher {
         }
         settle(config, &mut record)?;
         archive.publish_key()?;
-        Ok(archive.sweep(record.db(), &config.build.pockets.keys().map(|p| config.suite(p)).collect::<Vec<_>>())?)
+        archive.sweep(record.db(), &config.build.pockets.keys().map(|p| config.suite(p)).collect::<Vec<_>>())
     }
 }
 

@@ -50,14 +50,14 @@ pub fn admit(root: &Path, db: &Connection, admission: &Admission) -> Result<Cont
     let changes: Vec<&String> = returned.keys().filter(|name| name.ends_with(".changes")).collect();
     let first = changes.first().ok_or_else(|| wrong("the build returned no .changes".to_owned()))?.to_string();
 
-    let dsc = paragraph(&admission.dir, &dsc_name)?;
+    let (dsc, dsc_text) = paragraph(&admission.dir, &dsc_name)?;
     same(admission, &dsc_name, &dsc, "Source")?;
     let source_files = listed(&dsc_name, &dsc)?;
     let mut known: BTreeSet<String> = source_files.iter().map(|(name, ..)| name.clone()).collect();
     known.insert(dsc_name.clone());
     check_listed(&returned, &source_files)?;
     for name in changes {
-        let control = paragraph(&admission.dir, name)?;
+        let (control, _) = paragraph(&admission.dir, name)?;
         same(admission, name, &control, "Source")?;
         let files = listed(name, &control)?;
         check_listed(&returned, &files)?;
@@ -70,7 +70,7 @@ pub fn admit(root: &Path, db: &Connection, admission: &Admission) -> Result<Cont
 
     let component = component_of(admission, section(&dsc))?;
     let directory = directory(&component, &admission.source);
-    let mut parts = vec![source_part(&dsc, &dsc_name, &returned, &component, &directory)];
+    let mut parts = vec![source_part(&dsc, &dsc_text, &dsc_name, &returned, &component, &directory)];
     let mut homes: BTreeMap<&String, String> = BTreeMap::new();
     for (name, file) in &returned {
         let kind = match name.rsplit_once('.') {
@@ -115,13 +115,14 @@ fn returned(dir: &Path) -> Result<BTreeMap<String, Checked>, Failure> {
     Ok(all)
 }
 
-fn paragraph(dir: &Path, name: &str) -> Result<Paragraph, Failure> {
+fn paragraph(dir: &Path, name: &str) -> Result<(Paragraph, String), Failure> {
     let path = dir.join(name);
     if fs::metadata(&path).map_err(|_| wrong(format!("the build returned no {name}")))?.len() > 64 << 20 {
         return Err(wrong(format!("{name} is larger than 64 MiB")));
     }
     let text = fs::read_to_string(&path).map_err(|error| wrong(format!("{name} cannot be read: {error}")))?;
-    text.parse().map_err(|error| wrong(format!("{name} does not parse: {error}")))
+    let parsed = text.parse().map_err(|error| wrong(format!("{name} does not parse: {error}")))?;
+    Ok((parsed, text))
 }
 
 /// Source package and version must be those that were asked for.
@@ -194,32 +195,28 @@ fn component_of(admission: &Admission, section: &str) -> Result<Component, Failu
 
 fn source_part(
     dsc: &Paragraph,
+    dsc_text: &str,
     dsc_name: &str,
     returned: &BTreeMap<String, Checked>,
     component: &Component,
     directory: &str,
 ) -> Part {
     let name = dsc.get("Source").unwrap_or_default().to_owned();
-    let mut fields = vec![("Package", name.clone())];
-    let left_out = ["Source", "Files", "Checksums-Sha1", "Checksums-Sha256"];
-    let kept = dsc.iter().filter(|(name, _)| !left_out.iter().any(|other| name.eq_ignore_ascii_case(other)));
-    fields.extend(kept.map(|(name, value)| (name, value.to_owned())));
+    let kept =
+        deb::fields(dsc_text, &["Package", "Source", "Files", "Checksums-Sha1", "Checksums-Sha256", "Directory"]);
     let own = &returned[dsc_name];
-    let mut sums = dsc.get("Checksums-Sha256").unwrap_or_default().trim().to_owned();
-    sums.push_str(&format!("\n{} {} {dsc_name}", own.sha256, own.size));
-    fields.push(("Directory", directory.to_owned()));
-    fields.push(("Checksums-Sha256", format!("\n{sums}")));
-    Part {
-        kind: Kind::Dsc,
-        name,
-        architecture: String::new(),
-        component: component.to_string(),
-        stanza: deb::stanza(fields),
-    }
+    let sums = dsc.get("Checksums-Sha256").unwrap_or_default().lines().map(str::trim).filter(|line| !line.is_empty());
+    let sums: String = sums.map(|line| format!(" {line}\n")).collect();
+    let stanza = format!(
+        "Package: {name}\n{kept}Directory: {directory}\nChecksums-Sha256:\n{sums} {} {} {dsc_name}\n",
+        own.sha256, own.size
+    );
+    Part { kind: Kind::Dsc, name, architecture: String::new(), component: component.to_string(), stanza }
 }
 
 fn binary_part(admission: &Admission, kind: Kind, file_name: &str, file: &Checked) -> Result<Part, Failure> {
-    let control = deb::control(&file.path).map_err(|error| wrong(format!("{file_name} cannot be read: {error:#}")))?;
+    let (control, text) =
+        deb::control(&file.path).map_err(|error| wrong(format!("{file_name} cannot be read: {error:#}")))?;
     let field = |name: &str| control.get(name).unwrap_or_default();
     let package: PackageName = field("Package").parse().map_err(|error| wrong(format!("{file_name}: {error}")))?;
     let version: Version = field("Version").parse().map_err(|error| wrong(format!("{file_name}: {error}")))?;
@@ -243,18 +240,19 @@ fn binary_part(admission: &Admission, kind: Kind, file_name: &str, file: &Checke
     }
     let component = component_of(admission, field("Section"))?;
     let left_out = ["Package", "Filename", "Size", "MD5sum", "SHA1", "SHA256", "SHA512"];
-    let mut fields = vec![("Package", package.to_string())];
-    let kept = control.iter().filter(|(name, _)| !left_out.iter().any(|other| name.eq_ignore_ascii_case(other)));
-    fields.extend(kept.map(|(name, value)| (name, value.to_owned())));
-    fields.push(("Filename", format!("{}/{file_name}", directory(&component, &admission.source))));
-    fields.push(("Size", file.size.to_string()));
-    fields.push(("SHA256", file.sha256.clone()));
+    let stanza = format!(
+        "Package: {package}\n{}Filename: {}/{file_name}\nSize: {}\nSHA256: {}\n",
+        deb::fields(&text, &left_out),
+        directory(&component, &admission.source),
+        file.size,
+        file.sha256
+    );
     Ok(Part {
         kind,
         name: package.to_string(),
         architecture: architecture.to_owned(),
         component: component.to_string(),
-        stanza: deb::stanza(fields),
+        stanza,
     })
 }
 

@@ -28,7 +28,7 @@ pub struct Heralds {
 impl Heralds {
     /// Starts the hooks of events that are owed. `published` is told only when Git and apt show it.
     pub fn start_due(&mut self, shared: &Arc<Shared>, config: &Arc<Config>) -> Result<()> {
-        for owed in shared.read(|db| crate::record::hooks::owed(db))? {
+        for owed in shared.read(crate::record::hooks::owed)? {
             let due = owed.event != Event::Published || !shared.read(|db| moves::owes(db, owed.job))?;
             if self.busy.len() < MOST && due && self.busy.insert(owed.job) {
                 let (shared, config, stop) = (shared.clone(), config.clone(), self.stop.clone());

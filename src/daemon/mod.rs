@@ -140,7 +140,7 @@ impl Daemon {
 
     /// Looks at the record and starts what is due.
     fn pass(&mut self) -> Result<()> {
-        for job in self.shared.read(|db| jobs::open(db))? {
+        for job in self.shared.read(jobs::open)? {
             if job.cancel_by.is_some()
                 && let Some(token) = self.running.get(&job.id)
             {

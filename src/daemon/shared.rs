@@ -80,7 +80,7 @@ impl Shared {
 
     /// Gives running jobs whose lease has run out back to the queue, but for those that are in hand here.
     pub fn take_back(&self, in_hand: &[JobId]) -> Result<()> {
-        let expired = self.read(|db| jobs::expired(db))?;
+        let expired = self.read(jobs::expired)?;
         for job in expired.iter().filter(|job| !in_hand.contains(&job.id)) {
             self.write(|tx| jobs::give_back(tx, job.id, job.state, "its claim has expired"))?;
         }
