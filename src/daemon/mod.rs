@@ -1,7 +1,7 @@
 //! `invirtibuilderd`: claims jobs, carries them out, makes owed moves, runs hooks.
 //!
-//! The loop in [`Daemon::serve`] decides nothing by itself: each pass looks at the record and does what is due, so a
-//! wake-up that is lost, doubled or late changes only when. What a dead daemon left is mended by [`recover`] before
+//! The loop in `Daemon::serve` decides nothing by itself: each pass looks at the record and does what is due, so a
+//! wake-up that is lost, doubled or late changes only when. What a dead daemon left is mended by `recover` before
 //! the first pass.
 
 use std::collections::HashMap;
