@@ -5,7 +5,11 @@
 
 pub mod acl;
 pub mod archive;
+pub mod build;
+pub mod chroot;
+pub mod cli;
 pub mod config;
+pub mod daemon;
 pub mod error;
 pub mod gitrecord;
 pub mod hooks;
@@ -13,9 +17,13 @@ pub mod identity;
 pub mod log;
 pub mod names;
 pub mod privilege;
+pub mod publish;
 pub mod record;
+pub mod session;
 pub mod source;
 mod stored;
 pub mod subprocess;
 pub mod text;
+pub mod validate;
+pub mod verbs;
 pub mod wake;

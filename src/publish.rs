@@ -15,12 +15,13 @@ use std::sync::{Mutex, MutexGuard};
 use anyhow::Result;
 use rusqlite::Transaction;
 
-use crate::archive::{self, Archive, Change, Prepared, SuiteSpec};
+use crate::archive::{Admission, Archive, Change, Prepared, SuiteSpec};
 use crate::config::Config;
 use crate::error::{Failure, FailureKind};
 use crate::gitrecord::{self, Move, Stamp};
 use crate::names::{Architecture, CommitId, JobId, PocketName};
 use crate::record::audit::Entry;
+use crate::record::contents;
 use crate::record::jobs::{self, Job};
 use crate::record::moves::{self, Owed, What};
 use crate::record::pockets::{self, Held, Known};
@@ -102,7 +103,7 @@ impl Publisher {
         }
         settle(config, &mut record)?;
         archive.publish_key()?;
-        Ok(archive.sweep(record.db(), &config.build.pockets.keys().map(|p| config.suite(p)).collect::<Vec<_>>())?)
+        archive.sweep(record.db(), &config.build.pockets.keys().map(|p| config.suite(p)).collect::<Vec<_>>())
     }
 }
 
@@ -153,7 +154,8 @@ struct Part {
 impl Publication {
     fn prepare(publisher: &Publisher, config: &Config, record: &Record, items: &[Item]) -> Result<Self, Failure> {
         let archive = Archive::open(config)?;
-        let mut publication = Self { parts: Vec::new(), superprojects: Vec::new(), refs: Vec::new(), suites: Vec::new() };
+        let mut publication =
+            Self { parts: Vec::new(), superprojects: Vec::new(), refs: Vec::new(), suites: Vec::new() };
         let mut changes: BTreeMap<PocketName, Vec<(&Job, Change)>> = BTreeMap::new();
         for item in items {
             let job = &item.job;
@@ -264,7 +266,7 @@ fn content(
 ) -> Result<Change, Failure> {
     let job = &item.job;
     let Some(dir) = &item.built else {
-        return match archive::content_of(record.db(), &job.package, &job.version)? {
+        return match contents::content(record.db(), &job.package, &job.version)? {
             Some(content) => Ok(Change::Put(content)),
             None => Err(Failure::new(
                 FailureKind::Conflict,
@@ -272,14 +274,14 @@ fn content(
             )),
         };
     };
-    let admission = archive::Admission {
+    let admission = Admission {
         dir: dir.clone(),
         source: job.package.clone(),
         version: job.version.clone(),
         components: config.build.pockets[&job.pocket].components.clone(),
         architectures: publisher.architectures(config, &job.pocket),
     };
-    Ok(Change::Put(archive.admit(&admission)?))
+    Ok(Change::Put(archive.admit(record.db(), &admission)?))
 }
 
 /// The moves in the package's repository: tag and branch.
@@ -293,14 +295,7 @@ fn package_refs(config: &Config, record: &Record, job: &Job) -> Result<Vec<Move>
     let mut refs = Vec::new();
     if !pocket.allow_backtracking {
         let message = format!("{} {}\n\n{}", job.package, job.version, provenance(job));
-        refs.extend(gitrecord::write_tag(
-            &repo,
-            &job.package,
-            &job.version,
-            &job.commit,
-            &message,
-            &stamp(config),
-        )?);
+        refs.extend(gitrecord::write_tag(&repo, &job.package, &job.version, &job.commit, &message, &stamp(config))?);
     }
     refs.push(gitrecord::branch_move(&repo, &branch, head.as_ref(), &job.commit));
     Ok(refs)
@@ -316,10 +311,8 @@ fn superproject(config: &Config, record: &Record, pocket: &PocketName, jobs: &[&
     let names: Vec<String> = jobs.iter().map(|job| format!("{} {}", job.package, job.version)).collect();
     let lines: Vec<String> = jobs.iter().map(|job| provenance(job)).collect();
     let message = format!("{}: {}\n\n{}", pocket, names.join(", "), lines.concat());
-    let changes: Vec<gitrecord::Change> = jobs
-        .iter()
-        .map(|job| gitrecord::Change { package: job.package.clone(), commit: job.commit.clone() })
-        .collect();
+    let changes: Vec<gitrecord::Change> =
+        jobs.iter().map(|job| gitrecord::Change { package: job.package.clone(), commit: job.commit.clone() }).collect();
     let url = &config.git.submodule_url;
     Ok(gitrecord::write_superproject(repo, &branch, head.as_ref(), &changes, url, &message, &stamp(config))?)
 }
@@ -334,13 +327,18 @@ fn in_step(what: &str, recorded: Option<&CommitId>, actual: Option<&CommitId>) -
     let actual = actual.map_or("gone".to_owned(), |commit| format!("at {}", commit.short()));
     Err(Failure::new(
         FailureKind::Conflict,
-        format!("{what} is {actual}, but the record has it at {}: somebody else moved it; move it back", recorded.short()),
+        format!(
+            "{what} is {actual}, but the record has it at {}: somebody else moved it; move it back",
+            recorded.short()
+        ),
     ))
 }
 
 fn provenance(job: &Job) -> String {
-    format!("Package: {}\nVersion: {}\nCommit: {}\nPocket: {}\nPrincipal: {}\nJob: {}\n",
-        job.package, job.version, job.commit, job.pocket, job.principal, job.id)
+    format!(
+        "Package: {}\nVersion: {}\nCommit: {}\nPocket: {}\nPrincipal: {}\nJob: {}\n",
+        job.package, job.version, job.commit, job.pocket, job.principal, job.id
+    )
 }
 
 fn stamp(config: &Config) -> Stamp {

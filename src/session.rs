@@ -12,9 +12,9 @@ use crate::config::{self, Config};
 use crate::error::Error;
 use crate::log::{Log, Severity};
 use crate::names::{JobId, PocketName, Principal};
+use crate::record::Record;
 use crate::record::audit::Entry;
 use crate::record::jobs::{self, Job};
-use crate::record::Record;
 use crate::{identity, privilege, text};
 
 /// One request being served.
@@ -116,7 +116,11 @@ pub fn table<const N: usize>(heading: [&str; N], rows: &[[String; N]]) -> io::Re
         line.trim_end().to_owned()
     };
     let head = line(heading);
-    if bold { writeln!(out, "\x1b[1m{head}\x1b[0m")? } else { writeln!(out, "{head}")? }
+    if bold {
+        writeln!(out, "\x1b[1m{head}\x1b[0m")?
+    } else {
+        writeln!(out, "{head}")?
+    }
     rows.iter().try_for_each(|row| writeln!(out, "{}", line(row.each_ref().map(String::as_str))))
 }
 

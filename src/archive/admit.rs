@@ -1,7 +1,8 @@
 //! Puts what a build has made into the pool, if it is what was asked for.
 //!
 //! Nothing that a build returns is believed: names, versions, sizes and hashes are compared with each other and with the
-//! request. The pool is only ever added to: a name stands for the same bytes for ever.
+//! request. A name in the pool stands for the same bytes for ever; only what nothing recorded refers to, because somebody
+//! died before the commit, is replaced.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -9,11 +10,12 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use deb822_fast::Paragraph;
+use rusqlite::Connection;
 
 use super::{deb, files};
 use crate::error::{Failure, FailureKind};
 use crate::names::{Architecture, Component, PackageName, Version};
-use crate::record::contents::{Content, Kind, Part};
+use crate::record::contents::{self, Content, Kind, Part};
 
 /// What a build was asked for, and where what it returned is.
 #[derive(Debug, Clone)]
@@ -42,20 +44,20 @@ struct Checked {
 }
 
 /// Checks and admits; what the pool then has.
-pub fn admit(root: &Path, admission: &Admission) -> Result<Content, Failure> {
+pub fn admit(root: &Path, db: &Connection, admission: &Admission) -> Result<Content, Failure> {
     let returned = returned(&admission.dir)?;
     let dsc_name = format!("{}_{}.dsc", admission.source, admission.version.without_epoch());
     let changes: Vec<&String> = returned.keys().filter(|name| name.ends_with(".changes")).collect();
     let first = changes.first().ok_or_else(|| wrong("the build returned no .changes".to_owned()))?.to_string();
 
-    let dsc = paragraph(&admission.dir, &dsc_name)?;
+    let (dsc, dsc_text) = paragraph(&admission.dir, &dsc_name)?;
     same(admission, &dsc_name, &dsc, "Source")?;
     let source_files = listed(&dsc_name, &dsc)?;
     let mut known: BTreeSet<String> = source_files.iter().map(|(name, ..)| name.clone()).collect();
     known.insert(dsc_name.clone());
     check_listed(&returned, &source_files)?;
     for name in changes {
-        let control = paragraph(&admission.dir, name)?;
+        let (control, _) = paragraph(&admission.dir, name)?;
         same(admission, name, &control, "Source")?;
         let files = listed(name, &control)?;
         check_listed(&returned, &files)?;
@@ -68,7 +70,7 @@ pub fn admit(root: &Path, admission: &Admission) -> Result<Content, Failure> {
 
     let component = component_of(admission, section(&dsc))?;
     let directory = directory(&component, &admission.source);
-    let mut parts = vec![source_part(&dsc, &dsc_name, &returned, &component, &directory)];
+    let mut parts = vec![source_part(&dsc, &dsc_text, &dsc_name, &returned, &component, &directory)];
     let mut homes: BTreeMap<&String, String> = BTreeMap::new();
     for (name, file) in &returned {
         let kind = match name.rsplit_once('.') {
@@ -81,7 +83,8 @@ pub fn admit(root: &Path, admission: &Admission) -> Result<Content, Failure> {
         parts.push(part);
     }
     for (name, file) in &returned {
-        put(root, homes.get(name).unwrap_or(&directory), name, file)?;
+        let needed = contents::refers_to(db, &admission.source, name)?;
+        put(root, homes.get(name).unwrap_or(&directory), name, file, needed)?;
     }
     Ok(Content {
         source: admission.source.clone(),
@@ -112,13 +115,14 @@ fn returned(dir: &Path) -> Result<BTreeMap<String, Checked>, Failure> {
     Ok(all)
 }
 
-fn paragraph(dir: &Path, name: &str) -> Result<Paragraph, Failure> {
+fn paragraph(dir: &Path, name: &str) -> Result<(Paragraph, String), Failure> {
     let path = dir.join(name);
     if fs::metadata(&path).map_err(|_| wrong(format!("the build returned no {name}")))?.len() > 64 << 20 {
         return Err(wrong(format!("{name} is larger than 64 MiB")));
     }
     let text = fs::read_to_string(&path).map_err(|error| wrong(format!("{name} cannot be read: {error}")))?;
-    text.parse().map_err(|error| wrong(format!("{name} does not parse: {error}")))
+    let parsed = text.parse().map_err(|error| wrong(format!("{name} does not parse: {error}")))?;
+    Ok((parsed, text))
 }
 
 /// Source package and version must be those that were asked for.
@@ -157,7 +161,12 @@ fn check_listed(returned: &BTreeMap<String, Checked>, listed: &[(String, u64, St
         match returned.get(name) {
             Some(file) if file.size == *size && file.sha256 == *sha256 => {}
             Some(_) => return Err(wrong(format!("{name} is not what the build says it is: size or hash differs"))),
-            None => return Err(wrong(format!("the build says that it made {}, but it did not", crate::text::quoted(name)))),
+            None => {
+                return Err(wrong(format!(
+                    "the build says that it made {}, but it did not",
+                    crate::text::quoted(name)
+                )));
+            }
         }
     }
     Ok(())
@@ -166,7 +175,10 @@ fn check_listed(returned: &BTreeMap<String, Checked>, listed: &[(String, u64, St
 /// The section of a source package is that of the first binary that it lists.
 fn section(dsc: &Paragraph) -> &str {
     let list = dsc.get("Package-List").unwrap_or_default();
-    list.lines().find(|line| !line.trim().is_empty()).and_then(|line| line.split_whitespace().nth(2)).unwrap_or_default()
+    list.lines()
+        .find(|line| !line.trim().is_empty())
+        .and_then(|line| line.split_whitespace().nth(2))
+        .unwrap_or_default()
 }
 
 /// `contrib/net` belongs to contrib, `net` to the default component.
@@ -183,32 +195,28 @@ fn component_of(admission: &Admission, section: &str) -> Result<Component, Failu
 
 fn source_part(
     dsc: &Paragraph,
+    dsc_text: &str,
     dsc_name: &str,
     returned: &BTreeMap<String, Checked>,
     component: &Component,
     directory: &str,
 ) -> Part {
     let name = dsc.get("Source").unwrap_or_default().to_owned();
-    let mut fields = vec![("Package", name.clone())];
-    let left_out = ["Source", "Files", "Checksums-Sha1", "Checksums-Sha256"];
-    let kept = dsc.iter().filter(|(name, _)| !left_out.iter().any(|other| name.eq_ignore_ascii_case(other)));
-    fields.extend(kept.map(|(name, value)| (name, value.to_owned())));
+    let kept =
+        deb::fields(dsc_text, &["Package", "Source", "Files", "Checksums-Sha1", "Checksums-Sha256", "Directory"]);
     let own = &returned[dsc_name];
-    let mut sums = dsc.get("Checksums-Sha256").unwrap_or_default().trim().to_owned();
-    sums.push_str(&format!("\n{} {} {dsc_name}", own.sha256, own.size));
-    fields.push(("Directory", directory.to_owned()));
-    fields.push(("Checksums-Sha256", format!("\n{sums}")));
-    Part {
-        kind: Kind::Dsc,
-        name,
-        architecture: String::new(),
-        component: component.to_string(),
-        stanza: deb::stanza(fields),
-    }
+    let sums = dsc.get("Checksums-Sha256").unwrap_or_default().lines().map(str::trim).filter(|line| !line.is_empty());
+    let sums: String = sums.map(|line| format!(" {line}\n")).collect();
+    let stanza = format!(
+        "Package: {name}\n{kept}Directory: {directory}\nChecksums-Sha256:\n{sums} {} {} {dsc_name}\n",
+        own.sha256, own.size
+    );
+    Part { kind: Kind::Dsc, name, architecture: String::new(), component: component.to_string(), stanza }
 }
 
 fn binary_part(admission: &Admission, kind: Kind, file_name: &str, file: &Checked) -> Result<Part, Failure> {
-    let control = deb::control(&file.path).map_err(|error| wrong(format!("{file_name} cannot be read: {error:#}")))?;
+    let (control, text) =
+        deb::control(&file.path).map_err(|error| wrong(format!("{file_name} cannot be read: {error:#}")))?;
     let field = |name: &str| control.get(name).unwrap_or_default();
     let package: PackageName = field("Package").parse().map_err(|error| wrong(format!("{file_name}: {error}")))?;
     let version: Version = field("Version").parse().map_err(|error| wrong(format!("{file_name}: {error}")))?;
@@ -232,47 +240,45 @@ fn binary_part(admission: &Admission, kind: Kind, file_name: &str, file: &Checke
     }
     let component = component_of(admission, field("Section"))?;
     let left_out = ["Package", "Filename", "Size", "MD5sum", "SHA1", "SHA256", "SHA512"];
-    let mut fields = vec![("Package", package.to_string())];
-    let kept = control.iter().filter(|(name, _)| !left_out.iter().any(|other| name.eq_ignore_ascii_case(other)));
-    fields.extend(kept.map(|(name, value)| (name, value.to_owned())));
-    fields.push(("Filename", format!("{}/{file_name}", directory(&component, &admission.source))));
-    fields.push(("Size", file.size.to_string()));
-    fields.push(("SHA256", file.sha256.clone()));
+    let stanza = format!(
+        "Package: {package}\n{}Filename: {}/{file_name}\nSize: {}\nSHA256: {}\n",
+        deb::fields(&text, &left_out),
+        directory(&component, &admission.source),
+        file.size,
+        file.sha256
+    );
     Ok(Part {
         kind,
         name: package.to_string(),
         architecture: architecture.to_owned(),
         component: component.to_string(),
-        stanza: deb::stanza(fields),
+        stanza,
     })
 }
 
-/// Puts one file into the pool, durably and never over another.
-fn put(root: &Path, directory: &str, name: &str, file: &Checked) -> Result<(), Failure> {
+/// Puts one file into the pool, durably. With `needed`, what has the name there already must be the same.
+fn put(root: &Path, directory: &str, name: &str, file: &Checked, needed: bool) -> Result<(), Failure> {
     let dir = root.join(directory);
     files::make_dirs(&dir)?;
     let target = dir.join(name);
-    if !target.exists() {
-        let new = dir.join(format!(".{name}.new"));
-        let _ = fs::remove_file(&new);
-        fs::copy(&file.path, &new).with_context(|| format!("cannot write {}", new.display()))?;
-        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o644);
-        fs::set_permissions(&new, mode)?;
-        fs::File::open(&new)?.sync_all()?;
-        // Unlike a rename, a link does not replace what somebody else has put there meanwhile.
-        let linked = fs::hard_link(&new, &target);
-        fs::remove_file(&new)?;
-        match linked {
-            Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => return Err(error.into()),
-            _ => files::sync_dir(&dir)?,
+    if target.exists() {
+        if files::digest(&target)?.1 == file.sha256 {
+            return Ok(());
+        }
+        if needed {
+            return Err(Failure::new(
+                FailureKind::Conflict,
+                format!(
+                    "the pool has another {directory}/{name}: a file of a version never changes, so raise the version"
+                ),
+            ));
         }
     }
-    let (_, sha256) = files::digest(&target)?;
-    if sha256 != file.sha256 {
-        return Err(Failure::new(
-            FailureKind::Conflict,
-            format!("the pool has another {directory}/{name}: a file of a version never changes, so raise the version"),
-        ));
-    }
+    let new = dir.join(format!(".{name}.new"));
+    fs::copy(&file.path, &new).with_context(|| format!("cannot write {}", new.display()))?;
+    fs::set_permissions(&new, std::os::unix::fs::PermissionsExt::from_mode(0o644))?;
+    fs::File::open(&new)?.sync_all()?;
+    fs::rename(&new, &target)?;
+    files::sync_dir(&dir)?;
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! Reads the control file of a binary package (deb(5)) without unpacking anything, and writes index entries.
+//! Reads the control file of a binary package (deb(5)) without unpacking anything, and what index entries keep of it.
 
 use std::fs::File;
 use std::io::{BufReader, Read};
@@ -13,8 +13,8 @@ const MAX_CONTROL: u64 = 4 << 20;
 /// No control member unpacks to more.
 const MAX_MEMBER: u64 = 64 << 20;
 
-/// The control file of a `.deb` or `.udeb`.
-pub fn control(path: &Path) -> Result<Paragraph> {
+/// The control file of a `.deb` or `.udeb`: its fields, and its text.
+pub fn control(path: &Path) -> Result<(Paragraph, String)> {
     let mut archive = ar::Archive::new(BufReader::new(File::open(path)?));
     while let Some(member) = archive.next_entry() {
         let member = member?;
@@ -31,7 +31,7 @@ pub fn control(path: &Path) -> Result<Paragraph> {
     bail!("there is no control.tar in it")
 }
 
-fn from_tar(tar: impl Read) -> Result<Paragraph> {
+fn from_tar(tar: impl Read) -> Result<(Paragraph, String)> {
     let mut archive = tar::Archive::new(tar.take(MAX_MEMBER));
     for entry in archive.entries()? {
         let entry = entry?;
@@ -39,33 +39,28 @@ fn from_tar(tar: impl Read) -> Result<Paragraph> {
         if name == b"./control".as_slice() || name == b"control".as_slice() {
             let mut text = String::new();
             entry.take(MAX_CONTROL).read_to_string(&mut text).context("its control file is not UTF-8")?;
-            return text.parse().context("its control file does not parse");
+            return Ok((text.parse().context("its control file does not parse")?, text));
         }
     }
     bail!("there is no control file in it")
 }
 
-/// An index entry: `fields` in order, with what must not stand in them replaced.
-pub fn stanza<'a>(fields: impl IntoIterator<Item = (&'a str, String)>) -> String {
-    let mut text = String::new();
-    for (name, value) in fields {
-        let mut lines = value.lines();
-        text.push_str(name);
-        text.push(':');
-        if let Some(first) = lines.next().filter(|first| !first.trim().is_empty()) {
-            text.push(' ');
-            text.push_str(first.trim());
+/// Fields as they stand in `text`, but for those in `left_out`. The parsed form does not keep how lines are indented,
+/// and in a description that means something (Debian policy 5.6.13).
+pub fn fields(text: &str, left_out: &[&str]) -> String {
+    let mut kept = String::with_capacity(text.len());
+    let mut keep = false;
+    for line in text.lines().filter(|line| !line.trim().is_empty() && !line.starts_with('#')) {
+        if !line.starts_with([' ', '\t']) {
+            let name = line.split(':').next().unwrap_or_default().trim_end();
+            keep = !left_out.iter().any(|other| other.eq_ignore_ascii_case(name));
         }
-        text.push('\n');
-        for line in lines {
-            // An empty line would end the entry.
-            let line = if line.trim().is_empty() { "." } else { line.trim_end() };
-            text.push(' ');
-            text.push_str(line.strip_prefix(' ').filter(|_| !line.starts_with("  ")).unwrap_or(line));
-            text.push('\n');
+        if keep {
+            kept.push_str(line.trim_end());
+            kept.push('\n');
         }
     }
-    text
+    kept
 }
 
 /// The source package that an index entry says it is from.

@@ -35,7 +35,13 @@ pub struct Listed {
 }
 
 /// Writes the generation that `prepared` is; the indexes in `kept` are those of the generation before.
-pub fn write(root: &Path, db: &Connection, prepared: &Prepared, kept: &[String], key: &SigningKey) -> Result<Vec<Listed>> {
+pub fn write(
+    root: &Path,
+    db: &Connection,
+    prepared: &Prepared,
+    kept: &[String],
+    key: &SigningKey,
+) -> Result<Vec<Listed>> {
     let base = root.join("dists").join(DIRECTORY).join(prepared.suite.as_str());
     let dir = base.join(prepared.generation().to_string());
     let before = base.join(prepared.from.to_string());
@@ -66,11 +72,10 @@ pub fn write(root: &Path, db: &Connection, prepared: &Prepared, kept: &[String],
 }
 
 fn write_index(dir: &Path, index: &Index) -> Result<Vec<Listed>> {
-    let blocks = index.buckets.iter().map(|bucket| xz::Block {
-        bytes: &bucket.xz,
-        unpadded: bucket.unpadded,
-        uncompressed: bucket.plain.len() as u64,
-    });
+    let blocks = index
+        .buckets
+        .iter()
+        .map(|bucket| xz::Block { unpadded: bucket.unpadded, uncompressed: bucket.plain.len() as u64 });
     let (header, footer) = xz::frame(blocks);
     let plain: Vec<&[u8]> = index.buckets.iter().map(|bucket| &bucket.plain[..]).collect();
     let empty = if index.buckets.is_empty() { empty_gzip()? } else { Vec::new() };
@@ -153,8 +158,8 @@ fn sync_tree(dir: &Path) -> Result<()> {
 }
 
 fn recorded(db: &Connection, suite: &Suite, generation: i64) -> Result<Vec<Listed>> {
-    let mut statement =
-        db.prepare_cached("SELECT path, size, sha256 FROM suite_file WHERE suite = ? AND generation = ? ORDER BY path")?;
+    let mut statement = db
+        .prepare_cached("SELECT path, size, sha256 FROM suite_file WHERE suite = ? AND generation = ? ORDER BY path")?;
     let rows = statement.query_map(params![suite, generation], |row| {
         Ok(Listed { path: row.get(0)?, size: row.get::<_, i64>(1)? as u64, sha256: row.get(2)? })
     })?;
@@ -164,8 +169,8 @@ fn recorded(db: &Connection, suite: &Suite, generation: i64) -> Result<Vec<Liste
 /// Records the files of a generation, and forgets those that by-hash has no longer.
 pub fn record(tx: &Transaction, suite: &Suite, generation: i64, listed: &[Listed]) -> Result<()> {
     tx.execute("DELETE FROM suite_file WHERE suite = ? AND generation <= ?", params![suite, generation - BY_HASH])?;
-    let mut insert = tx
-        .prepare_cached("INSERT INTO suite_file (suite, generation, path, size, sha256) VALUES (?, ?, ?, ?, ?)")?;
+    let mut insert =
+        tx.prepare_cached("INSERT INTO suite_file (suite, generation, path, size, sha256) VALUES (?, ?, ?, ?, ?)")?;
     for file in listed {
         insert.execute(params![suite, generation, file.path, file.size as i64, file.sha256])?;
     }

@@ -142,10 +142,7 @@ fn entries(plain: &[u8]) -> Result<BTreeMap<String, String>> {
         .collect())
 }
 
-fn apply(
-    mut entries: BTreeMap<String, String>,
-    edits: Vec<(&String, &Option<String>)>,
-) -> BTreeMap<String, String> {
+fn apply(mut entries: BTreeMap<String, String>, edits: Vec<(&String, &Option<String>)>) -> BTreeMap<String, String> {
     for (name, entry) in edits {
         match entry {
             Some(entry) => drop(entries.insert(name.clone(), format!("{entry}\n"))),
@@ -174,6 +171,8 @@ fn pack(entries: BTreeMap<String, String>) -> Result<Vec<Bucket>, Failure> {
 pub fn clash(name: &str, mine: &str, theirs: &str) -> Failure {
     Failure::new(
         FailureKind::Conflict,
-        format!("binary package {name} of {mine} is in the suite already, from {theirs}: one of them has to give it up"),
+        format!(
+            "binary package {name} of {mine} is in the suite already, from {theirs}: one of them has to give it up"
+        ),
     )
 }

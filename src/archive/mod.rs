@@ -116,8 +116,8 @@ impl Archive {
     }
 
     /// Checks what a build has made and puts it in the pool.
-    pub fn admit(&self, admission: &Admission) -> Result<Content, Failure> {
-        admit::admit(&self.root, admission)
+    pub fn admit(&self, db: &Connection, admission: &Admission) -> Result<Content, Failure> {
+        admit::admit(&self.root, db, admission)
     }
 
     /// The upstream tarballs, with their signatures, that the pool has for the upstream part of this version.

@@ -1,1 +1,328 @@
+//! What apt makes of the archive, and what the pool does not take.
 
+use std::process::Command;
+
+use super::*;
+use crate::error::FailureKind;
+use crate::record::Record;
+
+struct Fixture {
+    dir: tempfile::TempDir,
+    archive: Archive,
+    record: Record,
+}
+
+/// A binary package to make: name, architecture, more control fields.
+type Binary<'a> = (&'a str, &'a str, &'a str);
+
+impl Fixture {
+    fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let mut config = Config::default();
+        config.archive.root = dir.path().join("apt");
+        config.archive.signing_key = dir.path().join("key.asc");
+        fs::create_dir(&config.archive.root).unwrap();
+        Archive::generate_key(&config.archive.signing_key, "Test").unwrap();
+        assert!(Archive::generate_key(&config.archive.signing_key, "Test").is_err(), "a key is never overwritten");
+        let archive = Archive::open(&config).unwrap();
+        archive.publish_key().unwrap();
+        let record = Record::open(&dir.path().join("db")).unwrap();
+        Self { dir, archive, record }
+    }
+
+    fn spec(&self, suite: &str) -> SuiteSpec {
+        SuiteSpec {
+            suite: suite.parse().unwrap(),
+            components: vec!["main".parse().unwrap(), "contrib".parse().unwrap()],
+            architectures: vec!["amd64".parse().unwrap()],
+        }
+    }
+
+    /// What a build of this package would return.
+    fn artifacts(&self, source: &str, version: &str, binaries: &[Binary]) -> Admission {
+        let dir = self.dir.path().join(format!("{source}-{version}-{}", rand()));
+        fs::create_dir(&dir).unwrap();
+        let mut built = Vec::new();
+        for (name, architecture, more) in binaries {
+            let root = self.dir.path().join(format!("root-{}", rand()));
+            fs::create_dir_all(root.join("DEBIAN")).unwrap();
+            let control = format!(
+                "Package: {name}\nVersion: {version}\nArchitecture: {architecture}\nMaintainer: A <a@example.org>\n{}{more}\
+                 Description: x\n first\n .\n  verbatim\n",
+                if *name == source { String::new() } else { format!("Source: {source}\n") },
+            );
+            fs::write(root.join("DEBIAN/control"), control).unwrap();
+            let file = format!("{name}_{version}_{architecture}.deb");
+            let made = Command::new("dpkg-deb")
+                .args(["--build", "--root-owner-group"])
+                .arg(&root)
+                .arg(dir.join(&file))
+                .output();
+            assert!(made.unwrap().status.success());
+            built.push(file);
+        }
+        let tarball = format!("{source}_{version}.tar.xz");
+        fs::write(dir.join(&tarball), format!("{source} {version}")).unwrap();
+        let sums = |names: &[String]| -> String {
+            let line = |name: &String| {
+                let (size, sha256) = files::digest(&dir.join(name)).unwrap();
+                format!(" {sha256} {size} {name}\n")
+            };
+            names.iter().map(line).collect()
+        };
+        let dsc = format!(
+            "Format: 3.0 (native)\nSource: {source}\nBinary: {source}\nArchitecture: any\nVersion: {version}\n\
+             Package-List:\n {source} deb misc optional arch=any\nChecksums-Sha256:\n{}",
+            sums(&[tarball])
+        );
+        fs::write(dir.join(format!("{source}_{version}.dsc")), dsc).unwrap();
+        let changes = format!("Source: {source}\nVersion: {version}\nChecksums-Sha256:\n{}", sums(&built));
+        fs::write(dir.join(format!("{source}_{version}_amd64.changes")), changes).unwrap();
+        Admission {
+            dir,
+            source: source.parse().unwrap(),
+            version: version.parse().unwrap(),
+            components: self.spec("x").components,
+            architectures: self.spec("x").architectures,
+        }
+    }
+
+    fn admit(&self, admission: &Admission) -> Result<Content, Failure> {
+        self.archive.admit(self.record.db(), admission)
+    }
+
+    fn publish(&mut self, suite: &str, put: Vec<Content>) -> Result<i64, Failure> {
+        let changes: Vec<Change> = put.into_iter().map(Change::Put).collect();
+        let prepared = self.archive.prepare(self.record.db(), &self.spec(suite), &changes)?;
+        if !prepared.is_empty() {
+            self.record.write(|tx| Archive::record(tx, &prepared))?;
+            self.archive.flip(prepared.suite(), prepared.generation())?;
+        }
+        Ok(prepared.generation())
+    }
+
+    fn publish_new(&mut self, suite: &str, source: &str, version: &str, binaries: &[Binary]) -> Result<i64, Failure> {
+        let content = self.admit(&self.artifacts(source, version, binaries))?;
+        self.publish(suite, vec![content])
+    }
+
+    /// Runs apt-get with a state of its own, and returns what it printed. It must have no complaint.
+    fn apt(&self, suite: &str, args: &[&str]) -> String {
+        let home = self.dir.path().join("home");
+        fs::create_dir_all(home.join("lists/partial")).unwrap();
+        fs::create_dir_all(home.join("cache/archives/partial")).unwrap();
+        let root = self.dir.path().join("apt");
+        let line =
+            format!("[signed-by={0}/archive-key.asc arch=amd64] file://{0} {suite} main contrib\n", root.display());
+        fs::write(home.join("sources.list"), format!("deb {line}deb-src {line}")).unwrap();
+        fs::write(home.join("status"), "").unwrap();
+        let option = |name: &str, value: &str| format!("-o{name}={value}");
+        let done = Command::new("apt-get")
+            .args([
+                option("Dir::State", home.to_str().unwrap()),
+                option("Dir::State::lists", home.join("lists").to_str().unwrap()),
+                option("Dir::State::status", home.join("status").to_str().unwrap()),
+                option("Dir::Cache", home.join("cache").to_str().unwrap()),
+                option("Dir::Etc::SourceList", home.join("sources.list").to_str().unwrap()),
+                option("Dir::Etc::SourceParts", "/dev/null"),
+                option("Dir::Etc::Parts", "/dev/null"),
+                option("Dir::Etc::Main", "/dev/null"),
+                option("Dir::Etc::Preferences", "/dev/null"),
+                option("Dir::Etc::PreferencesParts", "/dev/null"),
+                option("APT::Architecture", "amd64"),
+                option("APT::Architectures", "amd64"),
+                option("APT::Sandbox::User", "root"),
+                option("Debug::NoLocking", "1"),
+            ])
+            .args(args)
+            .current_dir(&home)
+            .env("LC_ALL", "C.UTF-8")
+            .output()
+            .unwrap();
+        let text = String::from_utf8_lossy(&[done.stdout, done.stderr].concat()).into_owned();
+        assert!(done.status.success() && !text.contains("\nW:") && !text.contains("\nE:"), "apt-get {args:?}:\n{text}");
+        text
+    }
+
+    fn packages(&self, suite: &str) -> String {
+        fs::read_to_string(self.archive.dists().join(suite).join("main/binary-amd64/Packages")).unwrap()
+    }
+}
+
+fn rand() -> String {
+    use std::sync::atomic::{AtomicU32, Ordering};
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    NEXT.fetch_add(1, Ordering::Relaxed).to_string()
+}
+
+#[test]
+fn apt_reads_an_empty_suite_and_then_what_was_published() {
+    let mut archive = Fixture::new();
+    archive.publish("stable", Vec::new()).unwrap();
+    archive.apt("stable", &["update"]);
+    let more = "Section: contrib/misc\n";
+    archive.publish_new("stable", "hello", "1.0", &[("hello", "amd64", ""), ("hello-doc", "all", more)]).unwrap();
+    archive.publish_new("stable", "zebra", "1:2.0", &[]).unwrap_err();
+    archive.apt("stable", &["update"]);
+    archive.apt("stable", &["download", "hello=1.0", "hello-doc=1.0"]);
+    archive.apt("stable", &["source", "--download-only", "hello=1.0"]);
+    let home = archive.dir.path().join("home");
+    for file in ["hello_1.0_amd64.deb", "hello-doc_1.0_all.deb", "hello_1.0.dsc", "hello_1.0.tar.xz"] {
+        assert!(home.join(file).exists(), "{file}");
+    }
+    assert!(archive.packages("stable").contains("Description: x\n first\n .\n  verbatim\n"));
+    archive.publish_new("stable", "hello", "2.0", &[("hello", "amd64", "")]).unwrap();
+    archive.apt("stable", &["update"]);
+    assert!(archive.apt("stable", &["download", "hello"]).contains("2.0"));
+    // A suite shows what the record says; the pool keeps the rest.
+    assert!(!archive.packages("stable").contains("1.0"));
+    assert!(archive.dir.path().join("apt/pool/main/h/hello/hello_1.0_amd64.deb").exists());
+    assert!(archive.dir.path().join("apt/pool/contrib/h/hello/hello-doc_1.0_all.deb").exists());
+}
+
+#[test]
+fn a_version_is_shown_in_another_suite_without_its_files() {
+    let mut archive = Fixture::new();
+    archive.publish_new("stable", "hello", "1.0", &[("hello", "amd64", "")]).unwrap();
+    let (source, version) = ("hello".parse().unwrap(), "1.0".parse().unwrap());
+    let content = contents::content(archive.record.db(), &source, &version).unwrap().unwrap();
+    assert_eq!(content.changes, "pool/main/h/hello/hello_1.0_amd64.changes");
+    archive.publish("testing", vec![content]).unwrap();
+    archive.apt("testing", &["update"]);
+    archive.apt("testing", &["download", "hello=1.0"]);
+}
+
+#[test]
+fn many_packages_come_out_in_order_whatever_the_order_they_came_in() {
+    let mut archive = Fixture::new();
+    let content = |n: usize| {
+        let name = format!("pkg{:04}", n * 7919 % 1500);
+        let stanza = format!("Package: {name}\nVersion: 1\nArchitecture: amd64\n");
+        let part = |kind, architecture: &str| Part {
+            kind,
+            name: name.clone(),
+            architecture: architecture.into(),
+            component: "main".into(),
+            stanza: stanza.clone(),
+        };
+        Content {
+            source: name.parse().unwrap(),
+            version: "1".parse().unwrap(),
+            changes: "x".into(),
+            parts: vec![part(Kind::Dsc, ""), part(Kind::Deb, "amd64")],
+        }
+    };
+    // By hundreds, then one by one.
+    (0..14).for_each(|n| {
+        archive.publish("stable", (100 * n..100 * (n + 1)).map(content).collect()).unwrap();
+    });
+    let last = (1400..1420).map(|n| archive.publish("stable", vec![content(n)]).unwrap()).last();
+    assert_eq!(last, Some(34));
+    let text = archive.packages("stable");
+    let names: Vec<&str> = text.lines().filter_map(|line| line.strip_prefix("Package: ")).collect();
+    assert!(names.len() == 1420 && names.is_sorted(), "{}", names.len());
+    let dir = archive.archive.dists().join("stable/main/binary-amd64");
+    for (tool, file) in [("zcat", "Packages.gz"), ("xzcat", "Packages.xz")] {
+        let out = Command::new(tool).arg(dir.join(file)).output().unwrap();
+        assert!(out.status.success() && out.stdout == text.as_bytes(), "{file}");
+    }
+    archive.apt("stable", &["update"]);
+    // Readers who are late find the files of the last generations, and nothing is kept for ever.
+    let hashes = fs::read_dir(dir.join("by-hash/SHA256")).unwrap().count();
+    assert!((3 * 8..=3 * 9).contains(&hashes), "{hashes}");
+    let suites = ["stable".parse().unwrap()];
+    archive.archive.sweep(archive.record.db(), &suites).unwrap();
+    let generations = fs::read_dir(archive.archive.dists().join(".generations/stable")).unwrap().count();
+    assert_eq!(generations, 2);
+}
+
+#[test]
+fn a_suite_whose_description_changes_is_written_anew() {
+    let mut archive = Fixture::new();
+    archive.publish_new("stable", "hello", "1.0", &[("hello", "all", "")]).unwrap();
+    assert_eq!(archive.publish("stable", Vec::new()).unwrap(), 2, "nothing to do: the number of the next one");
+    assert_eq!(archive.archive.current(&"stable".parse().unwrap()).unwrap(), Some(1));
+    archive.archive.label = "Another".into();
+    archive.publish("stable", Vec::new()).unwrap();
+    assert_eq!(archive.archive.current(&"stable".parse().unwrap()).unwrap(), Some(2));
+    assert!(archive.packages("stable").contains("Package: hello\n"));
+}
+
+#[test]
+fn flips_go_forward_only_and_a_stranger_in_the_way_is_named() {
+    let mut archive = Fixture::new();
+    let suite = "stable".parse().unwrap();
+    archive.publish_new("stable", "hello", "1.0", &[("hello", "all", "")]).unwrap();
+    archive.publish_new("stable", "hello", "2.0", &[("hello", "all", "")]).unwrap();
+    archive.archive.flip(&suite, 1).unwrap();
+    assert_eq!(archive.archive.current(&suite).unwrap(), Some(2));
+    fs::create_dir(archive.archive.dists().join("other")).unwrap();
+    let error = archive.publish("other", Vec::new()).unwrap_err();
+    assert!(error.text.contains("in the way"), "{error}");
+}
+
+#[test]
+fn a_build_that_returns_something_else_is_refused() {
+    let archive = Fixture::new();
+    type Spoil = fn(&mut Admission);
+    let cases: [(Spoil, &str); 9] = [
+        (|a| a.version = "2.0".parse().unwrap(), "no hello_2.0.dsc"),
+        (|a| fs::remove_file(a.dir.join("hello_1.0_amd64.changes")).unwrap(), "no .changes"),
+        (|a| fs::write(a.dir.join("stray"), "x").unwrap(), "stray, which no .changes lists"),
+        (|a| fs::write(a.dir.join("hello_1.0_amd64.deb"), "x").unwrap(), "size or hash differs"),
+        (|a| fs::remove_file(a.dir.join("hello_1.0_amd64.deb")).unwrap(), "but it did not"),
+        (|a| symlink("/etc/passwd", a.dir.join("link")).unwrap(), "not a plain file"),
+        (|a| fs::write(a.dir.join("a b"), "x").unwrap(), "plain name"),
+        (|a| a.architectures = vec!["arm64".parse().unwrap()], "which was not asked for"),
+        (|a| a.source = "other".parse().unwrap(), "no other_1.0.dsc"),
+    ];
+    for (spoil, word) in cases {
+        let mut admission = archive.artifacts("hello", "1.0", &[("hello", "amd64", "")]);
+        spoil(&mut admission);
+        let failure = archive.admit(&admission).unwrap_err();
+        assert!(failure.kind == FailureKind::Result && failure.text.contains(word), "{word}: {failure}");
+    }
+    let foreign = archive.artifacts("hello", "1.0", &[("bash", "amd64", "Section: weird/misc\n")]);
+    assert!(archive.admit(&foreign).unwrap_err().text.contains("weird/misc"));
+    assert!(!archive.dir.path().join("apt/pool").exists(), "nothing of a refused build is in the pool");
+}
+
+#[test]
+fn a_name_in_the_pool_keeps_its_bytes_once_it_is_published() {
+    let mut archive = Fixture::new();
+    let first = archive.artifacts("hello", "1.0", &[("hello", "amd64", "")]);
+    let again = archive.artifacts("hello", "1.0", &[("hello", "amd64", "Homepage: http://x\n")]);
+    archive.admit(&first).unwrap();
+    // The daemon died before the commit: nothing refers to what is there.
+    let content = archive.admit(&again).unwrap();
+    archive.publish("stable", vec![content]).unwrap();
+    archive.admit(&again).unwrap();
+    assert_eq!(archive.admit(&first).unwrap_err().kind, FailureKind::Conflict);
+    assert!(archive.packages("stable").contains("Homepage"));
+}
+
+#[test]
+fn two_sources_cannot_have_one_binary_in_a_suite() {
+    let mut archive = Fixture::new();
+    archive.publish_new("stable", "hello", "1.0", &[("hello", "amd64", ""), ("tool", "amd64", "")]).unwrap();
+    let failure = archive.publish_new("stable", "other", "1.0", &[("tool", "amd64", "")]).unwrap_err();
+    assert_eq!(failure.kind, FailureKind::Conflict);
+    assert!(failure.text.contains("tool of other") && failure.text.contains("from hello"), "{failure}");
+    // A source package may take over what the other no longer has.
+    archive.publish_new("stable", "hello", "2.0", &[("hello", "amd64", "")]).unwrap();
+    archive.publish_new("stable", "other", "1.1", &[("tool", "amd64", "")]).unwrap();
+}
+
+#[test]
+fn the_upstream_tarball_comes_from_the_pool() {
+    let archive = Fixture::new();
+    let pool = archive.dir.path().join("apt/pool/contrib/libf/libfoo");
+    fs::create_dir_all(&pool).unwrap();
+    for name in ["libfoo_1.0.orig.tar.xz", "libfoo_1.0.orig-x.tar.xz", "libfoo_1.0.orig.tar.xz.asc", "libfoo_1.0-1.dsc"]
+    {
+        fs::write(pool.join(name), "x").unwrap();
+    }
+    fs::write(pool.join("libfoo_1.0.1.orig.tar.xz"), "x").unwrap();
+    let found = archive.archive.upstream_files(&"libfoo".parse().unwrap(), &"1:1.0-2".parse().unwrap()).unwrap();
+    assert_eq!(found.len(), 3, "{found:?}");
+}

@@ -14,11 +14,9 @@ const FLAGS: [u8; 2] = [0, 1];
 /// Larger than any bucket, and small to set up.
 const DICTIONARY: u32 = 1 << 20;
 
-/// One block: its bytes with padding, and the two sizes that the index has of it.
+/// What the index says about a block.
 #[derive(Debug, Clone)]
-pub struct Block<'a> {
-    /// The block.
-    pub bytes: &'a [u8],
+pub struct Block {
     /// Its size without padding.
     pub unpadded: u64,
     /// The size of what it holds.
@@ -45,7 +43,7 @@ pub fn compress(plain: &[u8]) -> Result<(Vec<u8>, u64)> {
 }
 
 /// The bytes before the blocks, and those after them.
-pub fn frame<'a>(blocks: impl Iterator<Item = Block<'a>>) -> (Vec<u8>, Vec<u8>) {
+pub fn frame(blocks: impl Iterator<Item = Block>) -> (Vec<u8>, Vec<u8>) {
     let mut header = b"\xfd7zXZ\0".to_vec();
     header.extend(FLAGS);
     header.extend(crc32fast::hash(&FLAGS).to_le_bytes());
@@ -101,11 +99,12 @@ mod tests {
         let parts: Vec<Vec<u8>> = (0..5).map(|n| vec![b'a' + n; 1000 * (n as usize + 1)]).collect();
         for count in 0..=parts.len() {
             let blocks: Vec<_> = parts[..count].iter().map(|part| compress(part).unwrap()).collect();
-            let (mut file, end) = frame(blocks.iter().zip(&parts).map(|((bytes, unpadded), part)| Block {
-                bytes,
-                unpadded: *unpadded,
-                uncompressed: part.len() as u64,
-            }));
+            let (mut file, end) = frame(
+                blocks
+                    .iter()
+                    .zip(&parts)
+                    .map(|((_, unpadded), part)| Block { unpadded: *unpadded, uncompressed: part.len() as u64 }),
+            );
             blocks.iter().for_each(|(bytes, _)| file.extend(bytes));
             file.extend(end);
             let dir = tempfile::tempdir().unwrap();

@@ -7,12 +7,11 @@ use anyhow::Result;
 use tokio::task::{JoinError, JoinSet};
 
 use super::shared::Shared;
-use crate::archive;
 use crate::config::Config;
 use crate::hooks::{self, Extra};
 use crate::names::JobId;
 use crate::record::hooks::Owed;
-use crate::record::{Event, jobs, moves};
+use crate::record::{Event, contents, jobs, moves};
 use crate::subprocess::CancellationToken;
 
 /// Jobs whose hooks run at one time.
@@ -29,7 +28,7 @@ pub struct Heralds {
 impl Heralds {
     /// Starts the hooks of events that are owed. `published` is told only when Git and apt show it.
     pub fn start_due(&mut self, shared: &Arc<Shared>, config: &Arc<Config>) -> Result<()> {
-        for owed in shared.read(|db| crate::record::hooks::owed(db))? {
+        for owed in shared.read(crate::record::hooks::owed)? {
             let due = owed.event != Event::Published || !shared.read(|db| moves::owes(db, owed.job))?;
             if self.busy.len() < MOST && due && self.busy.insert(owed.job) {
                 let (shared, config, stop) = (shared.clone(), config.clone(), self.stop.clone());
@@ -63,7 +62,7 @@ async fn announce(shared: &Shared, config: &Config, owed: &Owed, stop: &Cancella
     let (job, changes) = shared.read(|db| {
         let job = jobs::get(db, owed.job)?;
         let changes = match owed.event {
-            Event::Published => archive::changes_of(db, &job.package, &job.version)?,
+            Event::Published => contents::changes(db, &job.package, &job.version)?,
             Event::Submitted | Event::Started | Event::Failed | Event::Cancelled => None,
         };
         Ok((job, changes))

@@ -37,7 +37,8 @@ impl InstanceLock {
                 let mut pid = String::new();
                 let _ = file.read_to_string(&mut pid);
                 let pid = crate::text::one_line(pid.trim());
-                Err(Error::unavailable(format!("another invirtibuilderd (pid {pid}) serves {}", state_dir.display())).into())
+                Err(Error::unavailable(format!("another invirtibuilderd (pid {pid}) serves {}", state_dir.display()))
+                    .into())
             }
         }
     }

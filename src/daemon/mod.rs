@@ -16,6 +16,7 @@ use clap::Parser;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::{Id, JoinSet};
 
+use crate::build::sandbox;
 use crate::config::{self, Config};
 use crate::error::{Error, Failure, FailureKind, exit_for};
 use crate::log::Severity;
@@ -50,9 +51,15 @@ struct Cli {
 
 /// Runs the daemon in the foreground until it is told to stop, and returns its exit code.
 pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let args: Vec<OsString> = args.into_iter().collect();
+    if args.get(1).is_some_and(|first| first == sandbox::ARGUMENT) {
+        return sandbox::main(args.get(2).map(OsString::as_os_str));
+    }
     let cli = Cli::parse_from(args);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
-    let done = runtime.context("cannot start the runtime").and_then(|rt| rt.block_on(run(&config::path(cli.config.as_deref()))));
+    let done = runtime
+        .context("cannot start the runtime")
+        .and_then(|rt| rt.block_on(run(&config::path(cli.config.as_deref()))));
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -133,7 +140,7 @@ impl Daemon {
 
     /// Looks at the record and starts what is due.
     fn pass(&mut self) -> Result<()> {
-        for job in self.shared.read(|db| jobs::open(db))? {
+        for job in self.shared.read(jobs::open)? {
             if job.cancel_by.is_some()
                 && let Some(token) = self.running.get(&job.id)
             {

@@ -12,10 +12,9 @@ use crate::record::{State, jobs};
 /// Ends what a dead daemon left: its claims, its builds, its work, and the moves that its publications owe.
 pub async fn run(config: &Arc<Config>, shared: &Shared) -> Result<()> {
     std::fs::create_dir_all(config.scratch())?;
-    crate::build::sweep(config)?;
     let mut keep = Vec::new();
     // We hold the instance lock, so whoever claimed these is dead.
-    for job in shared.read(|db| jobs::open(db))?.into_iter().filter(|job| job.state.is_running()) {
+    for job in shared.read(jobs::open)?.into_iter().filter(|job| job.state.is_running()) {
         shared.write(|tx| match &job.cancel_by {
             Some(by) if job.state != State::Publishing => jobs::cancelled(tx, job.id, job.state, by),
             _ => jobs::give_back(tx, job.id, job.state, "the daemon was restarted"),

@@ -7,7 +7,7 @@ use rusqlite::{Connection, Transaction};
 
 use crate::config::Config;
 use crate::log::{Log, Severity};
-use crate::names::{Architecture, JobId};
+use crate::names::JobId;
 use crate::publish::{Publisher, Unmade};
 use crate::record::{Record, jobs};
 use crate::text;
@@ -18,8 +18,6 @@ pub struct Shared {
     pub log: Log,
     /// The one that publishes.
     pub publisher: Arc<Publisher>,
-    /// The architecture of this machine.
-    pub host: Architecture,
     record: Mutex<Record>,
 }
 
@@ -27,11 +25,10 @@ impl Shared {
     /// Opens everything.
     pub async fn open(config: &Config) -> Result<Self> {
         let host = crate::chroot::host_architecture().await?;
-        let publisher = Publisher::new(Record::open(&config.database())?, host.clone());
+        let publisher = Publisher::new(Record::open(&config.database())?, host);
         Ok(Self {
             log: Log::open(&config.syslog),
             publisher: Arc::new(publisher),
-            host,
             record: Mutex::new(Record::open(&config.database())?),
         })
     }
@@ -83,7 +80,7 @@ impl Shared {
 
     /// Gives running jobs whose lease has run out back to the queue, but for those that are in hand here.
     pub fn take_back(&self, in_hand: &[JobId]) -> Result<()> {
-        let expired = self.read(|db| jobs::expired(db))?;
+        let expired = self.read(jobs::expired)?;
         for job in expired.iter().filter(|job| !in_hand.contains(&job.id)) {
             self.write(|tx| jobs::give_back(tx, job.id, job.state, "its claim has expired"))?;
         }

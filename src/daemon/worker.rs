@@ -14,15 +14,16 @@ use crate::error::{Failure, FailureKind};
 use crate::log::Severity;
 use crate::names::JobId;
 use crate::publish::Item;
-use crate::record::jobs::{self, Job};
 use crate::record::State;
+use crate::record::jobs::{self, Job};
 use crate::subprocess::CancellationToken;
 use crate::validate::{self, Plan, Request, Valid};
 use crate::{acl, source};
 
 /// Carries the job out.
 pub async fn run(shared: Arc<Shared>, config: Arc<Config>, job: Job, cancel: CancellationToken) {
-    let mut task = Task { workspace: Workspace::new(&config, job.id), state: State::Preparing, shared, config, job, cancel };
+    let mut task =
+        Task { workspace: Workspace::new(&config, job.id), state: State::Preparing, shared, config, job, cancel };
     task.say("started", &[]);
     let done = task.carry_out().await;
     if let Err(error) = task.end(done) {
@@ -142,7 +143,9 @@ impl Task {
         let plan = self.shared.read(|db| validate::check(db, &self.config, &request, Some(job.id)));
         match plan {
             Ok(Plan::Run(valid)) => Ok(valid),
-            Ok(Plan::UnderWay(other)) => Err(invalid(format!("job {} is {} for the same commit", other.id, other.state))),
+            Ok(Plan::UnderWay(other)) => {
+                Err(invalid(format!("job {} is {} for the same commit", other.id, other.state)))
+            }
             Ok(Plan::AlreadyThere(by)) => Err(invalid(format!("{} has this commit already, by job {by}", job.pocket))),
             Err(error) if error.is::<crate::error::Error>() => Err(invalid(error.to_string())),
             Err(error) => Err(error.into()),
@@ -171,7 +174,7 @@ impl Task {
             commit: job.commit.clone(),
             package: job.package.clone(),
             version: job.version.clone(),
-            upstream: self.shared.read(|db| archive.upstream_files(db, &job.package, &job.version))?,
+            upstream: archive.upstream_files(&job.package, &job.version)?,
             work: self.workspace.dir.join("source"),
             log: log.to_owned(),
         })
@@ -188,7 +191,6 @@ impl Task {
             key: Archive::public_key_path(&self.config),
         });
         build::Request {
-            job: job.id,
             dsc: source.dsc,
             source_files: source.files,
             package: job.package.clone(),

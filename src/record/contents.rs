@@ -73,6 +73,16 @@ pub fn changes(db: &Connection, source: &PackageName, version: &Version) -> Resu
         .optional()?)
 }
 
+/// Whether anything recorded of a source package refers to a file of this name.
+pub fn refers_to(db: &Connection, source: &PackageName, file: &str) -> Result<bool> {
+    Ok(db
+        .prepare_cached(
+            "SELECT EXISTS (SELECT 1 FROM pool_part WHERE source = ?1 AND instr(stanza, ?2))
+                 OR EXISTS (SELECT 1 FROM pool_version WHERE source = ?1 AND instr(changes, ?2))",
+        )?
+        .query_row(params![source, file], |row| row.get(0))?)
+}
+
 /// Records what the pool has; what is recorded already stays as it is.
 pub fn add(tx: &Transaction, content: &Content) -> Result<()> {
     let new = tx
@@ -108,7 +118,8 @@ pub fn shown(db: &Connection, suite: &Suite, source: &PackageName) -> Result<Opt
 
 /// Every source package of a suite, with its version.
 pub fn sources(db: &Connection, suite: &Suite) -> Result<Vec<(PackageName, Version)>> {
-    let mut statement = db.prepare_cached("SELECT source, version FROM suite_source WHERE suite = ? ORDER BY source")?;
+    let mut statement =
+        db.prepare_cached("SELECT source, version FROM suite_source WHERE suite = ? ORDER BY source")?;
     Ok(statement.query_map([suite], |row| Ok((row.get(0)?, row.get(1)?)))?.collect::<Result<_, _>>()?)
 }
 

@@ -32,8 +32,7 @@ pub async fn build(
         return Err(Failure::new(FailureKind::DpkgSource, complaint(&output).unwrap_or_else(|| done.describe())));
     }
     let dsc = request.work.join(format!("{}_{}.dsc", request.package, request.version.without_epoch()));
-    let text = std::fs::read_to_string(&dsc)
-        .with_context(|| format!("dpkg-source did not make {}", dsc.display()))?;
+    let text = std::fs::read_to_string(&dsc).with_context(|| format!("dpkg-source did not make {}", dsc.display()))?;
     collect(request, &dsc, &text)
 }
 

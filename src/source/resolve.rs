@@ -41,7 +41,9 @@ fn commit_of(repo: &Repository, oid: Oid, text: &str, name: &str) -> Result<Comm
     let object = repo.find_object(oid, None).map_err(|_| unknown(repo, text, name))?;
     match object.peel(ObjectType::Commit) {
         Ok(commit) => Ok(commit.id().into()),
-        Err(_) => Err(Error::invalid(format!("{text} of {name} is not a commit: use a commit's id, a branch or a tag"))),
+        Err(_) => {
+            Err(Error::invalid(format!("{text} of {name} is not a commit: use a commit's id, a branch or a tag")))
+        }
     }
 }
 

@@ -7,9 +7,9 @@ use git2::{Oid, Repository};
 use super::*;
 use crate::gitrecord::create_package_repo;
 
-const CHANGELOG: &str = "hello (1.0) unstable; urgency=medium\n\n  * A change.\n\n -- A <a@example.org>  Mon, 02 Jan 2023 03:04:05 +0000\n";
-const CONTROL: &str =
-    "Source: hello\nMaintainer: A <a@example.org>\nStandards-Version: 4.6.2\n\nPackage: hello\nArchitecture: all\nDescription: x\n y\n";
+const CHANGELOG: &str =
+    "hello (1.0) unstable; urgency=medium\n\n  * A change.\n\n -- A <a@example.org>  Mon, 02 Jan 2023 03:04:05 +0000\n";
+const CONTROL: &str = "Source: hello\nMaintainer: A <a@example.org>\nStandards-Version: 4.6.2\n\nPackage: hello\nArchitecture: all\nDescription: x\n y\n";
 
 /// One entry of a tree: mode, path, content.
 type Entry<'a> = (i32, &'a str, &'a [u8]);
@@ -77,7 +77,8 @@ fn write(repo: &Repository, entries: &[Entry]) -> Oid {
             .collect();
         if inner.is_empty() {
             let (mode, _, content) = entries.iter().find(|(_, path, _)| *path == name).unwrap();
-            let id = if *mode == 0o160000 { Oid::from_str(&"1".repeat(40)).unwrap() } else { repo.blob(content).unwrap() };
+            let id =
+                if *mode == 0o160000 { Oid::from_str(&"1".repeat(40)).unwrap() } else { repo.blob(content).unwrap() };
             builder.insert(name, id, *mode).unwrap();
         } else {
             builder.insert(name, write(repo, &inner), 0o040000).unwrap();
@@ -224,7 +225,9 @@ fn only_a_name_or_an_id_is_a_commit() {
     assert!(ask("blob").unwrap_err().contains("is not a commit"));
     assert!(ask(&"0".repeat(40)).unwrap_err().contains("there is no commit"));
     let long = "a".repeat(100_000);
-    for bad in ["", "--upload-pack=x", "HEAD@{1}", "main^{tree}", ":/x", "a\0b", "a\nb", "../x", "nothing", "123", &long] {
+    for bad in
+        ["", "--upload-pack=x", "HEAD@{1}", "main^{tree}", ":/x", "a\0b", "a\nb", "../x", "nothing", "123", &long]
+    {
         let error = ask(bad).unwrap_err();
         assert!(error.len() < 300 && !error.contains('\n'), "{error}");
     }

@@ -20,7 +20,8 @@ const MAX_BYTES: u64 = 64 << 30;
 /// Writes `tree` into the new directory `dir`. Every file gets the same time, in seconds since 1970-01-01 UTC.
 pub fn export(repo: &Repository, tree: &Tree, dir: &Path, time: i64) -> Result<(), Failure> {
     let time = SystemTime::UNIX_EPOCH + Duration::from_secs(time.max(0) as u64);
-    let mut export = Export { repo, times: FileTimes::new().set_modified(time).set_accessed(time), entries: 0, bytes: 0 };
+    let mut export =
+        Export { repo, times: FileTimes::new().set_modified(time).set_accessed(time), entries: 0, bytes: 0 };
     export.directory(tree, dir, "", 0)
 }
 

@@ -109,9 +109,9 @@ fn tarballs(request: &Request, tree: &git2::Tree) -> Vec<Tarball> {
             continue;
         };
         let is_component = component.is_empty()
-            || component.strip_prefix('-').is_some_and(|name| {
-                !name.is_empty() && name.bytes().all(|c| c.is_ascii_alphanumeric() || c == b'-')
-            });
+            || component
+                .strip_prefix('-')
+                .is_some_and(|name| !name.is_empty() && name.bytes().all(|c| c.is_ascii_alphanumeric() || c == b'-'));
         let Some(rank) = SUFFIXES.iter().position(|known| *known == suffix).filter(|_| is_component) else { continue };
         let signed = tree.get_name(&format!("{tarball}.asc")).is_some();
         let found = (rank, Tarball { name: tarball.to_owned(), signed });

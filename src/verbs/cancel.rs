@@ -28,7 +28,9 @@ pub fn run(session: &mut Session, args: &Args) -> Result<Exit> {
             State::Queued => jobs::cancelled(tx, job.id, State::Queued, &who)?,
             State::Preparing | State::Building => jobs::ask_to_cancel(tx, job.id, &who)?,
             State::Publishing => {
-                return Err(Error::try_again(format!("job {} is being published: it is too late to stop it", job.id)).into());
+                return Err(
+                    Error::try_again(format!("job {} is being published: it is too late to stop it", job.id)).into()
+                );
             }
             State::Published | State::Failed | State::Cancelled => {
                 return Err(Error::invalid(format!("job {} is {} already", job.id, job.state)).into());

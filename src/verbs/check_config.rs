@@ -16,9 +16,13 @@ pub fn run(path: Option<&Path>, as_json: bool) -> Result<Exit> {
     let problems = config::load(&path).err().unwrap_or_default();
     let mut out = std::io::stdout();
     if as_json {
-        writeln!(out, "{}", json!({ "file": path, "problems": problems.iter().map(|p| json!({
+        writeln!(
+            out,
+            "{}",
+            json!({ "file": path, "problems": problems.iter().map(|p| json!({
             "file": p.file, "line": p.line, "column": p.column, "message": p.message,
-        })).collect::<Vec<_>>() }))?;
+        })).collect::<Vec<_>>() })
+        )?;
     } else if problems.is_empty() {
         writeln!(out, "{}: no problems", path.display())?;
     } else {

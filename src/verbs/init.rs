@@ -70,12 +70,8 @@ fn make_chroot(config: &Config, distro: &Distro) -> Result<()> {
 fn make_directories(config: &Config) -> Result<Vec<String>> {
     let owner = service_user(config)?;
     let parent = config.git.superproject.parent().unwrap_or(Path::new("/"));
-    let directories: [(&Path, u32); 4] = [
-        (&config.state_dir, 0o750),
-        (&config.git.packages, 0o755),
-        (parent, 0o755),
-        (&config.archive.root, 0o755),
-    ];
+    let directories: [(&Path, u32); 4] =
+        [(&config.state_dir, 0o750), (&config.git.packages, 0o755), (parent, 0o755), (&config.archive.root, 0o755)];
     let mut made = Vec::new();
     for (dir, mode) in directories {
         if !dir.exists() {

@@ -20,7 +20,12 @@ pub fn run(session: &mut Session) -> Result<Exit> {
         }));
         let back = if pocket.allow_backtracking { "yes" } else { "no" };
         rows.push([
-            name.to_string(), suite.to_string(), branch, pocket.distro.to_string(), back.to_owned(), count.to_string(),
+            name.to_string(),
+            suite.to_string(),
+            branch,
+            pocket.distro.to_string(),
+            back.to_owned(),
+            count.to_string(),
         ]);
     }
     if session.json {

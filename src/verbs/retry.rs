@@ -24,10 +24,16 @@ pub fn run(session: &mut Session, args: &Args) -> Result<Exit> {
         let job = jobs::get(tx, job.id)?;
         if !matches!(job.state, State::Failed | State::Cancelled) {
             let state = job.state;
-            return Err(Error::invalid(format!("job {} is {state}: only failed and cancelled ones can be retried", job.id)).into());
+            return Err(Error::invalid(format!(
+                "job {} is {state}: only failed and cancelled ones can be retried",
+                job.id
+            ))
+            .into());
         }
         if let Some(other) = jobs::live(tx, &job.pocket, &job.package, &job.commit)? {
-            return Err(Error::invalid(format!("job {} is already {} for the same commit", other.id, other.state)).into());
+            return Err(
+                Error::invalid(format!("job {} is already {} for the same commit", other.id, other.state)).into()
+            );
         }
         jobs::retry(tx, job.id, job.state, &who)
     })?;

@@ -66,8 +66,7 @@ fn one(session: &Session, job: &Job) -> Result<Exit> {
 }
 
 fn overview(session: &mut Session) -> Result<Exit> {
-    let (open, done) =
-        session.record.read(|tx| Ok((jobs::open(tx)?, jobs::lately_finished(tx, LATELY)?)))?;
+    let (open, done) = session.record.read(|tx| Ok((jobs::open(tx)?, jobs::lately_finished(tx, LATELY)?)))?;
     if session.json {
         session.print_json(&json!({ "open": open, "finished": done }))?;
         return Ok(Exit::Ok);
@@ -89,7 +88,11 @@ pub fn show<'a>(jobs: impl Iterator<Item = &'a Job>) -> Result<Exit> {
             };
             let age = span(now() - job.finished.or(job.started).unwrap_or(job.submitted));
             [
-                job.id.to_string(), state, age, job.pocket.to_string(), format!("{} {}", job.package, job.version),
+                job.id.to_string(),
+                state,
+                age,
+                job.pocket.to_string(),
+                format!("{} {}", job.package, job.version),
                 job.principal.to_string(),
             ]
         })

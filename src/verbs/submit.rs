@@ -73,7 +73,11 @@ pub fn submit(
         let (pocket, package) = (request.pocket.as_str(), request.package.as_str());
         let (commit, version) = (request.commit.as_str(), request.version.as_str());
         let fields = [
-            ("job", &id[..]), ("principal", who), ("pocket", pocket), ("package", package), ("commit", commit),
+            ("job", &id[..]),
+            ("principal", who),
+            ("pocket", pocket),
+            ("package", package),
+            ("commit", commit),
             ("version", version),
         ];
         session.log.event(Severity::Info, "submitted", &fields);
@@ -122,7 +126,9 @@ fn explain(session: &Session, request: &Request, plan: &Plan) -> Result<Exit> {
     let what = describe(request);
     let (word, text) = match plan {
         Plan::Run(Valid::Build) => ("build", "would be built, for this version is new to the archive".to_owned()),
-        Plan::Run(Valid::Copy { from: Some(from) }) => ("copy", format!("would be copied from {from}, not built again")),
+        Plan::Run(Valid::Copy { from: Some(from) }) => {
+            ("copy", format!("would be copied from {from}, not built again"))
+        }
         Plan::Run(Valid::Copy { from: None }) => {
             ("copy", "would be taken from the pool, for it was built before".to_owned())
         }

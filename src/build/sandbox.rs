@@ -1,0 +1,226 @@
+//! The first process of a sandbox: makes its root, runs one command in it, brings the results out.
+//!
+//! It runs as root of a user namespace in which the service's own user is root, as process 1 of a process namespace: when
+//! it ends, however it ends, the kernel ends everything in there. It stays root so that it keeps the signal that it gets
+//! when its parent dies; the command runs as [`WORKER`].
+
+use std::ffi::OsStr;
+use std::fs::{self, DirBuilder, File};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt, chown, symlink};
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+
+use anyhow::{Context, Result, bail};
+use nix::errno::Errno;
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use nix::sys::statvfs::{FsFlags, statvfs};
+use nix::sys::wait::{WaitStatus, wait};
+use nix::unistd::{Pid, chdir, pivot_root, sethostname};
+use serde::{Deserialize, Serialize};
+
+/// The daemon's first argument when it is to be this process.
+pub const ARGUMENT: &str = "build-sandbox";
+
+/// The id that the command runs as, inside.
+pub const WORKER: u32 = 1000;
+
+/// Exit status when the sandbox itself does not work; no program uses it by convention.
+pub const BROKEN: i32 = 213;
+
+/// Something of the host that is seen inside.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Bind {
+    /// Where it is outside.
+    pub from: PathBuf,
+    /// Where it is seen, below the root.
+    pub to: PathBuf,
+    /// Whether it can be written.
+    pub writable: bool,
+}
+
+/// What is inside, and what runs there. Paths inside are relative to the root.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Spec {
+    /// An empty directory, where the root is mounted.
+    pub root: PathBuf,
+    /// The most bytes that are written inside.
+    pub size: u64,
+    /// Parts of the host.
+    pub binds: Vec<Bind>,
+    /// Files of the host that are copied in, for all to read.
+    pub copies: Vec<(PathBuf, PathBuf)>,
+    /// Files with this content.
+    pub files: Vec<(String, String)>,
+    /// Plain files of the first directory are copied to the second when the command has ended with status 0.
+    pub results: (PathBuf, PathBuf),
+    /// The command and its arguments.
+    pub command: Vec<String>,
+    /// Its whole environment.
+    pub environment: Vec<(String, String)>,
+}
+
+/// Runs what the specification in the file `path` says, and ends with the command's status.
+pub fn main(path: Option<&OsStr>) -> ExitCode {
+    let ended = path.context("a sandbox needs its specification").and_then(|path| run(Path::new(path)));
+    match ended {
+        Ok(code) => ExitCode::from(code),
+        Err(error) => {
+            println!("the sandbox does not work: {}", crate::text::one_line(&format!("{error:#}")));
+            ExitCode::from(BROKEN as u8)
+        }
+    }
+}
+
+fn run(path: &Path) -> Result<u8> {
+    if std::process::id() != 1 {
+        bail!("{ARGUMENT} is for the daemon's own use");
+    }
+    let spec: Spec = serde_json::from_slice(&fs::read(path)?)?;
+    make_root(&spec)?;
+    enter(&spec.root)?;
+    sethostname("build")?;
+    let code = supervise(&spec)?;
+    if code == 0 {
+        bring_out(&spec)?;
+    }
+    Ok(code)
+}
+
+const NONE: Option<&str> = None;
+
+fn make_root(spec: &Spec) -> Result<()> {
+    let root = &spec.root;
+    mount(NONE, "/", NONE, MsFlags::MS_REC | MsFlags::MS_PRIVATE, NONE).context("cannot make mounts private")?;
+    let options = format!("mode=0755,size={}", spec.size);
+    let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
+    mount(Some("build"), root, Some("tmpfs"), flags, Some(options.as_str())).context("cannot mount the root")?;
+    for dir in ["etc", "root", "dev", "dev/pts", "proc", "sys", "usr", "run", "var", "input", "archive", ".old"] {
+        DirBuilder::new().mode(0o755).create(root.join(dir))?;
+    }
+    for dir in ["tmp", "var/tmp", "dev/shm"] {
+        fs::create_dir(root.join(dir))?;
+        fs::set_permissions(root.join(dir), fs::Permissions::from_mode(0o1777))?;
+    }
+    for dir in ["work", "result"] {
+        fs::create_dir(root.join(dir))?;
+        chown(root.join(dir), Some(WORKER), Some(WORKER))?;
+    }
+    // sbuild's own roots are below it, and others' ids have to get there.
+    fs::set_permissions(root.join("work"), fs::Permissions::from_mode(0o755))?;
+    for (link, target) in [("bin", "usr/bin"), ("sbin", "usr/sbin"), ("lib", "usr/lib"), ("lib64", "usr/lib64")] {
+        symlink(target, root.join(link))?;
+    }
+    for bind in &spec.binds {
+        bind_one(&bind.from, &root.join(&bind.to), bind.writable)?;
+    }
+    devices(root)?;
+    mount(Some("proc"), &root.join("proc"), Some("proc"), MsFlags::empty(), NONE).context("cannot mount /proc")?;
+    for (from, to) in &spec.copies {
+        let to = root.join(to);
+        fs::copy(from, &to).with_context(|| format!("cannot copy {}", from.display()))?;
+        fs::set_permissions(&to, fs::Permissions::from_mode(0o644))?;
+    }
+    for (path, text) in &spec.files {
+        fs::write(root.join(path), text)?;
+        fs::set_permissions(root.join(path), fs::Permissions::from_mode(0o644))?;
+    }
+    Ok(())
+}
+
+fn devices(root: &Path) -> Result<()> {
+    for name in ["null", "zero", "full", "random", "urandom", "tty"] {
+        bind_one(&Path::new("/dev").join(name), &root.join("dev").join(name), true)?;
+    }
+    // sbuild wants one in its chroots.
+    bind_one(Path::new("/dev/null"), &root.join("dev/console"), true)?;
+    let options = Some("newinstance,ptmxmode=0666,mode=0620");
+    mount(Some("devpts"), &root.join("dev/pts"), Some("devpts"), MsFlags::MS_NOSUID | MsFlags::MS_NOEXEC, options)
+        .context("cannot mount /dev/pts")?;
+    for (link, target) in [
+        ("ptmx", "pts/ptmx"),
+        ("fd", "/proc/self/fd"),
+        ("stdin", "/proc/self/fd/0"),
+        ("stdout", "/proc/self/fd/1"),
+        ("stderr", "/proc/self/fd/2"),
+    ] {
+        symlink(target, root.join("dev").join(link))?;
+    }
+    Ok(())
+}
+
+fn bind_one(from: &Path, to: &Path, writable: bool) -> Result<()> {
+    if fs::metadata(from).with_context(|| format!("cannot find {}", from.display()))?.is_dir() {
+        fs::create_dir_all(to)?;
+    } else {
+        File::create(to)?;
+    }
+    mount(Some(from), to, NONE, MsFlags::MS_BIND, NONE).with_context(|| format!("cannot bind {}", from.display()))?;
+    if !writable {
+        // The flags that the mount came with are locked: they have to be named again.
+        let have = statvfs(to)?.flags();
+        let mut flags = MsFlags::MS_BIND | MsFlags::MS_REMOUNT | MsFlags::MS_RDONLY;
+        for (is, flag) in [
+            (FsFlags::ST_NOSUID, MsFlags::MS_NOSUID),
+            (FsFlags::ST_NODEV, MsFlags::MS_NODEV),
+            (FsFlags::ST_NOEXEC, MsFlags::MS_NOEXEC),
+            (FsFlags::ST_NOATIME, MsFlags::MS_NOATIME),
+            (FsFlags::ST_NODIRATIME, MsFlags::MS_NODIRATIME),
+            (FsFlags::ST_RELATIME, MsFlags::MS_RELATIME),
+        ] {
+            if have.contains(is) {
+                flags |= flag;
+            }
+        }
+        mount(NONE, to, NONE, flags, NONE).with_context(|| format!("cannot make {} read-only", to.display()))?;
+    }
+    Ok(())
+}
+
+/// Leaves the host's file system for good.
+fn enter(root: &Path) -> Result<()> {
+    pivot_root(root, &root.join(".old")).context("cannot change the root")?;
+    chdir("/")?;
+    umount2("/.old", MntFlags::MNT_DETACH).context("cannot leave the host's file system")?;
+    fs::remove_dir("/.old")?;
+    Ok(())
+}
+
+/// Runs the command as [`WORKER`] and waits for it, and for every orphan that it leaves here. It keeps the rights to
+/// set ids, with which it maps its own namespace: the setuid bit of newuidmap(1) means nothing in here.
+fn supervise(spec: &Spec) -> Result<u8> {
+    let caps = "-all,+setuid,+setgid";
+    let child = Command::new("/usr/bin/setpriv")
+        .args([format!("--reuid={WORKER}"), format!("--regid={WORKER}"), "--clear-groups".to_owned()])
+        .args([format!("--inh-caps={caps}"), format!("--ambient-caps={caps}"), "--".to_owned()])
+        .args(&spec.command)
+        .env_clear()
+        .envs(spec.environment.iter().map(|(key, value)| (key, value)))
+        .current_dir(Path::new("/").join(&spec.results.0))
+        .spawn()
+        .context("cannot run setpriv")?;
+    let child = Pid::from_raw(child.id() as i32);
+    loop {
+        match wait() {
+            Ok(WaitStatus::Exited(pid, code)) if pid == child => return Ok(code as u8),
+            Ok(WaitStatus::Signaled(pid, signal, _)) if pid == child => return Ok(128 + signal as u8),
+            Ok(_) | Err(Errno::EINTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+/// Copies plain files out; what is no plain file is the package's own affair.
+fn bring_out(spec: &Spec) -> Result<()> {
+    let (from, to) = (Path::new("/").join(&spec.results.0), Path::new("/").join(&spec.results.1));
+    for entry in fs::read_dir(&from)? {
+        let entry = entry?;
+        if !entry.file_type()?.is_file() {
+            continue;
+        }
+        let mut source = File::options().read(true).custom_flags(nix::libc::O_NOFOLLOW).open(entry.path())?;
+        let mut target = File::options().write(true).create_new(true).mode(0o644).open(to.join(entry.file_name()))?;
+        io::copy(&mut source, &mut target)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,127 @@
+//! sbuild itself: its configuration, its arguments, and what its log says about a failure.
+
+use super::Request;
+use super::sandbox::WORKER;
+use crate::error::{Failure, FailureKind};
+use crate::names::Architecture;
+
+/// sbuild's configuration. It is all that sbuild reads: nobody's own is there.
+const CONFIG: &str = r#"
+$chroot_mode = 'unshare';
+$unshare_tmpdir_template = '/work/root.XXXXXXXXXX';
+$unshare_bind_mounts = [ { directory => '/archive', mountpoint => '/archive' } ];
+$apt_update = 1;
+$apt_upgrade = 0;
+$apt_distupgrade = 0;
+$clean_source = 0;
+$purge_build_deps = 'never';
+$purge_build_directory = 'never';
+$purge_session = 'never';
+$run_lintian = $run_piuparts = $run_autopkgtest = 0;
+$nolog = 1;
+$log_colour = 0;
+$verbose = 1;
+1;
+"#;
+
+/// The files that sbuild needs to find: users and ids of the sandbox, which the host knows nothing of.
+pub fn files() -> Vec<(String, String)> {
+    let host = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
+    vec![
+        ("etc/sbuild.conf".into(), CONFIG.into()),
+        (
+            "etc/passwd".into(),
+            format!("root:x:0:0::/root:/usr/sbin/nologin\nbuilder:x:{WORKER}:{WORKER}::/work:/bin/sh\n"),
+        ),
+        ("etc/group".into(), format!("root:x:0:\nbuilder:x:{WORKER}:\ntty:x:5:\n")),
+        ("etc/subuid".into(), "builder:65536:65536\n".into()),
+        ("etc/subgid".into(), "builder:65536:65536\n".into()),
+        ("etc/hosts".into(), "127.0.0.1 localhost\n".into()),
+        // For apt, while build dependencies are installed.
+        ("etc/resolv.conf".into(), host("/etc/resolv.conf")),
+        ("etc/nsswitch.conf".into(), "passwd: files\ngroup: files\nhosts: files dns\n".into()),
+    ]
+}
+
+/// The environment that sbuild has.
+pub fn environment() -> Vec<(String, String)> {
+    [
+        ("PATH", crate::subprocess::PATH),
+        ("HOME", "/work"),
+        ("USER", "builder"),
+        ("LOGNAME", "builder"),
+        ("LC_ALL", "C.UTF-8"),
+        ("SBUILD_CONFIG", "/etc/sbuild.conf"),
+    ]
+    .map(|(key, value)| (key.to_owned(), value.to_owned()))
+    .to_vec()
+}
+
+/// sbuild's command line, as it is seen inside the sandbox.
+pub fn command(request: &Request, architecture: &Architecture, all: bool, dsc: &str) -> Vec<String> {
+    let mut command: Vec<String> =
+        ["sbuild", "--chroot=/chroot.tar", "--build-path=/build/package", "--no-source"].map(str::to_owned).to_vec();
+    command.push(format!("--dist={}", request.distro));
+    command.push(format!("--arch={architecture}"));
+    command.push(if all { "--arch-all" } else { "--no-arch-all" }.to_owned());
+    for local in &request.local {
+        let components: Vec<&str> = local.components.iter().map(|component| component.as_str()).collect();
+        command.push(format!("--extra-repository=deb file:///archive {} {}", local.suite, components.join(" ")));
+    }
+    if !request.local.is_empty() {
+        command.push("--extra-repository-key=/input/archive-key.asc".to_owned());
+    }
+    command.push(format!("/input/{dsc}"));
+    command
+}
+
+/// Why a build failed, from the end of its log.
+pub fn why(log: &str) -> Failure {
+    let value = |key: &str| log.lines().rev().find_map(|line| line.strip_prefix(key)).map(str::trim);
+    if log.contains("No space left on device") {
+        return Failure::new(FailureKind::BuildDisk, "the build used all the disk space that it may (limits.disk)");
+    }
+    let stage = value("Fail-Stage: ").unwrap_or_default();
+    let complaint = |starts: &[&str]| {
+        let line = log.lines().rev().find(|line| starts.iter().any(|start| line.starts_with(start)));
+        line.map(|line| crate::text::one_line(line.trim()))
+    };
+    match stage {
+        "build" | "" if value("Status: ").is_some() => {
+            let line = complaint(&["dpkg-buildpackage: error: ", "dpkg-genchanges: error: "]);
+            let line = line.unwrap_or_else(|| "sbuild says that the package does not build".to_owned());
+            Failure::new(FailureKind::BuildFailed, line)
+        }
+        "install-deps" | "install-deps-env" | "explain-bd-uninstallable" | "update" | "apt-get-update" => {
+            let line = complaint(&["E: ", " sbuild-build-depends-main-dummy : "]);
+            let line = line.unwrap_or_else(|| "see the log".to_owned());
+            Failure::new(FailureKind::BuildDeps, format!("build dependencies cannot be installed: {line}"))
+        }
+        "" => {
+            let line = log.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or("it said nothing");
+            Failure::new(FailureKind::Chroot, format!("sbuild could not begin: {}", crate::text::one_line(line)))
+        }
+        "run-chroot" | "chroot" | "create-session" | "unpack" | "unpack-check" | "pre-build" => {
+            Failure::new(FailureKind::Chroot, format!("the chroot does not work (sbuild failed at {stage})"))
+        }
+        other => Failure::new(FailureKind::BuildFailed, format!("sbuild failed at {}", crate::text::one_line(other))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn failures_are_told_apart() {
+        let kind = |log: &str| why(log).kind;
+        assert_eq!(kind("x\nFail-Stage: build\nStatus: attempted\n"), FailureKind::BuildFailed);
+        assert_eq!(kind("E: Unmet dependencies\nFail-Stage: install-deps\nStatus: failed\n"), FailureKind::BuildDeps);
+        assert_eq!(kind("Fail-Stage: create-session\nStatus: failed\n"), FailureKind::Chroot);
+        assert_eq!(kind("E: cannot unshare\n"), FailureKind::Chroot);
+        assert_eq!(kind("cp: No space left on device\nFail-Stage: build\nStatus: attempted\n"), FailureKind::BuildDisk);
+        let text =
+            why("dpkg-buildpackage: error: debian/rules binary exit 2\nFail-Stage: build\nStatus: attempted\n").text;
+        assert_eq!(text, "dpkg-buildpackage: error: debian/rules binary exit 2");
+    }
+}

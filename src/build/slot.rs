@@ -1,0 +1,78 @@
+//! Which subordinate ids a build has: no two running builds share one.
+
+use std::fs::{self, File};
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use nix::fcntl::{Flock, FlockArg};
+use nix::unistd::{User, getuid};
+
+use crate::error::{Failure, FailureKind};
+
+/// Ids of one build: root's own, the one that runs sbuild, and 65,536 for sbuild's own namespace.
+pub const IDS: u32 = 131_072;
+
+/// One range of subordinate ids, held until it is dropped.
+#[derive(Debug)]
+pub struct Slot {
+    uid: u32,
+    gid: u32,
+    _lock: Flock<File>,
+}
+
+impl Slot {
+    /// Takes a range that no other build has.
+    pub fn take(dir: &Path) -> Result<Self, Failure> {
+        let (uids, gids) = (range("/etc/subuid")?, range("/etc/subgid")?);
+        let slots = uids.1.min(gids.1) / IDS;
+        fs::create_dir_all(dir)?;
+        for n in 0..slots {
+            let path = dir.join(n.to_string());
+            let file = File::options().write(true).create(true).truncate(false).open(&path)?;
+            if let Ok(lock) = Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+                return Ok(Self { uid: uids.0 + n * IDS, gid: gids.0 + n * IDS, _lock: lock });
+            }
+        }
+        let text = format!(
+            "/etc/subuid and /etc/subgid give the service's user ids for {slots} builds at a time, which is not enough: each \
+             needs {IDS}"
+        );
+        Err(Failure::new(FailureKind::System, text))
+    }
+
+    /// Options of unshare(1): our own id is root there, and the range follows.
+    pub fn mapping(&self) -> [String; 2] {
+        [format!("--map-users={},1,{IDS}", self.uid), format!("--map-groups={},1,{IDS}", self.gid)]
+    }
+}
+
+/// The first range of subordinate ids that a file gives us: start and count.
+fn range(path: &str) -> Result<(u32, u32)> {
+    let uid = getuid();
+    let name = User::from_uid(uid)?.map_or_else(String::new, |user| user.name);
+    let text = fs::read_to_string(path).with_context(|| format!("cannot read {path}"))?;
+    find(&text, &name, &uid.to_string())
+        .with_context(|| format!("{path} gives no ids to {name}: add a line such as {name}:1000000:1048576"))
+}
+
+fn find(text: &str, name: &str, uid: &str) -> Option<(u32, u32)> {
+    text.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        let owner = fields.next()?;
+        let (start, count) = (fields.next()?.parse().ok()?, fields.next()?.parse().ok()?);
+        (owner == name || owner == uid).then_some((start, count))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranges_are_those_of_subuid() {
+        let text = "alice:100000:65536\nbroken\n_invirtibuilder:1000000:1048576\n990:5:6\n";
+        assert_eq!(find(text, "_invirtibuilder", "64321"), Some((1_000_000, 1_048_576)));
+        assert_eq!(find(text, "x", "990"), Some((5, 6)));
+        assert_eq!(find(text, "nobody", "1"), None);
+    }
+}

@@ -1,0 +1,103 @@
+//! Where packages of a distro come from: the host's own mirrors, with the release's name swapped.
+
+use anyhow::{Context, Result};
+
+use crate::error::Error;
+use crate::names::Distro;
+use crate::subprocess::{CancellationToken, Cmd};
+
+/// Distros that have no updates and no security suite beside them.
+const ROLLING: [&str; 4] = ["sid", "unstable", "experimental", "rc-buggy"];
+
+/// `deb` lines for a distro: those of the host's own release, under the distro's name.
+pub async fn sources(distro: &Distro, cancel: &CancellationToken) -> Result<Vec<String>> {
+    let host = codename(&std::fs::read_to_string("/etc/os-release").context("cannot read /etc/os-release")?);
+    let host = host.context("/etc/os-release names no release (VERSION_CODENAME)")?;
+    let done = Cmd::new("apt-get")
+        .args(["indextargets", "--format", "$(REPO_URI) $(RELEASE) $(COMPONENT)", "Created-By: Packages"])
+        .run(cancel)
+        .await?;
+    let targets = String::from_utf8(done.success()?)?;
+    let lines = swap(&targets, &host, distro);
+    if lines.is_empty() {
+        return Err(Error::unavailable(format!(
+            "the host's apt configuration has no mirror of its own release {host}: add one to /etc/apt/sources.list"
+        ))
+        .into());
+    }
+    Ok(lines)
+}
+
+fn codename(os_release: &str) -> Option<String> {
+    let value = os_release.lines().find_map(|line| line.strip_prefix("VERSION_CODENAME="))?;
+    Some(value.trim_matches('"').to_owned())
+}
+
+fn swap(targets: &str, host: &str, distro: &Distro) -> Vec<String> {
+    let mut lines: Vec<(String, Vec<&str>)> = Vec::new();
+    for target in targets.lines() {
+        let [uri, release, component] = target.split_whitespace().collect::<Vec<_>>()[..] else { continue };
+        // bookworm, bookworm-updates, bookworm-security: not what else the host may have.
+        let Some(suffix) = release.strip_prefix(host).filter(|rest| rest.is_empty() || rest.starts_with('-')) else {
+            continue;
+        };
+        if !suffix.is_empty() && (ROLLING.contains(&distro.as_str()) || suffix.contains("backports")) {
+            continue;
+        }
+        let start = format!("deb {uri} {distro}{suffix}");
+        match lines.iter_mut().find(|(line, _)| *line == start) {
+            Some((_, components)) if components.contains(&component) => {}
+            Some((_, components)) => components.push(component),
+            None => lines.push((start, vec![component])),
+        }
+    }
+    lines.into_iter().map(|(start, components)| format!("{start} {}", components.join(" "))).collect()
+}
+
+/// The host's settings of how mirrors are reached: proxies, timeouts, certificates.
+pub async fn options(cancel: &CancellationToken) -> Result<Vec<String>> {
+    let done = Cmd::new("apt-config").args(["dump", "Acquire"]).run(cancel).await?;
+    let dump = String::from_utf8(done.success()?)?;
+    Ok(transport(&dump))
+}
+
+fn transport(dump: &str) -> Vec<String> {
+    dump.lines()
+        .filter(|line| {
+            let name = line.split_whitespace().next().unwrap_or_default().to_ascii_lowercase();
+            ["acquire::http::", "acquire::https::", "acquire::retries", "acquire::force"]
+                .iter()
+                .any(|prefix| name.starts_with(prefix))
+        })
+        .filter(|line| !line.contains("\"\""))
+        .map(|line| line.trim_end_matches(';').to_owned())
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_hosts_mirrors_serve_other_releases() {
+        let targets = "http://a/debian/ bookworm main\nhttp://a/debian/ bookworm contrib\nhttp://a/debian/ bookworm main\n\
+                       http://a/debian/ bookworm-updates main\nhttp://s/ bookworm-security main\n\
+                       http://a/debian/ bookworm-backports main\nhttp://other/ stable main\nrubbish\n";
+        let trixie = swap(targets, "bookworm", &"trixie".parse().unwrap());
+        let want = [
+            "deb http://a/debian/ trixie main contrib",
+            "deb http://a/debian/ trixie-updates main",
+            "deb http://s/ trixie-security main",
+        ];
+        assert_eq!(trixie, want);
+        assert_eq!(swap(targets, "bookworm", &"sid".parse().unwrap()), ["deb http://a/debian/ sid main contrib"]);
+        assert_eq!(codename("ID=debian\nVERSION_CODENAME=bookworm\n").as_deref(), Some("bookworm"));
+    }
+
+    #[test]
+    fn the_proxy_comes_along() {
+        let dump =
+            "Acquire \"\";\nAcquire::http \"\";\nAcquire::http::Proxy \"http://p:3128/\";\nAcquire::Languages \"\";\n";
+        assert_eq!(transport(dump), ["Acquire::http::Proxy \"http://p:3128/\""]);
+    }
+}

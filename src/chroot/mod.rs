@@ -1,0 +1,123 @@
+//! Chroots: one tarball for each distro and architecture, made from the host's own apt configuration.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use serde::{Deserialize, Serialize};
+
+mod mirrors;
+
+use crate::config::Config;
+use crate::error::Error;
+use crate::names::{Architecture, Distro};
+use crate::record::now;
+use crate::subprocess::{CancellationToken, Cmd};
+
+/// How long making one may take: emulated architectures are slow.
+const LIMIT: Duration = Duration::from_secs(2 * 3600);
+
+/// What is known of a chroot.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Manifest {
+    /// The distro.
+    pub distro: Distro,
+    /// The architecture.
+    pub architecture: Architecture,
+    /// When it was made; milliseconds since 1970-01-01 UTC.
+    pub created: i64,
+    /// Its apt sources.
+    pub sources: Vec<String>,
+}
+
+/// The directory of chroots.
+#[derive(Debug, Clone)]
+pub struct Store {
+    dir: PathBuf,
+}
+
+impl Store {
+    /// The one that the configuration names.
+    pub fn new(config: &Config) -> Self {
+        Self { dir: config.chroot_dir() }
+    }
+
+    fn path(&self, distro: &Distro, architecture: &Architecture, suffix: &str) -> PathBuf {
+        self.dir.join(format!("{distro}-{architecture}.{suffix}"))
+    }
+
+    /// The tarball of a chroot, if it was made.
+    pub fn find(&self, distro: &Distro, architecture: &Architecture) -> Option<PathBuf> {
+        Some(self.path(distro, architecture, "tar")).filter(|path| path.is_file())
+    }
+
+    /// Every chroot, by distro and architecture.
+    pub fn list(&self) -> Result<Vec<Manifest>> {
+        let Ok(entries) = fs::read_dir(&self.dir) else { return Ok(Vec::new()) };
+        let mut all = Vec::new();
+        for entry in entries {
+            let path = entry?.path();
+            if path.extension().is_some_and(|suffix| suffix == "json") {
+                let text = fs::read(&path)?;
+                all.push(serde_json::from_slice(&text).with_context(|| format!("{} does not parse", path.display()))?);
+            }
+        }
+        all.sort_by(|a: &Manifest, b| (&a.distro, &a.architecture).cmp(&(&b.distro, &b.architecture)));
+        Ok(all)
+    }
+
+    /// Makes a chroot with mmdebstrap(1), in place of the one that there is; running builds keep that.
+    pub async fn create(
+        &self,
+        distro: &Distro,
+        architecture: &Architecture,
+        log: &Path,
+        cancel: &CancellationToken,
+    ) -> Result<Manifest> {
+        let sources = mirrors::sources(distro, cancel).await?;
+        fs::create_dir_all(&self.dir).with_context(|| format!("cannot create {}", self.dir.display()))?;
+        let new = self.path(distro, architecture, "tar.new");
+        let _ = fs::remove_file(&new);
+        let mut cmd = Cmd::new("mmdebstrap")
+            .args(["--mode=unshare", "--variant=buildd", "--format=tar", "--skip=output/dev"])
+            .arg(format!("--architectures={architecture}"));
+        for option in mirrors::options(cancel).await? {
+            cmd = cmd.arg(format!("--aptopt={option}"));
+        }
+        let done = cmd
+            .args([distro.as_str()])
+            .arg(&new)
+            .arg("-")
+            .input(format!("{}\n", sources.join("\n")))
+            .total(LIMIT)
+            .log(log, 64 << 20)
+            .run(cancel)
+            .await?;
+        if !done.ok() {
+            let _ = fs::remove_file(&new);
+            return Err(Error::unavailable(format!(
+                "the chroot {distro} {architecture} cannot be made: {}",
+                done.describe()
+            ))
+            .into());
+        }
+        // Builds read it as another user.
+        fs::set_permissions(&new, std::os::unix::fs::PermissionsExt::from_mode(0o644))?;
+        fs::File::open(&new)?.sync_all()?;
+        let manifest = Manifest { distro: distro.clone(), architecture: architecture.clone(), created: now(), sources };
+        fs::rename(&new, self.path(distro, architecture, "tar"))?;
+        let json = self.path(distro, architecture, "json.new");
+        fs::write(&json, serde_json::to_vec_pretty(&manifest)?)?;
+        fs::rename(&json, self.path(distro, architecture, "json"))?;
+        fs::File::open(&self.dir)?.sync_all()?;
+        Ok(manifest)
+    }
+}
+
+/// The architecture of this machine's own packages.
+pub async fn host_architecture() -> Result<Architecture> {
+    let done = Cmd::new("dpkg").arg("--print-architecture").run(&CancellationToken::new()).await?;
+    let name = String::from_utf8(done.success()?)?;
+    Ok(name.trim().parse()?)
+}
