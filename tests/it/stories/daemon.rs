@@ -36,10 +36,10 @@ fn a_daemon_that_is_told_to_stop_gives_its_build_back() {
     let repo = world.repo("sleepy");
     let commit = repo.version("1.0", Tiny::Sleeps);
     let job = world.submit("prod", "sleepy", &commit);
-    eventually("the build sleeps", BUILD, || !processes("sleep 614").is_empty());
+    world.wait_asleep(&job);
     assert!(daemon.stop().success());
     assert_eq!(world.state(&job), "queued");
-    assert_eq!(processes("sleep 614"), Vec::<String>::new());
+    assert_eq!(processes(Tiny::SLEEP), Vec::<String>::new());
     world.build("alice", &["cancel", &job]).ok();
 }
 
@@ -48,7 +48,7 @@ fn a_daemon_that_is_killed_leaves_work_that_the_next_one_finishes() {
     let world = World::new();
     let daemon = world.daemon();
     let repo = world.repo("tiny");
-    let commit = repo.version("1.0", Tiny::Works);
+    let commit = repo.version("1.0", Tiny::Dawdles);
     let job = world.submit("prod", "tiny", &commit);
     world.wait_for(&job, "building", SOON);
     std::thread::sleep(Duration::from_secs(1));

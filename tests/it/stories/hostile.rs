@@ -59,8 +59,8 @@ fn an_empty_repository_has_nothing_to_submit() {
     let world = World::new();
     world.repo("hollow");
     let before = world.snapshot();
-    world.build("alice", &["submit", "prod", "hollow", "main"]).refused(65, &["main", "hollow"]);
-    world.build("alice", &["submit", "prod", "hollow", "HEAD"]).refused(65, &["HEAD"]);
+    world.build("alice", &["submit", "prod", "hollow", "main"]).refused(65, &["hollow"]);
+    world.build("alice", &["submit", "prod", "hollow", "HEAD"]).refused(65, &["hollow"]);
     assert_eq!(world.snapshot(), before);
     world.build("alice", &["create-repo", "hollow"]).refused(65, &["hollow", "already"]);
     world.build("alice", &["create-repo", "../hollow"]).refused(65, &["../hollow"]);

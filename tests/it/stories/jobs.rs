@@ -29,14 +29,14 @@ fn a_running_build_can_be_cancelled_with_all_its_processes() {
     let repo = world.repo("sleepy");
     let commit = repo.version("1.0", Tiny::Sleeps);
     let job = world.submit("prod", "sleepy", &commit);
-    eventually("the build sleeps", BUILD, || !processes("sleep 614").is_empty());
+    world.wait_asleep(&job);
     world.build("alice", &["log", &job]).ok().says(&["sleeping-now"]);
 
     let start = Instant::now();
     world.build("alice", &["cancel", &job]).ok().says(&["stopping"]);
     world.wait_for(&job, "cancelled", SOON);
     eventually("no process of the build is left", Duration::from_secs(5), || {
-        processes("sleep 614").is_empty() && processes("sbuild").is_empty()
+        processes(Tiny::SLEEP).is_empty() && processes("sbuild").is_empty()
     });
     assert!(start.elapsed() < SOON);
     assert_eq!(repo.served("refs/heads/prod"), None);

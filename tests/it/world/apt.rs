@@ -65,6 +65,16 @@ impl Apt {
         fs::remove_file(deb).unwrap();
         text
     }
+
+    /// Downloads a source package, and returns the names of its files.
+    pub fn source_of(&self, package: &str) -> Vec<String> {
+        self.run("apt-get", &["source", "--download-only", package]);
+        let entries = fs::read_dir(self.dir.path().join("cache")).unwrap().flatten();
+        let mut names: Vec<String> = entries.map(|entry| entry.file_name().into_string().unwrap()).collect();
+        names.retain(|name| name.starts_with(&format!("{package}_")));
+        names.sort();
+        names
+    }
 }
 
 /// The archive's public key, which it serves itself.

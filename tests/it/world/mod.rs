@@ -118,6 +118,15 @@ impl World {
         }
     }
 
+    /// Waits until the build of a [`Tiny::Sleeps`] sleeps.
+    pub fn wait_asleep(&self, job: &str) {
+        self.wait_for(job, "building", SOON);
+        eventually("the build sleeps", BUILD, || {
+            assert_eq!(self.state(job), "building", "{}", self.tail(job));
+            !processes(Tiny::SLEEP).is_empty()
+        });
+    }
+
     /// The end of a job's build log and of the daemon's.
     fn tail(&self, job: &str) -> String {
         let log = fs::read(format!("{STATE}/logs/{job}/build.log")).unwrap_or_default();

@@ -11,6 +11,8 @@ use super::run;
 pub enum Tiny {
     /// Makes one `Architecture: all` package that holds the version.
     Works,
+    /// The same, and takes its time over it.
+    Dawdles,
     /// Sleeps for ten minutes in a process of this name, after having said so.
     Sleeps,
     /// Fails, after having written terminal control sequences to the log.
@@ -18,9 +20,13 @@ pub enum Tiny {
 }
 
 impl Tiny {
+    /// The command line of the process that sleeps.
+    pub const SLEEP: &str = "sleep 614";
+
     fn build(self) -> &'static str {
         match self {
             Tiny::Works => "true",
+            Tiny::Dawdles => "sleep 4",
             Tiny::Sleeps => "echo sleeping-now; sleep 614",
             Tiny::Fails => "printf 'so it ends \\033[31mred\\033[0m\\n'; exit 3",
         }
