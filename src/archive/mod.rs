@@ -22,7 +22,7 @@ mod sign;
 mod xz;
 
 use crate::config::Config;
-use crate::error::Failure;
+use crate::error::{Failure, FailureKind};
 use crate::names::{Architecture, Component, PackageName, Suite, Version};
 use crate::record::contents::{self, Content, Kind, Part};
 pub use admit::Admission;
@@ -151,6 +151,13 @@ impl Archive {
         let from = recorded.as_ref().map_or(0, |(generation, _)| *generation);
         let release = self.describe(spec);
         let same = recorded.as_ref().is_some_and(|(_, recorded)| *recorded == release);
+        if let Some(shown) = self.current(&spec.suite)?.filter(|shown| *shown > from) {
+            let text = format!(
+                "suite {} shows generation {shown}, but the record ends with {from}: was the database restored from a backup?",
+                spec.suite
+            );
+            return Err(Failure::new(FailureKind::Conflict, text));
+        }
         let put: Vec<Content> = changes.iter().map(|Change::Put(content)| content.clone()).collect();
         let mut prepared = Prepared {
             suite: spec.suite.clone(),
