@@ -259,4 +259,28 @@ mod tests {
         assert_eq!(config.suite(&dev).as_str(), "unstable");
         assert!(config.build.pockets[&dev].allow_backtracking);
     }
+
+    /// Every field of the types in `config/mod.rs`, which a key of the example stands for.
+    fn fields() -> Vec<String> {
+        let source = include_str!("mod.rs");
+        let types = source.split("\nimpl Default").next().unwrap();
+        let name = |line: &str| Some(line.strip_prefix("    pub ")?.split_once(": ")?.0.to_owned());
+        types.lines().filter_map(name).filter(|name| !name.starts_with("fn ")).collect()
+    }
+
+    #[test]
+    fn the_shipped_example_loads_and_has_every_key() {
+        let text = include_str!("../../examples/config.yaml");
+        let config = load_files(&[("config.yaml", text)]).unwrap();
+        assert_eq!(config.build.pockets.len(), 2);
+        let fields = fields();
+        assert!(fields.len() > 40, "{fields:?}");
+        for field in fields {
+            assert!(text.contains(&format!("{field}:")), "the example does not have {field}");
+        }
+        // What is shown as a comment is right too.
+        let all = text.replace("  # locator_command", "  locator_command").replace("# http: {", "http: {");
+        let all = all.replace("  # dir: /var", "  dir: /var").replace("  # scratch: /var", "  scratch: /var");
+        assert!(load_files(&[("config.yaml", &all)]).unwrap().http.is_some());
+    }
 }
