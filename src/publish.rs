@@ -122,7 +122,10 @@ fn settle(config: &Config, record: &mut Record) -> Result<Vec<Unmade>> {
         let done = match &owed.what {
             What::Ref(mv) => gitrecord::apply(mv).map(|_| ()).map_err(|failure| failure.text),
             What::Suite { suite, generation } => Archive::open(config)
-                .and_then(|archive| archive.flip(suite, *generation))
+                .and_then(|archive| {
+                    archive.flip(suite, *generation)?;
+                    archive.sweep(record.db(), std::slice::from_ref(suite))
+                })
                 .map_err(|error| format!("{error:#}")),
         };
         match done {

@@ -57,6 +57,13 @@ impl Index {
         Ok(index)
     }
 
+    /// An index that holds nothing but what the edits add.
+    pub fn fresh(path: &str, edits: &Edits) -> Result<Self, Failure> {
+        let mut index = Self { path: path.to_owned(), buckets: Vec::new(), gone: Vec::new() };
+        index.edit(edits)?;
+        Ok(index)
+    }
+
     fn edit(&mut self, edits: &Edits) -> Result<(), Failure> {
         let mut by_bucket: BTreeMap<usize, Vec<(&String, &Option<String>)>> = BTreeMap::new();
         for (name, entry) in edits {

@@ -22,7 +22,7 @@ mod sign;
 mod xz;
 
 use crate::config::Config;
-use crate::error::Failure;
+use crate::error::{Failure, FailureKind};
 use crate::names::{Architecture, Component, PackageName, Suite, Version};
 use crate::record::contents::{self, Content, Kind, Part};
 pub use admit::Admission;
@@ -56,6 +56,7 @@ pub struct Prepared {
     indexes: Vec<Index>,
     files: Vec<generation::Listed>,
     unchanged: bool,
+    anew: bool,
 }
 
 impl Prepared {
@@ -150,6 +151,13 @@ impl Archive {
         let from = recorded.as_ref().map_or(0, |(generation, _)| *generation);
         let release = self.describe(spec);
         let same = recorded.as_ref().is_some_and(|(_, recorded)| *recorded == release);
+        if let Some(shown) = self.current(&spec.suite)?.filter(|shown| *shown > from) {
+            let text = format!(
+                "suite {} shows generation {shown}, but the record ends with {from}: was the database restored from a backup?",
+                spec.suite
+            );
+            return Err(Failure::new(FailureKind::Conflict, text));
+        }
         let put: Vec<Content> = changes.iter().map(|Change::Put(content)| content.clone()).collect();
         let mut prepared = Prepared {
             suite: spec.suite.clone(),
@@ -159,6 +167,7 @@ impl Archive {
             indexes: Vec::new(),
             files: Vec::new(),
             unchanged: same && changes.is_empty(),
+            anew: !same,
         };
         if prepared.unchanged {
             return Ok(prepared);
@@ -168,9 +177,8 @@ impl Archive {
         for path in spec.paths() {
             match edits.get(&path) {
                 None if same => kept.push(path),
-                edits => {
-                    prepared.indexes.push(Index::edited(db, &spec.suite, &path, edits.unwrap_or(&Edits::new()))?);
-                }
+                Some(edits) if same => prepared.indexes.push(Index::edited(db, &spec.suite, &path, edits)?),
+                edits => prepared.indexes.push(Index::fresh(&path, edits.unwrap_or(&Edits::new()))?),
             }
         }
         let key = SigningKey::open(&self.key)?;
@@ -202,21 +210,17 @@ impl Archive {
     ) -> Result<BTreeMap<String, Edits>, Failure> {
         let mut edits: BTreeMap<String, Edits> = BTreeMap::new();
         for content in put {
-            if let Some(version) = contents::shown(db, &spec.suite, &content.source)?
-                && let Some(old) = contents::content(db, &content.source, &version)?
-            {
-                for part in &old.parts {
-                    for path in spec.paths_of(part) {
-                        edits.entry(path).or_default().insert(part.name.clone(), None);
-                    }
+            let Some(version) = contents::shown(db, &spec.suite, &content.source)? else { continue };
+            for part in contents::content(db, &content.source, &version)?.iter().flat_map(|old| &old.parts) {
+                for path in spec.paths_of(part) {
+                    edits.entry(path).or_default().insert(part.name.clone(), None);
                 }
             }
         }
         if all {
-            for (source, version) in contents::sources(db, &spec.suite)? {
-                if !put.iter().any(|content| content.source == source)
-                    && let Some(content) = contents::content(db, &source, &version)?
-                {
+            let sources = contents::sources(db, &spec.suite)?.into_iter();
+            for (source, version) in sources.filter(|(source, _)| put.iter().all(|content| content.source != *source)) {
+                if let Some(content) = contents::content(db, &source, &version)? {
                     add(db, spec, &content, &mut edits, false)?;
                 }
             }
@@ -232,6 +236,9 @@ impl Archive {
         for content in &prepared.put {
             contents::add(tx, content)?;
             contents::show(tx, suite, &content.source, &content.version)?;
+        }
+        if prepared.anew {
+            tx.execute("DELETE FROM bucket WHERE suite = ?", [suite])?;
         }
         prepared.indexes.iter().try_for_each(|index| index.record(tx, suite))?;
         generation::record(tx, suite, prepared.generation(), &prepared.files)

@@ -3,7 +3,6 @@
 use std::process::Command;
 
 use super::*;
-use crate::error::FailureKind;
 use crate::record::Record;
 
 struct Fixture {
@@ -259,6 +258,16 @@ fn flips_go_forward_only_and_a_stranger_in_the_way_is_named() {
     fs::create_dir(archive.archive.dists().join("other")).unwrap();
     let error = archive.publish("other", Vec::new()).unwrap_err();
     assert!(error.text.contains("in the way"), "{error}");
+}
+
+#[test]
+fn a_generation_that_the_record_does_not_know_is_not_overwritten() {
+    let mut archive = Fixture::new();
+    archive.publish_new("stable", "hello", "1.0", &[("hello", "all", "")]).unwrap();
+    archive.record = Record::open(&archive.dir.path().join("restored")).unwrap();
+    let failure = archive.publish("stable", Vec::new()).unwrap_err();
+    assert!(failure.kind == FailureKind::Conflict && failure.text.contains("backup"), "{failure}");
+    assert!(archive.packages("stable").contains("hello"));
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! `invirtibuilderd`: claims jobs, carries them out, makes owed moves, runs hooks.
 //!
-//! The loop in [`Daemon::serve`] decides nothing by itself: each pass looks at the record and does what is due, so a
-//! wake-up that is lost, doubled or late changes only when. What a dead daemon left is mended by [`recover`] before
+//! The loop in `Daemon::serve` decides nothing by itself: each pass looks at the record and does what is due, so a
+//! wake-up that is lost, doubled or late changes only when. What a dead daemon left is mended by `recover` before
 //! the first pass.
 
 use std::collections::HashMap;
@@ -141,9 +141,7 @@ impl Daemon {
     /// Looks at the record and starts what is due.
     fn pass(&mut self) -> Result<()> {
         for job in self.shared.read(jobs::open)? {
-            if job.cancel_by.is_some()
-                && let Some(token) = self.running.get(&job.id)
-            {
+            if let Some(token) = self.running.get(&job.id).filter(|_| job.cancel_by.is_some()) {
                 token.cancel();
             }
         }
@@ -180,9 +178,8 @@ impl Daemon {
     async fn tick(&mut self) {
         notify(sd_notify::NotifyState::Watchdog);
         let running: Vec<JobId> = self.running.keys().copied().collect();
-        if !running.is_empty()
-            && let Err(error) = self.shared.write(|tx| jobs::renew(tx, &running))
-        {
+        let renewed = if running.is_empty() { Ok(()) } else { self.shared.write(|tx| jobs::renew(tx, &running)) };
+        if let Err(error) = renewed {
             self.shared.complain("leases cannot be renewed", &error);
         }
         if let Err(error) = self.shared.take_back(&running) {

@@ -1,6 +1,6 @@
 //! Jobs: accepted, claimed, moved from state to state, and looked up.
 //!
-//! A state changes in one place, [`move_to`], by an UPDATE guarded with the old state; a lost race is a [`LostRace`],
+//! A state changes in one place, `move_to`, by an UPDATE guarded with the old state; a lost race is a [`LostRace`],
 //! never an overwrite.
 
 use anyhow::Result;

@@ -17,9 +17,7 @@ pub fn resolve(repo: &Path, commit: &str) -> Result<CommitId, Error> {
     if !is_plain(commit) {
         return Err(Error::invalid(format!("{} is not a commit: use an id, a branch or a tag", quoted(commit))));
     }
-    if commit.len() == 40
-        && let Ok(oid) = Oid::from_str(commit)
-    {
+    if let Some(oid) = Oid::from_str(commit).ok().filter(|_| commit.len() == 40) {
         return commit_of(&opened, oid, commit, &name());
     }
     let found: Vec<Oid> = ["refs/heads/", "refs/tags/"]

@@ -174,7 +174,7 @@ async fn upstream_comes_from_the_archive_or_from_pristine_tar_or_is_asked_for() 
     sh("mkdir hello-1.0; echo upstream > hello-1.0/README; tar -czf hello_1.0.orig.tar.gz hello-1.0
         mkdir lib; echo more > lib/file; tar -cJf hello_1.0.orig-lib.tar.xz lib; echo signature > hello_1.0.orig.tar.gz.asc");
     let tarball = package.dir.path().join("hello_1.0.orig.tar.gz");
-    let made = package.make(&commit, "archive", &[tarball.clone()]).await.unwrap();
+    let made = package.make(&commit, "archive", std::slice::from_ref(&tarball)).await.unwrap();
     assert!(made.files.iter().any(|file| file.ends_with("hello_1.0-1.debian.tar.xz")));
 
     sh("git init -q -b main work; cd work; cp ../hello-1.0/README .; git add .; git commit -qm x; git branch upstream

@@ -19,9 +19,7 @@ pub struct Args {
 
 /// Runs the verb.
 pub fn run(session: &mut Session, args: &Args) -> Result<Exit> {
-    if !session.who.is_local()
-        && let Err(why) = acl::authorize_entries(&session.config.acl.create_repo, &session.who)
-    {
+    if let Err(why) = acl::authorize_entries(&session.config.acl.create_repo, &session.who) {
         session.denied("create-repo", &why)?;
         return Err(Error::denied(format!("{} may not create repositories", session.who)).into());
     }

@@ -108,9 +108,7 @@ fn service_user(config: &Config) -> Result<Option<User>> {
     if !getuid().is_root() {
         return Ok(None);
     }
-    if let Ok(there) = std::fs::metadata(&config.state_dir)
-        && there.uid() != 0
-    {
+    if let Some(there) = std::fs::metadata(&config.state_dir).ok().filter(|there| there.uid() != 0) {
         return Ok(User::from_uid(there.uid().into())?);
     }
     let user = User::from_name(USER)?;
