@@ -1,6 +1,6 @@
 //! The configuration, as the rest of the program sees it: complete, checked, with every default filled in.
 //!
-//! The keys are documented in `invirtibuilder.yaml.5` and in the annotated example; [`load`] reads the files.
+//! The keys are documented in `invirtibuilder.yaml.5` and in the annotated example; [`load()`] reads the files.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
