@@ -66,7 +66,7 @@ fn pockets_branches_and_versions_are_not_for_pushing() {
     refused(
         &repo,
         SUPERPROJECT,
-        &[("main:prod", "superproject"), (":prod", "submit"), ("main:refs/tags/x", "superproject")],
+        &[("+main:prod", "superproject"), (":prod", "submit"), ("main:refs/tags/x", "superproject")],
     );
 }
 
