@@ -73,6 +73,9 @@ enum Verb {
     /// One line about the service, for `remctl … help`
     #[command(hide = true)]
     Summary,
+    /// What Git runs when somebody pushes to a repository of ours
+    #[command(hide = true)]
+    UpdateHook(verbs::update_hook::Args),
 }
 
 /// Runs the command line `args` (with the program's name first) and returns the exit code.
@@ -105,6 +108,7 @@ fn run(cli: Cli) -> anyhow::Result<Exit> {
             use std::io::Write;
             writeln!(std::io::stdout(), "build: build Debian packages from Git; see 'build help'")?;
         }
+        Verb::UpdateHook(args) => return verbs::update_hook::run(&args),
         Verb::CheckConfig => return verbs::check_config::run(config, cli.json),
         Verb::Init(args) => return verbs::init::run(config, &args),
         Verb::Submit(args) => return verbs::submit::run(&mut open()?, &args),

@@ -4,10 +4,12 @@ use std::path::PathBuf;
 
 use git2::Oid;
 
+mod guard;
 mod moves;
 mod repository;
 mod superproject;
 
+pub use guard::{Guard, config_of, refusal};
 pub use moves::{Applied, apply, branch_move, write_tag};
 pub use repository::{branch_head, create_package_repo, init_superproject, is_ancestor, open, ref_value, tag_target};
 pub use superproject::{Change, packages_at, write_superproject};

@@ -17,4 +17,5 @@ pub mod promote;
 pub mod retry;
 pub mod status;
 pub mod submit;
+pub mod update_hook;
 pub mod whoami;
