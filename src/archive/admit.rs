@@ -14,6 +14,7 @@ use rusqlite::Connection;
 
 use super::{deb, files};
 use crate::error::{Failure, FailureKind};
+use crate::failpoint::{Point, reach};
 use crate::names::{Architecture, Component, PackageName, Version};
 use crate::record::contents::{self, Content, Kind, Part};
 
@@ -86,6 +87,7 @@ pub fn admit(root: &Path, db: &Connection, admission: &Admission) -> Result<Cont
         let needed = contents::refers_to(db, &admission.source, name)?;
         put(root, homes.get(name).unwrap_or(&directory), name, file, needed)?;
     }
+    reach(Point::PoolFilled)?;
     Ok(Content {
         source: admission.source.clone(),
         version: admission.version.clone(),
@@ -278,7 +280,9 @@ fn put(root: &Path, directory: &str, name: &str, file: &Checked, needed: bool) -
     fs::copy(&file.path, &new).with_context(|| format!("cannot write {}", new.display()))?;
     fs::set_permissions(&new, std::os::unix::fs::PermissionsExt::from_mode(0o644))?;
     fs::File::open(&new)?.sync_all()?;
+    reach(Point::PoolFileWritten)?;
     fs::rename(&new, &target)?;
+    reach(Point::PoolFileNamed)?;
     files::sync_dir(&dir)?;
     Ok(())
 }
