@@ -14,6 +14,7 @@ use rusqlite::Connection;
 
 use super::{deb, files};
 use crate::error::{Failure, FailureKind};
+use crate::failpoint::{Point, reach};
 use crate::names::{Architecture, Component, PackageName, Version};
 use crate::record::contents::{Content, Kind, Part};
 use crate::record::pool::{self, PoolFile};
@@ -290,7 +291,8 @@ pub fn store(root: &Path, admitted: &Admitted) -> Result<(), Failure> {
         put(file, from, &target)?;
         dirs.insert(dir.to_owned());
     }
-    dirs.iter().try_for_each(|dir| Ok(files::sync_dir(dir)?))
+    dirs.iter().try_for_each(|dir| files::sync_dir(dir))?;
+    Ok(reach(Point::PoolFilled)?)
 }
 
 fn put(file: &PoolFile, from: &Path, target: &Path) -> Result<(), Failure> {
@@ -303,14 +305,16 @@ fn put(file: &PoolFile, from: &Path, target: &Path) -> Result<(), Failure> {
     fs::copy(from, &new).with_context(|| format!("cannot write {}", new.display()))?;
     fs::set_permissions(&new, std::os::unix::fs::PermissionsExt::from_mode(0o644))?;
     fs::File::open(&new)?.sync_all()?;
+    reach(Point::PoolFileWritten)?;
     fs::rename(&new, target)?;
-    Ok(())
+    Ok(reach(Point::PoolFileNamed)?)
 }
 
 /// Removes what was on its way into the pool, or out of it, and what no version has now.
 pub fn sweep(root: &Path, db: &Connection) -> Result<(), Failure> {
     let mut dirs = BTreeSet::new();
     for (path, wanted) in pool::intents(db)? {
+        reach(Point::SweepPool)?;
         let target = root.join(&path);
         let name = target.file_name().context("a file has a name")?.to_string_lossy();
         let new = target.with_file_name(format!(".{name}.new"));

@@ -12,6 +12,7 @@ use sha2::{Digest, Sha256};
 use super::index::Index;
 use super::sign::Keys;
 use super::{Prepared, files, xz};
+use crate::failpoint::{Point, reach};
 use crate::names::Suite;
 
 /// Where generations are, below `dists`.
@@ -56,13 +57,17 @@ pub fn write(root: &Path, db: &Connection, prepared: &Prepared, kept: &[String],
     listed.extend(written.into_iter().flatten());
     listed.sort_by(|a, b| a.path.cmp(&b.path));
     by_hash(&before, &dir, db, prepared, &listed)?;
+    reach(Point::SuiteIndexed)?;
     let release = release(prepared, &listed);
     let signed = keys.sign(&release)?;
     files::write_new(&dir.join("Release"), &[release.as_bytes()])?;
+    reach(Point::SuiteReleaseWritten)?;
     files::write_new(&dir.join("InRelease"), &[&signed.inline])?;
     files::write_new(&dir.join("Release.gpg"), &[&signed.detached])?;
+    reach(Point::SuiteSigned)?;
     sync_tree(&dir)?;
     files::sync_dir(&base)?;
+    reach(Point::SuiteWritten)?;
     Ok(listed)
 }
 
@@ -87,6 +92,7 @@ fn write_index(dir: &Path, index: &Index) -> Result<Vec<Listed>> {
             let target = dir.join(&path);
             fs::create_dir_all(target.parent().context("an index has a directory")?)?;
             files::write_new(&target, &parts)?;
+            reach(Point::SuiteIndexWritten)?;
             let mut hash = Sha256::new();
             parts.iter().for_each(|part| hash.update(part));
             let size = parts.iter().map(|part| part.len() as u64).sum();

@@ -24,6 +24,7 @@ mod xz;
 
 use crate::config::{Config, SigningKey};
 use crate::error::{Failure, FailureKind};
+use crate::failpoint::{Point, reach};
 use crate::names::{Architecture, Component, PackageName, Suite, Version};
 use crate::record::contents::{self, Content, Kind, Part, SuiteState};
 use crate::record::{now, snapshots};
@@ -349,7 +350,9 @@ impl Archive {
         let new = dists.join(format!(".{suite}.new"));
         let _ = fs::remove_file(&new);
         symlink(Path::new(generation::DIRECTORY).join(suite.as_str()).join(generation.to_string()), &new)?;
+        reach(Point::SuiteLinked)?;
         fs::rename(&new, dists.join(suite.as_str()))?;
+        reach(Point::SuiteFlipped)?;
         files::sync_dir(&dists)
     }
 
@@ -365,6 +368,7 @@ impl Archive {
                 let number = entry.file_name().to_str().and_then(|name| name.parse::<i64>().ok());
                 let keep = number.is_some_and(|n| n == recorded || n == shown || n == shown - 1);
                 if !keep {
+                    reach(Point::SweepGeneration)?;
                     fs::remove_dir_all(entry.path())?;
                 }
             }

@@ -20,6 +20,7 @@ use crate::archive::Archive;
 use crate::build::sandbox;
 use crate::config::{self, Config};
 use crate::error::{Error, Failure, FailureKind, exit_for};
+use crate::failpoint::{Point, reach};
 use crate::log::Severity;
 use crate::names::JobId;
 use crate::record::jobs;
@@ -152,7 +153,9 @@ impl Daemon {
             }
         }
         while self.running.len() < self.config.daemon.jobs {
+            reach(Point::JobUnclaimed)?;
             let Some(job) = self.shared.write(jobs::claim)? else { break };
+            reach(Point::JobClaimed)?;
             let token = CancellationToken::new();
             self.running.insert(job.id, token.clone());
             let id = job.id;

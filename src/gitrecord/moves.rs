@@ -8,6 +8,7 @@ use git2::{ErrorCode, Oid};
 use super::repository::{open, tag_target};
 use super::{Move, Stamp};
 use crate::error::{Failure, FailureKind};
+use crate::failpoint::{Point, reach};
 use crate::names::{CommitId, PackageName, Version};
 
 /// What the reflog says.
@@ -43,6 +44,7 @@ pub fn write_tag(
     let opened = open(repo)?;
     let target = opened.find_object(commit.into(), Some(git2::ObjectType::Commit))?;
     let new = opened.tag_annotation_create(&tag, &target, &stamp.signature()?, message)?;
+    reach(Point::TagWritten)?;
     Ok(Some(Move { repo: repo.to_owned(), name: format!("refs/tags/{tag}"), old: None, new: Some(new) }))
 }
 

@@ -8,6 +8,7 @@ use git2::{FileMode, Oid, Repository, Tree};
 
 use super::repository::open;
 use super::{Move, Stamp};
+use crate::failpoint::{Point, reach};
 use crate::names::{CommitId, PackageName};
 
 /// A submodule that is to be at another commit.
@@ -39,6 +40,7 @@ pub fn write_superproject(
     let me = stamp.signature()?;
     let parents: Vec<_> = parent.iter().collect();
     let new = opened.commit(None, &me, &me, message, &tree, &parents)?;
+    reach(Point::SuperprojectWritten)?;
     let old = parent.as_ref().map(git2::Commit::id);
     Ok(Move { repo: repo.to_owned(), name: format!("refs/heads/{branch}"), old, new: Some(new) })
 }

@@ -16,6 +16,7 @@ use anyhow::Result;
 use crate::archive::{Archive, SuiteSpec};
 use crate::config::Config;
 use crate::error::{Failure, FailureKind};
+use crate::failpoint::{Point, reach};
 use crate::gitrecord;
 use crate::names::{Architecture, PocketName, Principal, Suite};
 use crate::record::jobs::Job;
@@ -170,6 +171,7 @@ impl Publisher {
                     Archive::record(tx, &prepared, "created")?;
                     moves::owe_suite(tx, None, prepared.suite(), prepared.generation())
                 })?;
+                reach(Point::ProjectCommitted)?;
             }
         }
         Ok(())
@@ -187,7 +189,9 @@ fn commit(
         let text = format!("an earlier publication is not complete: {}", blocking.why);
         return Err(Failure::new(FailureKind::Conflict, text));
     }
+    reach(Point::PublishPrepared)?;
     record.write(|tx| publication.commit(tx, config))?;
+    reach(Point::PublishCommitted)?;
     // Committed is published: what cannot be settled now is owed, and whoever settles next says why it cannot.
     Ok(settle(config, record).unwrap_or_default())
 }
@@ -205,24 +209,36 @@ pub struct Unmade {
 pub(crate) fn settle(config: &Config, record: &mut Record) -> Result<Vec<Unmade>> {
     let (mut made, mut unmade) = (Vec::new(), Vec::new());
     for owed in moves::owed(record.db())? {
-        let done = match &owed.what {
-            What::Ref(mv) => gitrecord::apply(mv).map(|_| ()).map_err(|failure| failure.text),
-            What::Suite { suite, generation } => Archive::open(config)
-                .and_then(|archive| {
-                    archive.flip(suite, *generation)?;
-                    archive.sweep(record.db(), std::slice::from_ref(suite))
-                })
-                .map_err(|error| format!("{error:#}")),
-        };
-        match done {
+        match make(config, record, &owed.what) {
             Ok(()) => made.push(owed.id),
-            Err(why) => unmade.push(Unmade { owed, why }),
+            Err(error) => unmade.push(Unmade { owed, why: format!("{error:#}") }),
         }
     }
     if !made.is_empty() {
+        reach(Point::MovesUnrecorded)?;
         record.write(|tx| moves::settle(tx, &made))?;
+        reach(Point::MovesRecorded)?;
     }
     Ok(unmade)
+}
+
+fn make(config: &Config, record: &Record, what: &What) -> Result<()> {
+    let (before, after) = match what {
+        What::Suite { .. } => (Point::MoveSuite, Point::MovedSuite),
+        What::Ref(mv) if mv.repo == config.git.superproject => (Point::MoveSuperproject, Point::MovedSuperproject),
+        What::Ref(mv) if mv.name.starts_with("refs/tags/") => (Point::MoveTag, Point::MovedTag),
+        What::Ref(_) => (Point::MoveBranch, Point::MovedBranch),
+    };
+    reach(before)?;
+    match what {
+        What::Ref(mv) => drop(gitrecord::apply(mv).map_err(|failure| anyhow::anyhow!(failure.text))?),
+        What::Suite { suite, generation } => {
+            let archive = Archive::open(config)?;
+            archive.flip(suite, *generation)?;
+            archive.sweep(record.db(), std::slice::from_ref(suite))?;
+        }
+    }
+    Ok(reach(after)?)
 }
 
 /// Removes what was on its way into the pool or out of it, and that no version has.

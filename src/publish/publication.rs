@@ -6,6 +6,7 @@ use rusqlite::Transaction;
 use crate::archive::{Archive, Prepared};
 use crate::config::Config;
 use crate::error::{Failure, FailureKind};
+use crate::failpoint::{Point, reach};
 use crate::gitrecord::{self, Move, Stamp};
 use crate::names::{CommitId, JobId, PackageName, PocketName};
 use crate::record::audit::Entry;
@@ -76,10 +77,10 @@ impl Publication {
             Archive::record(tx, prepared, &self.note)?;
             moves::owe_suite(tx, *job, prepared.suite(), prepared.generation())?;
         }
-        match &self.entry {
-            Some(entry) => entry.clone().append(tx),
-            None => Ok(()),
+        if let Some(entry) = &self.entry {
+            entry.clone().append(tx)?;
         }
+        Ok(reach(Point::PublishUncommitted)?)
     }
 }
 

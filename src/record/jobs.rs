@@ -367,6 +367,12 @@ pub fn steps(db: &Connection, id: JobId) -> Result<Vec<Step>> {
     Ok(steps.collect::<Result<_, _>>()?)
 }
 
+/// Whether an open job was `publishing` since it was queued by somebody: what it publishes is built.
+pub fn was_publishing(db: &Connection, id: JobId) -> Result<bool> {
+    let steps = steps(db, id)?;
+    Ok(steps.iter().rev().take_while(|step| !step.state.is_end()).any(|step| step.state == State::Publishing))
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::Record;
