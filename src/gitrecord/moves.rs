@@ -41,11 +41,22 @@ pub fn write_tag(
         }
         None => {}
     }
-    let opened = open(repo)?;
-    let target = opened.find_object(commit.into(), Some(git2::ObjectType::Commit))?;
-    let new = opened.tag_annotation_create(&tag, &target, &stamp.signature()?, message)?;
+    let new = write_tag_object(repo, version, commit, message, stamp)?;
     reach(Point::TagWritten)?;
     Ok(Some(Move { repo: repo.to_owned(), name: format!("refs/tags/{tag}"), old: None, new: Some(new) }))
+}
+
+/// Writes the annotated tag of a version, and no ref; its id.
+pub fn write_tag_object(
+    repo: &Path,
+    version: &Version,
+    commit: &CommitId,
+    message: &str,
+    stamp: &Stamp,
+) -> Result<Oid> {
+    let repo = open(repo)?;
+    let target = repo.find_object(commit.into(), Some(git2::ObjectType::Commit))?;
+    Ok(repo.tag_annotation_create(&version.tag(), &target, &stamp.signature()?, message)?)
 }
 
 /// The move of a branch; to `None`, its deletion.
