@@ -17,6 +17,7 @@ pub mod jobs;
 pub mod moves;
 pub mod pockets;
 mod state;
+pub mod upgrade;
 
 pub use state::{Event, State};
 
