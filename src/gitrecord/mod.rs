@@ -11,7 +11,9 @@ mod superproject;
 
 pub use guard::{Guard, config_of, refusal};
 pub use moves::{Applied, apply, branch_move, write_tag, write_tag_object};
-pub use repository::{branch_head, create_package_repo, init_superproject, is_ancestor, open, ref_value, tag_target};
+pub use repository::{
+    branch_head, create_package_repo, init_superproject, is_ancestor, open, ref_value, repositories, tag_target,
+};
 pub use superproject::{Change, packages_at, write_superproject};
 
 /// A ref that is to go from one object to another.
