@@ -8,7 +8,7 @@ mod moves;
 mod repository;
 mod superproject;
 
-pub use moves::{Applied, apply, branch_move, write_tag};
+pub use moves::{Applied, apply, branch_move, break_lock, write_tag};
 pub use repository::{branch_head, create_package_repo, init_superproject, is_ancestor, open, tag_target};
 pub use superproject::{Change, write_superproject};
 

@@ -1,8 +1,10 @@
 //! Refs: what is to be moved, and the moving.
 
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use git2::{ErrorCode, Oid};
 
 use super::repository::{open, tag_target};
@@ -10,6 +12,9 @@ use super::{Move, Stamp};
 use crate::error::{Failure, FailureKind};
 use crate::failpoint::{Point, reach};
 use crate::names::{CommitId, PackageName, Version};
+
+/// How long the lock of a ref may be somebody's at work: Git holds one for the time of a rename.
+const PATIENCE: Duration = Duration::from_millis(100);
 
 /// What [`apply`] found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -79,6 +84,19 @@ pub fn apply(mv: &Move) -> Result<Applied, Failure> {
     }
 }
 
+/// Removes the lock file that a process left which died while it made this move; git(1) and we would wait for it for
+/// ever. To be called by a process that alone makes such moves. Somebody else's, a push, is given time to go.
+pub fn break_lock(mv: &Move) -> Result<()> {
+    let path = mv.repo.join(format!("{}.lock", mv.name));
+    let seen = |path: &Path| std::fs::metadata(path).ok().map(|meta| (meta.ino(), meta.mtime_nsec()));
+    let Some(first) = seen(&path) else { return Ok(()) };
+    std::thread::sleep(PATIENCE);
+    if seen(&path) == Some(first) {
+        std::fs::remove_file(&path).with_context(|| format!("cannot remove {}", path.display()))?;
+    }
+    Ok(())
+}
+
 fn elsewhere(mv: &Move, current: Option<Oid>) -> Failure {
     let at = |oid: Option<Oid>| oid.map_or("nowhere".to_owned(), |oid| oid.to_string());
     Failure::new(
@@ -122,6 +140,19 @@ mod tests {
         assert!(is_ancestor(&repo, &a, &b).unwrap() && !is_ancestor(&repo, &b, &a).unwrap());
         let nowhere = "0123456789012345678901234567890123456789".parse().unwrap();
         assert!(!is_ancestor(&repo, &nowhere, &b).unwrap());
+    }
+
+    #[test]
+    fn a_dead_process_lock_is_broken() {
+        let dir = tempfile::tempdir().unwrap();
+        let repo = dir.path().join("hello.git");
+        create_package_repo(&repo).unwrap();
+        let mv = branch_move(&repo, "prod", None, &commit(&repo, &[("f", "1")]));
+        break_lock(&mv).unwrap();
+        std::fs::write(repo.join("refs/heads/prod.lock"), "").unwrap();
+        assert!(apply(&mv).is_err());
+        break_lock(&mv).unwrap();
+        assert_eq!(apply(&mv).unwrap(), Applied::Moved);
     }
 
     #[test]
