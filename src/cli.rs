@@ -62,6 +62,9 @@ enum Verb {
     /// Create, update and list chroots (on the server only)
     #[command(subcommand)]
     Chroot(verbs::chroot::Chroot),
+    /// List and restore earlier states of suites, and tidy up (on the server only)
+    #[command(subcommand)]
+    Archive(verbs::archive::Archive),
     /// Explain a verb
     Help {
         /// The verb
@@ -70,6 +73,9 @@ enum Verb {
     /// One line about the service, for `remctl … help`
     #[command(hide = true)]
     Summary,
+    /// What Git runs when somebody pushes to a repository of ours
+    #[command(hide = true)]
+    UpdateHook(verbs::update_hook::Args),
 }
 
 /// Runs the command line `args` (with the program's name first) and returns the exit code.
@@ -102,6 +108,7 @@ fn run(cli: Cli) -> anyhow::Result<Exit> {
             use std::io::Write;
             writeln!(std::io::stdout(), "build: build Debian packages from Git; see 'build help'")?;
         }
+        Verb::UpdateHook(args) => return verbs::update_hook::run(&args),
         Verb::CheckConfig => return verbs::check_config::run(config, cli.json),
         Verb::Init(args) => return verbs::init::run(config, &args),
         Verb::Submit(args) => return verbs::submit::run(&mut open()?, &args),
@@ -117,6 +124,7 @@ fn run(cli: Cli) -> anyhow::Result<Exit> {
         Verb::CreateRepo(args) => return verbs::create_repo::run(&mut open()?, &args),
         Verb::Whoami => return verbs::whoami::run(&mut open()?),
         Verb::Acl(verb) => return verbs::acl::run(&mut open()?, &verb),
+        Verb::Archive(verb) => return verbs::archive::run(&mut open()?, &verb),
         Verb::Chroot(verb) => return verbs::chroot::run(&mut open()?, &verb),
     }
     Ok(Exit::Ok)

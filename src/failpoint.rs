@@ -104,6 +104,8 @@ points! {
     JobFailed = "job.failed",
     /// The worker of a job that somebody cancelled has let go; that is not yet recorded.
     JobCancelling = "job.cancelling",
+    /// A file of the pool that no version has is about to be removed.
+    SweepPool = "sweep.pool",
     /// A workspace is about to be removed.
     SweepWorkspace = "sweep.workspace",
     /// The hooks of an event have run; that is not yet recorded.

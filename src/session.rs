@@ -2,7 +2,7 @@
 
 use std::fmt::Display;
 use std::io::{self, IsTerminal, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use serde::Serialize;
@@ -21,6 +21,8 @@ use crate::{identity, privilege, text};
 pub struct Session {
     /// The configuration.
     pub config: Config,
+    /// The file that it was read from.
+    pub path: PathBuf,
     /// Who asks.
     pub who: Principal,
     /// Whether output is to be JSON.
@@ -44,7 +46,7 @@ impl Session {
         privilege::become_owner_of(&config.state_dir)?;
         let log = Log::open(&config.syslog);
         let record = Record::open(&config.database())?;
-        Ok(Self { config, who, json, log, record })
+        Ok(Self { config, path, who, json, log, record })
     }
 
     /// Wakes the daemon, after a commit that gives it something to do.

@@ -36,6 +36,12 @@ pub fn mark_children(state_dir: &Path) {
 /// How long output is still read after the child has exited, when somebody else holds the pipe.
 const GRACE: Duration = Duration::from_secs(10);
 
+/// The file of this very program. After an upgrade the one that we run is gone, and another is in its place.
+pub fn program() -> Result<PathBuf> {
+    let program = std::env::current_exe().context("cannot find our own program")?;
+    Ok(program.to_str().and_then(|path| path.strip_suffix(" (deleted)")).map_or(program.clone(), PathBuf::from))
+}
+
 /// A program to run.
 #[derive(Debug)]
 pub struct Cmd {

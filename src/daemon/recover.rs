@@ -8,8 +8,6 @@ use super::shared::Shared;
 use super::worker::Workspace;
 use crate::config::Config;
 use crate::failpoint::{Point, reach};
-use crate::gitrecord;
-use crate::record::moves::{self, What};
 use crate::record::{State, jobs};
 
 /// Ends what a dead daemon left: its claims, its builds, its work, and the moves that its publications owe.
@@ -34,12 +32,6 @@ pub async fn run(config: &Arc<Config>, shared: &Shared) -> Result<()> {
     }
     Workspace::sweep(config, &keep)?;
     reach(Point::RecoverSwept)?;
-    for owed in shared.read(moves::owed)? {
-        match owed.what {
-            What::Ref(mv) => gitrecord::break_lock(&mv)?,
-            What::Suite { .. } => {}
-        }
-    }
     shared.project(config).await?;
     Ok(reach(Point::Recovered)?)
 }

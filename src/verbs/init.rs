@@ -2,7 +2,7 @@
 
 use std::io::Write;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, chown};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use nix::unistd::{User, getuid};
@@ -10,7 +10,7 @@ use nix::unistd::{User, getuid};
 use super::chroot;
 use crate::archive::Archive;
 use crate::chroot::Store;
-use crate::config::Config;
+use crate::config::{Config, SigningKey};
 use crate::error::{Error, Exit};
 use crate::names::Distro;
 use crate::record::Record;
@@ -44,6 +44,7 @@ pub fn run(path: Option<&Path>, args: &Args) -> Result<Exit> {
         gitrecord::init_superproject(&config.git.superproject)?;
         say(&format!("superproject {}", config.git.superproject.display()))?;
     }
+    install_guards(&config, &path)?;
     // What every verb needs works now: the identity, and the record.
     Session::open(Some(&path), false)?;
     Archive::open(&config)?.publish_key()?;
@@ -56,6 +57,24 @@ pub fn run(path: Option<&Path>, args: &Args) -> Result<Exit> {
 
 fn say(what: &str) -> Result<()> {
     Ok(writeln!(std::io::stdout(), "made {}", crate::text::one_line(what))?)
+}
+
+/// The hook that keeps people's pushes from what is the service's, in every repository that there is.
+fn install_guards(config: &Config, path: &Path) -> Result<()> {
+    let guard = gitrecord::Guard::new(path)?;
+    let mut made = 0;
+    let entries = std::fs::read_dir(&config.git.packages)
+        .with_context(|| format!("cannot read {}", config.git.packages.display()))?;
+    let packages = entries.map(|entry| Ok(entry?.path())).collect::<std::io::Result<Vec<_>>>()?;
+    let is_repository = |repo: &&PathBuf| repo.extension().is_some_and(|suffix| suffix == "git") && repo.is_dir();
+    for repo in packages.iter().filter(is_repository).chain([&config.git.superproject]) {
+        made += usize::from(guard.install(repo)?);
+    }
+    match made {
+        0 => Ok(()),
+        1 => say("the update hook of 1 repository"),
+        _ => say(&format!("the update hooks of {made} repositories")),
+    }
 }
 
 fn make_chroot(config: &Config, distro: &Distro) -> Result<()> {
@@ -79,16 +98,23 @@ fn make_directories(config: &Config) -> Result<Vec<String>> {
             made.push(format!("directory {}", dir.display()));
         }
     }
-    let key = &config.archive.signing_key;
-    if !key.exists() {
-        Archive::generate_key(key, &config.archive.origin)
-            .with_context(|| format!("cannot make the signing key {}", key.display()))?;
-        if let Some(owner) = &owner {
-            chown(key, Some(owner.uid.as_raw()), Some(owner.gid.as_raw()))?;
+    for key in &config.archive.signing_key {
+        let SigningKey::File(key) = key else { continue };
+        if !key.exists() {
+            make_key(config, key, owner.as_ref())?;
+            made.push(format!("signing key {}", key.display()));
         }
-        made.push(format!("signing key {}", key.display()));
     }
     Ok(made)
+}
+
+fn make_key(config: &Config, key: &Path, owner: Option<&User>) -> Result<()> {
+    Archive::generate_key(key, &config.archive.origin)
+        .with_context(|| format!("cannot make the signing key {}", key.display()))?;
+    if let Some(owner) = owner {
+        chown(key, Some(owner.uid.as_raw()), Some(owner.gid.as_raw()))?;
+    }
+    Ok(())
 }
 
 fn make_directory(dir: &Path, mode: u32, owner: Option<&User>) -> Result<()> {

@@ -100,6 +100,7 @@ impl Plan {
             RecoverBegun | RecoverGivenBack | RecoverSwept | SweepWorkspace | Recovered => {
                 vec![recovery(Death::At(JobBuilding, 1))]
             }
+            SweepPool => vec![recovery(Death::At(PoolFilled, 1))],
             ProjectCommitted => vec![Round { relabel: true, ..recovery(Death::At(JobPublishing, 1)) }],
             // They are made after the commit, or by the next daemon.
             MoveTag | MovedTag | MoveBranch | MovedBranch | MoveSuperproject | MovedSuperproject | MoveSuite

@@ -6,5 +6,6 @@ mod hooks;
 mod hostile;
 mod jobs;
 mod main_job;
+mod pushes;
 mod reading;
 mod refusals;

@@ -18,7 +18,7 @@ mod snapshot;
 pub use answer::Answer;
 pub use apt::Apt;
 pub use daemon::Daemon;
-pub use repo::{Repo, Tiny, rev};
+pub use repo::{Repo, Tiny, bare, rev};
 
 /// Where the service keeps everything.
 pub const STATE: &str = "/var/lib/invirtibuilder";
