@@ -48,7 +48,10 @@ pub fn write_tag(
     }
     let opened = open(repo)?;
     let target = opened.find_object(commit.into(), Some(git2::ObjectType::Commit))?;
-    let new = opened.tag_annotation_create(&tag, &target, &stamp.signature()?, message)?;
+    let new = opened
+        .tag_annotation_create(&tag, &target, &stamp.signature()?, message)
+        // libgit2 keeps the system's own words to itself.
+        .with_context(|| format!("cannot write to {}: is there no room on its disk?", repo.display()))?;
     reach(Point::TagWritten)?;
     Ok(Some(Move { repo: repo.to_owned(), name: format!("refs/tags/{tag}"), old: None, new: Some(new) }))
 }
