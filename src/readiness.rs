@@ -14,7 +14,7 @@ use serde::Serialize;
 
 use crate::build::subids;
 use crate::chroot::{self, Store};
-use crate::config::{Config, Isolation};
+use crate::config::{Config, Isolation, SigningKey};
 use crate::gitrecord::Guard;
 use crate::identity;
 use crate::names::Architecture;
@@ -95,7 +95,7 @@ pub async fn look(config: &Config, path: &Path, user: &User) -> Vec<Check> {
     let mut checks = vec![programs(), subordinate_ids(config, user), namespaces(user).await];
     checks.extend(kvm(config));
     checks.extend(directories(config, user));
-    checks.push(signing_key(config, user));
+    checks.extend(config.archive.signing_key.iter().map(|key| signing_key(key, user)));
     checks.push(hooks(config, path));
     checks.extend(chroots(config).await);
     checks.extend(access_lists(config));
@@ -177,8 +177,23 @@ fn directories(config: &Config, user: &User) -> Vec<Check> {
     all.into_iter().map(one).collect()
 }
 
-fn signing_key(config: &Config, user: &User) -> Check {
-    let (what, path) = ("signing key", &config.archive.signing_key);
+fn signing_key(key: &SigningKey, user: &User) -> Check {
+    let what = "signing key";
+    let path = match key {
+        SigningKey::File(path) => path,
+        // A command keeps its secret to itself.
+        SigningKey::Command(elsewhere) if elsewhere.certificate.exists() => {
+            return fine(what, elsewhere.certificate.display().to_string());
+        }
+        SigningKey::Command(elsewhere) => {
+            let certificate = elsewhere.certificate.display();
+            return wrong(
+                what,
+                format!("{certificate} is not there"),
+                format!("export the certificate to {certificate}"),
+            );
+        }
+    };
     let shared = |there: &Metadata| there.permissions().mode() & 0o077 != 0;
     match fs::metadata(path) {
         Ok(there) if shared(&there) => {
@@ -339,7 +354,8 @@ mod tests {
     fn a_bare_machine_is_told_what_it_lacks() {
         let dir = tempfile::tempdir().unwrap();
         let mut config = Config { state_dir: dir.path().join("state"), ..Config::default() };
-        config.archive.signing_key = dir.path().join("key");
+        let path = dir.path().join("key");
+        let key = SigningKey::File(path.clone());
         let acl = dir.path().join("acl");
         fs::write(&acl, "# nobody\n").unwrap();
         config.acl.create_repo = vec![format!("file:{}", acl.display())];
@@ -347,17 +363,17 @@ mod tests {
 
         let state = &directories(&config, &me)[0];
         assert_eq!((state.verdict, state.mend.as_deref()), (Verdict::Wrong, Some("invirt-build init")));
-        assert_eq!(signing_key(&config, &me).verdict, Verdict::Wrong);
+        assert_eq!(signing_key(&key, &me).verdict, Verdict::Wrong);
         let lists = access_lists(&config);
         assert_eq!(lists.last().unwrap().verdict, Verdict::Note);
 
         fs::create_dir(&config.state_dir).unwrap();
         assert_eq!(directories(&config, &me)[0].verdict, Verdict::Fine);
-        fs::write(&config.archive.signing_key, "").unwrap();
-        fs::set_permissions(&config.archive.signing_key, fs::Permissions::from_mode(0o644)).unwrap();
-        assert!(signing_key(&config, &me).found.contains("others may read"));
-        fs::set_permissions(&config.archive.signing_key, fs::Permissions::from_mode(0o600)).unwrap();
-        assert_eq!(signing_key(&config, &me).verdict, Verdict::Fine);
+        fs::write(&path, "").unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
+        assert!(signing_key(&key, &me).found.contains("others may read"));
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+        assert_eq!(signing_key(&key, &me).verdict, Verdict::Fine);
         fs::set_permissions(&acl, fs::Permissions::from_mode(0o666)).unwrap();
         assert!(access_lists(&config).last().unwrap().found.contains("others may write"));
         assert!(daemon(&config).mend.is_some());
