@@ -8,6 +8,7 @@ declare -A NEEDS=(
 		remctl-client remctl-server sbuild uidmap util-linux xz-utils zstd"
 	[demo]="devscripts git-buildpackage libdistro-info-perl"
 	[lint]="shellcheck"
+	[readers]="nginx-light"
 	[bench]="aptly reprepro"
 )
 
