@@ -29,10 +29,18 @@ impl Chance {
 }
 
 const NAMES: &[&str] = &[
-    "alice@EXAMPLE.ORG", "bob@EXAMPLE.ORG", "mallory@EXAMPLE.ORG", "WELLKNOWN/ANONYMOUS@WELLKNOWN:ANONYMOUS", "carol@EXAMPLE.ORG",
-    "alice", "Alice@EXAMPLE.ORG", "alice@OTHER.ORG", "alice/admin@EXAMPLE.ORG",
+    "alice@EXAMPLE.ORG",
+    "bob@EXAMPLE.ORG",
+    "mallory@EXAMPLE.ORG",
+    "WELLKNOWN/ANONYMOUS@WELLKNOWN:ANONYMOUS",
+    "carol@EXAMPLE.ORG",
+    "alice",
+    "Alice@EXAMPLE.ORG",
+    "alice@OTHER.ORG",
+    "alice/admin@EXAMPLE.ORG",
 ];
-const PATTERNS: &[&str] = &["^a", "^(alice|bob)@", "ORG$", "^[^b]", "o.*@", "ANON", "^x", "(l|b)i?", "e@E", "[[:lower:]]{5}@"];
+const PATTERNS: &[&str] =
+    &["^a", "^(alice|bob)@", "ORG$", "^[^b]", "o.*@", "ANON", "^x", "(l|b)i?", "e@E", "[[:lower:]]{5}@"];
 const GROUPS: &[&str] = &["ib-staff", "ib-alice", "ib-nobody", "none-such"];
 const WRONG: &[&str] = &["nonsense:x", "anyuser:some", "regex:[", "pcre:(", "gput:g", "PRINC:alice@EXAMPLE.ORG", ":"];
 
@@ -60,13 +68,15 @@ fn line(chance: &mut Chance, number: usize, errors: bool) -> String {
         2 => chance.of(NAMES).to_owned(),
         3 | 4 if number + 1 < FILE_COUNT => {
             let other = number + 1 + chance.below(FILE_COUNT - number - 1);
-            let scheme = chance.of(&["include ", "include  ", "file:", "deny:file:", "include file:", "include deny:file:"]);
+            let scheme =
+                chance.of(&["include ", "include  ", "file:", "deny:file:", "include file:", "include deny:file:"]);
             format!("{scheme}{FILES}/gen-{other}")
         }
         5 if errors && chance.below(4) == 0 => "two words".to_owned(),
         _ => entry(chance, 2, errors),
     };
-    let (before, after) = (chance.of(&["", "", "", " ", "\t", "  \t"]), chance.of(&["", "", "", " ", "\t", "\r", " \r"]));
+    let (before, after) =
+        (chance.of(&["", "", "", " ", "\t", "  \t"]), chance.of(&["", "", "", " ", "\t", "\r", " \r"]));
     format!("{before}{text}{after}\n")
 }
 
@@ -96,7 +106,9 @@ fn list(chance: &mut Chance) -> Vec<String> {
     (0..1 + chance.below(4))
         .map(|_| match chance.below(6) {
             0 | 1 => format!("file:{FILES}/gen-{}", chance.below(FILE_COUNT)),
-            2 => format!("{}{FILES}/gen-dir-{}", chance.of(&["", "file:", "deny:file:"]), chance.below(DIRECTORY_COUNT)),
+            2 => {
+                format!("{}{FILES}/gen-dir-{}", chance.of(&["", "file:", "deny:file:"]), chance.below(DIRECTORY_COUNT))
+            }
             3 => format!("deny:file:{FILES}/gen-{}", chance.below(FILE_COUNT)),
             _ => entry(chance, 2, true),
         })

@@ -1,76 +1,30 @@
 //! Our decisions against those of a real remctld, over the same ACL entries and files.
 
+use std::collections::BTreeMap;
 use std::fs;
+use std::path::Path;
 use std::process::Command;
 
-use crate::world::{Answer, CONFIG, SOON, World, eventually};
+use invirtibuilder::config::{self, Config};
+use invirtibuilder::names::Principal;
 
-const FILES: &str = "/run/world/acls";
-const PEOPLE: [&str; 3] = ["alice", "bob", "mallory"];
+use crate::world::{Answer, CONFIG, SOON, World, eventually, run};
 
-/// ACL files that the cases name.
-fn write_files() {
-    let _ = fs::remove_dir_all(FILES);
-    fs::create_dir_all(format!("{FILES}/dir/sub")).unwrap();
-    for (name, text) in [
-        ("plain", "# people\n  alice@EXAMPLE.ORG  \nbob@EXAMPLE.ORG\n"),
-        ("denies", "deny:princ:bob@EXAMPLE.ORG\nanyuser:auth\n"),
-        ("includes", "include /run/world/acls/denies\nmallory@EXAMPLE.ORG\n"),
-        ("bad-late", "alice@EXAMPLE.ORG\nnonsense:x\n"),
-        ("bad-early", "nonsense:x\nalice@EXAMPLE.ORG\n"),
-        ("two-words", "alice@EXAMPLE.ORG bob@EXAMPLE.ORG\n"),
-        ("regex", "regex:^(alice|bob)@EXAMPLE\\.ORG$\n"),
-        ("empty", "# nobody\n\n"),
-        ("include-missing", "include /run/world/acls/missing\nalice@EXAMPLE.ORG\n"),
-        ("dir/one", "alice@EXAMPLE.ORG\n"),
-        ("dir/two", "deny:princ:bob@EXAMPLE.ORG\nbob@EXAMPLE.ORG\n"),
-        ("dir/ignored.txt", "mallory@EXAMPLE.ORG\n"),
-        ("dir/sub/three", "mallory@EXAMPLE.ORG\n"),
-    ] {
-        fs::write(format!("{FILES}/{name}"), text).unwrap();
-    }
-}
+mod cases;
+mod generated;
 
-const CASES: &[&[&str]] = &[
-    &["princ:alice@EXAMPLE.ORG"],
-    &["princ:alice"],
-    &["princ:ALICE@EXAMPLE.ORG"],
-    &["ANYUSER"],
-    &["anyuser:auth"],
-    &["anyuser:anonymous"],
-    &["anyuser:nobody"],
-    &["deny:princ:alice@EXAMPLE.ORG", "anyuser:auth"],
-    &["anyuser:auth", "deny:princ:alice@EXAMPLE.ORG"],
-    &["deny:deny:princ:alice@EXAMPLE.ORG", "princ:bob@EXAMPLE.ORG"],
-    &["deny:alice@EXAMPLE.ORG", "anyuser:auth"],
-    &["unknown:alice", "anyuser:auth"],
-    &["princ:bob@EXAMPLE.ORG", "unknown:alice"],
-    &["PRINC:alice@EXAMPLE.ORG", "anyuser:auth"],
-    &["regex:[", "anyuser:auth"],
-    &["pcre:(", "anyuser:auth"],
-    &["/run/world/acls/plain"],
-    &["file:/run/world/acls/plain"],
-    &["file:/run/world/acls/missing", "anyuser:auth"],
-    &["file:/run/world/acls/denies"],
-    &["file:/run/world/acls/includes"],
-    &["file:/run/world/acls/bad-late"],
-    &["file:/run/world/acls/bad-early", "anyuser:auth"],
-    &["file:/run/world/acls/two-words", "anyuser:auth"],
-    &["file:/run/world/acls/empty", "princ:bob@EXAMPLE.ORG"],
-    &["file:/run/world/acls/include-missing", "anyuser:auth"],
-    &["file:/run/world/acls/dir"],
-    &["file:/run/world/acls/dir", "princ:mallory@EXAMPLE.ORG"],
-    &["deny:file:/run/world/acls/plain", "anyuser:auth"],
+use cases::FILES;
+
+/// Who is tried: the name of a ticket, and its principal.
+const PEOPLE: [(&str, &str); 4] = [
+    ("alice", "alice@EXAMPLE.ORG"),
+    ("bob", "bob@EXAMPLE.ORG"),
+    ("mallory", "mallory@EXAMPLE.ORG"),
+    ("anonymous", "WELLKNOWN/ANONYMOUS@WELLKNOWN:ANONYMOUS"),
 ];
 
-/// Schemes that remctld evaluates and we do not: an ACL that needs them admits nobody.
-const UNSUPPORTED: &[&[&str]] = &[
-    &["regex:alice"],
-    &["regex:^bob@"],
-    &["pcre:^(?!alice)"],
-    &["file:/run/world/acls/regex"],
-    &["localgroup:no-such-group", "princ:alice@EXAMPLE.ORG"],
-];
+/// What krb5.conf maps to local users: mallory becomes nobody, the others themselves.
+const MAPPING: &str = "  auth_to_local = RULE:[1:$1](^mallory$)s/^.*$/no-such-user/\n  auth_to_local = DEFAULT\n";
 
 /// A remctld with one command a case.
 struct Reference {
@@ -79,36 +33,31 @@ struct Reference {
 }
 
 impl Reference {
-    fn start() -> Self {
-        let lines: String = CASES
-            .iter()
-            .enumerate()
-            .map(|(n, entries)| format!("acl case{n} /bin/true {}\n", entries.join(" ")))
-            .collect();
+    fn start(lists: &[Vec<String>]) -> Self {
+        let lines: String =
+            lists.iter().enumerate().map(|(n, list)| format!("acl case{n} /bin/true {}\n", list.join(" "))).collect();
         fs::write(format!("{FILES}/remctl.conf"), lines).unwrap();
         let port = format!("{FILES}/port");
+        let _ = fs::remove_file(&port);
+        let log = fs::File::create("/run/world/log/remctld-acl").unwrap();
         let child = Command::new("script/lib/listen")
             .args([&port, "remctld", "-m", "-F", "-S", "-f", &format!("{FILES}/remctl.conf")])
             .args(["-k", "/etc/krb5.keytab", "-s", "host/localhost"])
-            .stderr(fs::File::create(format!("{FILES}/log")).unwrap())
+            .stdout(log.try_clone().unwrap())
+            .stderr(log)
             .spawn()
             .unwrap();
         eventually("remctld listens", SOON, || fs::metadata(&port).is_ok());
         Self { child, port: fs::read_to_string(&port).unwrap().trim().to_owned() }
     }
 
-    fn admits(&self, who: &str, case: usize) -> bool {
-        let answer = Answer::of(Command::new("as").args([
-            who,
-            "remctl",
-            "-p",
-            &self.port,
-            "-s",
-            "host/localhost",
-            "localhost",
-            "acl",
-            &format!("case{case}"),
-        ]));
+    fn ask(&self, ticket: &str, case: usize) -> Answer {
+        let remctl = ["remctl", "-p", &self.port, "-s", "host/localhost", "localhost", "acl", &format!("case{case}")];
+        Answer::of(Command::new("as").arg(ticket).args(remctl))
+    }
+
+    fn admits(&self, ticket: &str, case: usize) -> bool {
+        let answer = self.ask(ticket, case);
         assert!(answer.code == 0 || answer.err.contains("denied"), "{answer:?}");
         answer.code == 0
     }
@@ -121,52 +70,156 @@ impl Drop for Reference {
     }
 }
 
-#[test]
-fn acl_decisions_are_those_of_remctld() {
-    let world = World::new();
-    write_files();
-    let reference = Reference::start();
-    configure(CASES);
-    let mut wrong = Vec::new();
-    for (n, entries) in CASES.iter().enumerate() {
-        for who in PEOPLE {
-            let (ours, theirs) = (we_admit(&world, who, n), reference.admits(who, n));
+/// One pocket a case, read from a file as the service reads it.
+fn configure(lists: &[Vec<String>]) -> Config {
+    let pockets: BTreeMap<String, serde_json::Value> = lists
+        .iter()
+        .enumerate()
+        .map(|(n, list)| (format!("case{n}"), serde_json::json!({ "acl": list, "distro": "bookworm" })))
+        .collect();
+    // JSON is YAML.
+    let text = serde_json::json!({ "realm": "EXAMPLE.ORG", "build": { "pockets": pockets } }).to_string();
+    fs::write(CONFIG, text).unwrap();
+    config::load(Path::new(CONFIG)).unwrap_or_else(|problems| panic!("{}", problems[0]))
+}
+
+fn we_admit(config: &Config, who: &str, case: usize) -> (bool, String) {
+    let who = Principal::from_authenticated(who).unwrap();
+    let explained = invirtibuilder::acl::explain(config, &format!("case{case}").parse().unwrap(), &who);
+    (explained.admitted, explained.to_string())
+}
+
+/// Compares every case for everybody; how many there were, and how many of them admitted.
+fn compare(lists: &[Vec<String>]) -> (usize, usize) {
+    let reference = Reference::start(lists);
+    let config = configure(lists);
+    let (mut wrong, mut asked, mut admitted) = (Vec::new(), 0, 0);
+    for (case, list) in lists.iter().enumerate() {
+        for (ticket, who) in PEOPLE {
+            let theirs = reference.admits(ticket, case);
+            let (ours, why) = we_admit(&config, who, case);
+            (asked, admitted) = (asked + 1, admitted + usize::from(ours));
             if ours != theirs {
-                wrong.push(format!("{who} by {entries:?}: remctld says {theirs}, we say {ours}"));
+                wrong.push(format!("{who} by {list:?}: remctld says {theirs}, we say {ours}: {why}"));
             }
         }
     }
-    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    assert!(wrong.is_empty(), "{} of {asked}:\n{}", wrong.len(), wrong.join("\n"));
+    (asked, admitted)
+}
+
+/// Local users for `localgroup:`, and an anonymous ticket.
+fn people() {
+    for command in [
+        "getent group ib-staff || groupadd ib-staff",
+        "getent group ib-nobody || groupadd ib-nobody",
+        "getent passwd alice || useradd --no-create-home --user-group --groups ib-staff alice",
+        "getent group ib-alice || groupadd ib-alice",
+        "usermod --gid ib-alice alice",
+        "getent passwd bob || useradd --no-create-home --gid ib-staff bob",
+        "kinit -n -c /run/world/tickets/anonymous @EXAMPLE.ORG",
+    ] {
+        run("sh", &["-c", command]);
+    }
+}
+
+/// krb5.conf with these lines for the realm, until it is dropped.
+struct Mapped(String);
+
+impl Mapped {
+    fn with(lines: &str) -> Self {
+        let before = fs::read_to_string("/etc/krb5.conf").unwrap();
+        fs::write("/etc/krb5.conf", before.replace("EXAMPLE.ORG = {\n", &format!("EXAMPLE.ORG = {{\n{lines}")))
+            .unwrap();
+        Self(before)
+    }
+}
+
+impl Drop for Mapped {
+    fn drop(&mut self) {
+        fs::write("/etc/krb5.conf", &self.0).unwrap();
+    }
 }
 
 #[test]
-fn acl_schemes_that_are_not_supported_admit_nobody() {
+fn acl_decisions_made_by_hand_are_those_of_remctld() {
+    let _world = World::new();
+    people();
+    let _mapped = Mapped::with(MAPPING);
+    cases::write_files();
+    let (asked, admitted) = compare(&cases::lists());
+    eprintln!("{asked} decisions are the same, {admitted} of them admit");
+    assert!(asked > 2000 && admitted > 300, "{asked} {admitted}");
+}
+
+#[test]
+fn acl_decisions_made_by_chance_are_those_of_remctld() {
+    let _world = World::new();
+    people();
+    let _mapped = Mapped::with(MAPPING);
+    cases::write_files();
+    let seed = std::env::var("IB_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(20_261_125);
+    eprintln!("IB_SEED={seed}");
+    let (asked, admitted) = compare(&generated::make(&mut generated::Chance::new(seed)));
+    eprintln!("{asked} decisions are the same, {admitted} of them admit");
+    assert!(asked > 1000 && admitted > 200, "{asked} {admitted}");
+}
+
+/// A rule that libkrb5 cannot read is an error to both, also under `deny:`.
+#[test]
+fn acl_errors_of_auth_to_local_are_those_of_remctld() {
+    let _world = World::new();
+    people();
+    let _mapped = Mapped::with("  auth_to_local = RULE:[1:$1(nonsense\n");
+    cases::write_files();
+    let lists = [&["localgroup:ib-staff", "anyuser:anonymous"][..], &["deny:localgroup:ib-staff", "anyuser:anonymous"]];
+    compare(&lists.map(|list| list.iter().map(|entry| (*entry).to_owned()).collect()));
+}
+
+/// The one intended difference: where remctld dies, we say why we refuse.
+#[test]
+fn acl_loops_are_errors_where_remctld_dies() {
+    let _world = World::new();
+    cases::write_files();
+    let lists: Vec<Vec<String>> =
+        cases::LOOPING.iter().map(|entry| vec![(*entry).to_owned(), "anyuser:auth".into()]).collect();
+    let reference = Reference::start(&lists);
+    let config = configure(&lists);
+    for (case, list) in lists.iter().enumerate() {
+        let theirs = reference.ask("alice", case);
+        assert!(theirs.code != 0 && !theirs.err.contains("denied"), "{theirs:?}");
+        let (ours, why) = we_admit(&config, "alice@EXAMPLE.ORG", case);
+        assert!(!ours && why.contains("include"), "{list:?}: {why}");
+    }
+}
+
+/// The same through the whole service: the pocket is there and the package is not, so 65 is for those who are let in.
+#[test]
+fn acl_decisions_hold_over_remctl() {
     let world = World::new();
-    write_files();
-    configure(UNSUPPORTED);
-    for (n, entries) in UNSUPPORTED.iter().enumerate() {
-        for who in PEOPLE {
-            assert!(!we_admit(&world, who, n), "{who} by {entries:?}");
+    people();
+    cases::write_files();
+    let lists: Vec<Vec<String>> = [
+        &["princ:alice@EXAMPLE.ORG"][..],
+        &["deny:princ:bob@EXAMPLE.ORG", "anyuser:auth"],
+        &["anyuser:anonymous"],
+        &["regex:^(alice|mallory)@"],
+        &["file:/run/world/acls/includes"],
+        &["file:/run/world/acls/bad-early", "anyuser:auth"],
+    ]
+    .map(|list| list.iter().map(|entry| (*entry).to_owned()).collect())
+    .into();
+    let reference = Reference::start(&lists);
+    configure(&lists);
+    for (case, list) in lists.iter().enumerate() {
+        for (ticket, _) in &PEOPLE[..3] {
+            let answer = world.build(ticket, &["submit", &format!("case{case}"), "absent", "main"]);
+            let ours = match answer.code {
+                65 => true,
+                77 => false,
+                _ => panic!("{answer:?}"),
+            };
+            assert_eq!(ours, reference.admits(ticket, case), "{ticket} by {list:?}");
         }
-    }
-}
-
-/// One pocket a case.
-fn configure(cases: &[&[&str]]) {
-    let mut text = String::from("realm: EXAMPLE.ORG\nbuild:\n  pockets:\n");
-    for (n, entries) in cases.iter().enumerate() {
-        let entries: Vec<String> = entries.iter().map(|entry| format!("'{entry}'")).collect();
-        text += &format!("    case{n}: {{ acl: [ {} ], distro: bookworm }}\n", entries.join(", "));
-    }
-    fs::write(CONFIG, text).unwrap();
-}
-
-/// The pocket is there and the package is not: 65 is for those who are let in, 77 for the others.
-fn we_admit(world: &World, who: &str, case: usize) -> bool {
-    let answer = world.build(who, &["submit", &format!("case{case}"), "absent", "main"]);
-    match answer.code {
-        65 => true,
-        77 => false,
-        _ => panic!("{answer:?}"),
     }
 }

@@ -8,3 +8,4 @@ mod jobs;
 mod main_job;
 mod reading;
 mod refusals;
+mod ssh;

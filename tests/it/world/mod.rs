@@ -14,11 +14,13 @@ mod apt;
 mod daemon;
 mod repo;
 mod snapshot;
+mod ssh;
 
 pub use answer::Answer;
 pub use apt::Apt;
 pub use daemon::Daemon;
 pub use repo::{Repo, Tiny, rev};
+pub use ssh::{Login, Sshd};
 
 /// Where the service keeps everything.
 pub const STATE: &str = "/var/lib/invirtibuilder";
