@@ -252,7 +252,8 @@ fn access_lists(config: &Config) -> Vec<Check> {
     all.map(|(what, entries)| {
         let files: Vec<&str> = entries
             .iter()
-            .filter_map(|entry| entry.strip_prefix("file:").or(entry.starts_with('/').then_some(entry.as_str())))
+            .map(|entry| entry.text.as_str())
+            .filter_map(|entry| entry.strip_prefix("file:").or(entry.starts_with('/').then_some(entry)))
             .collect();
         if entries.is_empty() {
             return note(
@@ -274,7 +275,7 @@ fn access_lists(config: &Config) -> Vec<Check> {
                 Ok(_) => {}
             }
         }
-        fine(&what, entries.join(", "))
+        fine(&what, entries.iter().map(|entry| entry.text.as_str()).collect::<Vec<_>>().join(", "))
     })
     .collect()
 }
@@ -349,6 +350,7 @@ fn daemon(config: &Config) -> Check {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::AclEntry;
 
     #[test]
     fn a_bare_machine_is_told_what_it_lacks() {
@@ -358,7 +360,7 @@ mod tests {
         let key = SigningKey::File(path.clone());
         let acl = dir.path().join("acl");
         fs::write(&acl, "# nobody\n").unwrap();
-        config.acl.create_repo = vec![format!("file:{}", acl.display())];
+        config.acl.create_repo = vec![AclEntry { text: format!("file:{}", acl.display()), place: None }];
         let me = User::from_uid(getuid()).unwrap().unwrap();
 
         let state = &directories(&config, &me)[0];

@@ -38,14 +38,14 @@ impl Entry {
     }
 
     /// Appends it to the trail, as part of the transaction that makes it true.
-    pub fn append(self, tx: &Transaction) -> Result<()> {
+    pub fn append(&self, tx: &Transaction) -> Result<()> {
         let last: Option<(i64, Vec<u8>)> = tx
             .prepare_cached("SELECT id, hash FROM audit ORDER BY id DESC LIMIT 1")?
             .query_row([], |row| Ok((row.get(0)?, row.get(1)?)))
             .optional()?;
         let (id, previous) = last.map_or((1, Vec::new()), |(id, hash)| (id + 1, hash));
         let at = now();
-        let detail = Value::Object(self.detail).to_string();
+        let detail = Value::Object(self.detail.clone()).to_string();
         let hash = link(&previous, id, at, self.event, self.job, &detail);
         tx.prepare_cached("INSERT INTO audit (id, at, event, job, detail, hash) VALUES (?, ?, ?, ?, ?, ?)")?
             .execute(params![id, at, self.event, self.job, detail, hash])?;

@@ -17,6 +17,7 @@ pub mod packages;
 pub mod pockets;
 pub mod promote;
 pub mod retry;
+pub mod ssh;
 pub mod status;
 pub mod submit;
 pub mod update_hook;

@@ -11,3 +11,4 @@ mod main_job;
 mod pushes;
 mod reading;
 mod refusals;
+mod ssh;

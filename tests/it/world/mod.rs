@@ -15,12 +15,14 @@ mod daemon;
 mod disk;
 mod repo;
 mod snapshot;
+mod ssh;
 
 pub use answer::Answer;
 pub use apt::Apt;
 pub use daemon::{Daemon, log as daemon_log};
 pub use disk::Disk;
 pub use repo::{Repo, Tiny, bare, rev};
+pub use ssh::{Login, Sshd};
 
 /// Where the service keeps everything.
 pub const STATE: &str = "/var/lib/invirtibuilder";
