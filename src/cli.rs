@@ -70,6 +70,11 @@ enum Verb {
     /// Create, update and list chroots (on the server only)
     #[command(subcommand)]
     Chroot(verbs::chroot::Chroot),
+    /// List and restore earlier states of suites, and tidy up (on the server only)
+    #[command(subcommand)]
+    Archive(verbs::archive::Archive),
+    /// Compare database, Git and archive, and mend what differs (on the server only)
+    Verify(verbs::verify::Args),
     /// Explain a verb
     Help {
         /// The verb
@@ -78,6 +83,22 @@ enum Verb {
     /// One line about the service, for `remctl … help`
     #[command(hide = true)]
     Summary,
+    /// Write man pages and shell completions
+    #[command(hide = true)]
+    Generate(verbs::generate::Args),
+    /// What the Debian package runs when it is configured
+    #[command(hide = true)]
+    PackageSetup,
+    /// What Git runs when somebody pushes to a repository of ours
+    #[command(hide = true)]
+    UpdateHook(verbs::update_hook::Args),
+}
+
+/// The command line, as the manual and shells need it.
+pub fn command() -> clap::Command {
+    let mut command = Cli::command();
+    command.build();
+    command
 }
 
 /// Runs the command line `args` (with the program's name first) and returns the exit code.
@@ -140,6 +161,10 @@ fn serve(cli: Cli, caller: &Caller) -> anyhow::Result<Exit> {
         Verb::Init(_) => here(&cli, caller, "init")?,
         Verb::AuthorizedKeys(_) => here(&cli, caller, "authorized-keys")?,
         Verb::SshCommand(_) => here(&cli, caller, "ssh-command")?,
+        Verb::Generate(_) => here(&cli, caller, "generate")?,
+        Verb::PackageSetup => here(&cli, caller, "package-setup")?,
+        // Git may run it with a REMOTE_USER of its own; it looks for itself.
+        Verb::UpdateHook(_) if matches!(caller, Caller::Ssh(_)) => here(&cli, caller, "update-hook")?,
         _ => {}
     }
     match cli.verb {
@@ -148,10 +173,13 @@ fn serve(cli: Cli, caller: &Caller) -> anyhow::Result<Exit> {
             use std::io::Write;
             writeln!(std::io::stdout(), "build: build Debian packages from Git; see 'build help'")?;
         }
+        Verb::UpdateHook(args) => return verbs::update_hook::run(&args),
+        Verb::Generate(args) => return verbs::generate::run(command(), &args),
+        Verb::PackageSetup => return verbs::package_setup::run(config),
         Verb::CheckConfig => return verbs::check_config::run(config, cli.json),
         Verb::SshCommand(_) => return Err(Error::denied("ssh-command is for sshd only").into()),
         Verb::AuthorizedKeys(args) => return verbs::ssh::authorized_keys(config, &args),
-        Verb::Init(args) => return verbs::init::run(config, &args),
+        Verb::Init(args) => return verbs::init::run(config, &args, cli.json),
         Verb::Submit(args) => return verbs::submit::run(&mut open()?, &args),
         Verb::Status(args) => return verbs::status::run(&mut open()?, &args),
         Verb::Log(args) => return verbs::log::run(&mut open()?, &args),
@@ -165,6 +193,8 @@ fn serve(cli: Cli, caller: &Caller) -> anyhow::Result<Exit> {
         Verb::CreateRepo(args) => return verbs::create_repo::run(&mut open()?, &args),
         Verb::Whoami => return verbs::whoami::run(&mut open()?),
         Verb::Acl(verb) => return verbs::acl::run(&mut open()?, &verb),
+        Verb::Archive(verb) => return verbs::archive::run(&mut open()?, &verb),
+        Verb::Verify(args) => return verbs::verify::run(&mut open()?, &args),
         Verb::Chroot(verb) => return verbs::chroot::run(&mut open()?, &verb),
     }
     Ok(Exit::Ok)
@@ -173,8 +203,7 @@ fn serve(cli: Cli, caller: &Caller) -> anyhow::Result<Exit> {
 /// The help of the whole program or of one verb; over remctl `help` comes with the verb as its argument.
 fn help(verb: &[String]) -> anyhow::Result<Exit> {
     use std::io::Write;
-    let mut command = Cli::command();
-    command.build();
+    let mut command = command();
     let mut found = &mut command;
     for word in verb {
         found = found.find_subcommand_mut(word).ok_or_else(|| {

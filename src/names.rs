@@ -253,6 +253,14 @@ impl Version {
     }
 }
 
+impl Version {
+    /// The version that a tag name stands for; `None` if [`Version::tag`] gives that name to none.
+    pub fn of_tag(tag: &str) -> Option<Self> {
+        let text = tag.replace('%', ":").replace('_', "~").replace('#', "");
+        text.parse().ok().filter(|version: &Self| version.tag() == tag)
+    }
+}
+
 /// Who asks: a Kerberos principal with its realm, or `local:<user>` for a shell on the server.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
 #[serde(into = "String")]
@@ -386,6 +394,9 @@ mod tests {
         assert_eq!(tag("1..2"), "1.#.2");
         assert_eq!(tag("1.0."), "1.0.#");
         assert_eq!(tag("1.0.lock"), "1.0.#lock");
+        for not in ["", "v1.0", "debian/1.0-1", "1:0", "1~0", "1#0", "prod"] {
+            assert_eq!(Version::of_tag(not), None, "{not}");
+        }
     }
 
     #[test]
@@ -421,6 +432,7 @@ mod tests {
             if let Ok(v) = v.parse::<Version>() {
                 let name = format!("refs/tags/{}", v.tag());
                 prop_assert!(git2::Reference::is_valid_name(&name), "{}", name);
+                prop_assert_eq!(Version::of_tag(&v.tag()), Some(v));
             }
         }
     }

@@ -2,7 +2,7 @@
 
 use std::fmt::Display;
 use std::io::{self, IsTerminal, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::Result;
@@ -24,6 +24,8 @@ use crate::{privilege, text};
 pub struct Session {
     /// The configuration.
     pub config: Arc<Config>,
+    /// The file that it was read from.
+    pub path: PathBuf,
     /// Who asks.
     pub who: Principal,
     /// Whether output is to be JSON.
@@ -49,7 +51,7 @@ impl Session {
         privilege::become_owner_of(&config.state_dir)?;
         let log = Log::open(&config.syslog);
         let record = Record::open(&config.database())?;
-        Ok(Self { config: Arc::new(config), who, json, log, record, via: caller.as_str(), decided: Vec::new() })
+        Ok(Self { config: Arc::new(config), path, who, json, log, record, via: caller.as_str(), decided: Vec::new() })
     }
 
     /// By which way whoever asks has come, in one word.

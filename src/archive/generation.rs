@@ -10,8 +10,9 @@ use rusqlite::{Connection, Transaction, params};
 use sha2::{Digest, Sha256};
 
 use super::index::Index;
-use super::sign::SigningKey;
+use super::sign::Keys;
 use super::{Prepared, files, xz};
+use crate::failpoint::{Point, reach};
 use crate::names::Suite;
 
 /// Where generations are, below `dists`.
@@ -35,13 +36,7 @@ pub struct Listed {
 }
 
 /// Writes the generation that `prepared` is; the indexes in `kept` are those of the generation before.
-pub fn write(
-    root: &Path,
-    db: &Connection,
-    prepared: &Prepared,
-    kept: &[String],
-    key: &SigningKey,
-) -> Result<Vec<Listed>> {
+pub fn write(root: &Path, db: &Connection, prepared: &Prepared, kept: &[String], keys: &Keys) -> Result<Vec<Listed>> {
     let base = root.join("dists").join(DIRECTORY).join(prepared.suite.as_str());
     let dir = base.join(prepared.generation().to_string());
     let before = base.join(prepared.from.to_string());
@@ -62,12 +57,17 @@ pub fn write(
     listed.extend(written.into_iter().flatten());
     listed.sort_by(|a, b| a.path.cmp(&b.path));
     by_hash(&before, &dir, db, prepared, &listed)?;
-    let release = release(&prepared.release, &listed);
+    reach(Point::SuiteIndexed)?;
+    let release = release(prepared, &listed);
+    let signed = keys.sign(&release)?;
     files::write_new(&dir.join("Release"), &[release.as_bytes()])?;
-    files::write_new(&dir.join("InRelease"), &[&key.clear_sign(&release)?])?;
-    files::write_new(&dir.join("Release.gpg"), &[&key.detached(&release)?])?;
+    reach(Point::SuiteReleaseWritten)?;
+    files::write_new(&dir.join("InRelease"), &[&signed.inline])?;
+    files::write_new(&dir.join("Release.gpg"), &[&signed.detached])?;
+    reach(Point::SuiteSigned)?;
     sync_tree(&dir)?;
     files::sync_dir(&base)?;
+    reach(Point::SuiteWritten)?;
     Ok(listed)
 }
 
@@ -92,6 +92,7 @@ fn write_index(dir: &Path, index: &Index) -> Result<Vec<Listed>> {
             let target = dir.join(&path);
             fs::create_dir_all(target.parent().context("an index has a directory")?)?;
             files::write_new(&target, &parts)?;
+            reach(Point::SuiteIndexWritten)?;
             let mut hash = Sha256::new();
             parts.iter().for_each(|part| hash.update(part));
             let size = parts.iter().map(|part| part.len() as u64).sum();
@@ -111,10 +112,7 @@ fn link(from: &Path, to: &Path) -> Result<()> {
 
 /// Gives every listed file its name by hash, and keeps those of the last generations.
 fn by_hash(before: &Path, dir: &Path, db: &Connection, prepared: &Prepared, listed: &[Listed]) -> Result<()> {
-    let mut late = BTreeSet::new();
-    for generation in (prepared.from - BY_HASH + 1..=prepared.from).filter(|generation| *generation > 0) {
-        late.extend(recorded(db, &prepared.suite, generation)?.into_iter().map(|file| hashed(&file)));
-    }
+    let mut late = late(db, &prepared.suite, prepared.from + 1)?;
     for file in listed {
         let name = hashed(file);
         let target = dir.join(&name);
@@ -132,17 +130,34 @@ fn by_hash(before: &Path, dir: &Path, db: &Connection, prepared: &Prepared, list
     Ok(())
 }
 
-fn hashed(file: &Listed) -> String {
+/// What late readers of the generations before this one may still ask for, by hash.
+pub fn late(db: &Connection, suite: &Suite, generation: i64) -> Result<BTreeSet<String>> {
+    let mut late = BTreeSet::new();
+    for before in (generation - BY_HASH..generation).filter(|before| *before > 0) {
+        late.extend(recorded(db, suite, before)?.into_iter().map(|file| hashed(&file)));
+    }
+    Ok(late)
+}
+
+/// The name of a listed file by hash, below the generation.
+pub fn hashed(file: &Listed) -> String {
     let dir = file.path.rsplit_once('/').map_or("", |(dir, _)| dir);
     format!("{dir}/by-hash/SHA256/{}", file.sha256)
 }
 
-fn release(description: &str, listed: &[Listed]) -> String {
-    let date = chrono::Utc::now().format("%a, %d %b %Y %H:%M:%S UTC");
-    let mut text = format!("{description}Date: {date}\nSHA256:\n");
-    for file in listed {
-        text.push_str(&format!(" {} {} {}\n", file.sha256, file.size, file.path));
+/// The part of Release that lists files.
+pub fn sums(listed: &[Listed]) -> String {
+    let line = |file: &Listed| format!(" {} {} {}\n", file.sha256, file.size, file.path);
+    format!("SHA256:\n{}", listed.iter().map(line).collect::<String>())
+}
+
+fn release(prepared: &Prepared, listed: &[Listed]) -> String {
+    let date = |time: chrono::DateTime<chrono::Utc>| time.format("%a, %d %b %Y %H:%M:%S UTC");
+    let mut text = format!("{}Date: {}\n", prepared.to.release, date(chrono::Utc::now()));
+    if let Some(until) = prepared.to.valid_until.and_then(chrono::DateTime::from_timestamp_millis) {
+        text.push_str(&format!("Valid-Until: {}\n", date(until)));
     }
+    text.push_str(&sums(listed));
     text
 }
 
@@ -157,7 +172,8 @@ fn sync_tree(dir: &Path) -> Result<()> {
     files::sync_dir(dir)
 }
 
-fn recorded(db: &Connection, suite: &Suite, generation: i64) -> Result<Vec<Listed>> {
+/// The files that Release of a generation lists.
+pub fn recorded(db: &Connection, suite: &Suite, generation: i64) -> Result<Vec<Listed>> {
     let mut statement = db
         .prepare_cached("SELECT path, size, sha256 FROM suite_file WHERE suite = ? AND generation = ? ORDER BY path")?;
     let rows = statement.query_map(params![suite, generation], |row| {

@@ -15,6 +15,7 @@ use anyhow::Context;
 pub mod sandbox;
 mod sbuild;
 mod slot;
+pub mod subids;
 
 use crate::chroot::Store;
 use crate::config::{Config, Limits};
@@ -74,10 +75,7 @@ pub struct Builder {
 impl Builder {
     /// A builder that works with this configuration.
     pub fn new(config: &Config) -> anyhow::Result<Self> {
-        let program = std::env::current_exe().context("cannot find our own program")?;
-        // After an upgrade the file that we run is gone, and another is in its place.
-        let path = program.to_string_lossy();
-        let program = path.strip_suffix(" (deleted)").map_or(program.clone(), PathBuf::from);
+        let program = crate::subprocess::program()?;
         Ok(Self { chroots: Store::new(config), slots: config.state_dir.join("slots"), program })
     }
 

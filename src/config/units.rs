@@ -62,6 +62,11 @@ pub(super) fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Dur
     }
 }
 
+/// A duration that need not be there.
+pub(super) fn some_duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
+    duration(deserializer).map(Some)
+}
+
 /// A list, or the one thing that would be in it.
 pub(super) fn one_or_many<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<AclEntry>, D::Error> {
     struct OneOrMany;
@@ -73,7 +78,7 @@ pub(super) fn one_or_many<'de, D: Deserializer<'de>>(deserializer: D) -> Result<
         }
 
         fn visit_str<E: Error>(self, text: &str) -> Result<Vec<AclEntry>, E> {
-            Ok(vec![AclEntry { text: text.to_owned(), place: None }])
+            Ok(vec![text.to_owned().into()])
         }
 
         fn visit_seq<A: serde::de::SeqAccess<'de>>(self, mut list: A) -> Result<Vec<AclEntry>, A::Error> {

@@ -4,13 +4,17 @@ use std::path::PathBuf;
 
 use git2::Oid;
 
+mod guard;
 mod moves;
 mod repository;
 mod superproject;
 
-pub use moves::{Applied, apply, branch_move, write_tag};
-pub use repository::{branch_head, create_package_repo, init_superproject, is_ancestor, open, tag_target};
-pub use superproject::{Change, write_superproject};
+pub use guard::{Guard, config_of, refusal};
+pub use moves::{Applied, apply, branch_move, write_tag, write_tag_object};
+pub use repository::{
+    branch_head, create_package_repo, init_superproject, is_ancestor, open, ref_value, repositories, tag_target,
+};
+pub use superproject::{Change, packages_at, write_superproject};
 
 /// A ref that is to go from one object to another.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,8 +25,8 @@ pub struct Move {
     pub name: String,
     /// What it points at now; `None`: it does not exist.
     pub old: Option<Oid>,
-    /// What it is to point at.
-    pub new: Oid,
+    /// What it is to point at; `None`: it is to be deleted.
+    pub new: Option<Oid>,
 }
 
 /// Who tags and commits, and when.
@@ -52,8 +56,18 @@ pub(crate) mod testing {
 
     use crate::names::CommitId;
 
+    /// Where a branch is.
+    pub fn head(repo: &Path, branch: &str) -> Option<CommitId> {
+        super::branch_head(repo, branch).unwrap()
+    }
+
     /// A commit on `refs/heads/main` with these files, on top of what is there.
     pub fn commit(repo: &Path, files: &[(&str, &str)]) -> CommitId {
+        commit_in(repo, "", files)
+    }
+
+    /// The same with the files in a directory.
+    pub fn commit_in(repo: &Path, dir: &str, files: &[(&str, &str)]) -> CommitId {
         let repo = Repository::open(repo).unwrap();
         let parent = repo.find_reference("refs/heads/main").ok().map(|main| main.peel_to_commit().unwrap());
         let mut index = git2::Index::new().unwrap();
@@ -70,7 +84,7 @@ pub(crate) mod testing {
                 id: repo.blob(text.as_bytes()).unwrap(),
                 flags: 0,
                 flags_extended: 0,
-                path: path.as_bytes().to_vec(),
+                path: Path::new(dir).join(path).into_os_string().into_encoded_bytes(),
             };
             index.add(&entry).unwrap();
         }

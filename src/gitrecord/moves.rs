@@ -1,14 +1,23 @@
 //! Refs: what is to be moved, and the moving.
 
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use git2::{ErrorCode, Oid};
 
 use super::repository::{open, tag_target};
 use super::{Move, Stamp};
 use crate::error::{Failure, FailureKind};
+use crate::failpoint::{Point, reach};
 use crate::names::{CommitId, PackageName, Version};
+
+/// What the reflog says.
+const LOG: &str = "invirtibuilder: published";
+
+/// How long the lock of a ref may be somebody's at work: Git holds one for the time of a rename.
+const PATIENCE: Duration = Duration::from_millis(100);
 
 /// What [`apply`] found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,18 +46,39 @@ pub fn write_tag(
         }
         None => {}
     }
+    let new = write_tag_object(repo, version, commit, message, stamp)?;
+    reach(Point::TagWritten)?;
+    Ok(Some(Move { repo: repo.to_owned(), name: format!("refs/tags/{tag}"), old: None, new: Some(new) }))
+}
+
+/// Writes the annotated tag of a version, and no ref; its id.
+pub fn write_tag_object(
+    repo: &Path,
+    version: &Version,
+    commit: &CommitId,
+    message: &str,
+    stamp: &Stamp,
+) -> Result<Oid> {
     let opened = open(repo)?;
     let target = opened.find_object(commit.into(), Some(git2::ObjectType::Commit))?;
-    let new = opened.tag_annotation_create(&tag, &target, &stamp.signature()?, message)?;
-    Ok(Some(Move { repo: repo.to_owned(), name: format!("refs/tags/{tag}"), old: None, new }))
+    opened
+        .tag_annotation_create(&version.tag(), &target, &stamp.signature()?, message)
+        // libgit2 keeps the system's own words to itself.
+        .with_context(|| format!("cannot write to {}: is there no room on its disk?", repo.display()))
 }
 
-/// The move of a branch.
-pub fn branch_move(repo: &Path, branch: &str, old: Option<&CommitId>, new: &CommitId) -> Move {
-    Move { repo: repo.to_owned(), name: format!("refs/heads/{branch}"), old: old.map(Oid::from), new: new.into() }
+/// The move of a branch; to `None`, its deletion.
+pub fn branch_move(repo: &Path, branch: &str, old: Option<&CommitId>, new: Option<&CommitId>) -> Move {
+    Move {
+        repo: repo.to_owned(),
+        name: format!("refs/heads/{branch}"),
+        old: old.map(Oid::from),
+        new: new.map(Oid::from),
+    }
 }
 
-/// Makes a move: compare-and-set, and safe to repeat.
+/// Makes a move: compare-and-set, and safe to repeat. The caller holds the publish lock, so the lock of a ref that is to
+/// be moved is not of one of us that lives.
 pub fn apply(mv: &Move) -> Result<Applied, Failure> {
     let repo = open(&mv.repo)?;
     let current = match repo.find_reference(&mv.name) {
@@ -56,25 +86,51 @@ pub fn apply(mv: &Move) -> Result<Applied, Failure> {
         Err(error) if error.code() == ErrorCode::NotFound => None,
         Err(error) => return Err(error.into()),
     };
-    if current == Some(mv.new) {
+    if current == mv.new {
         return Ok(Applied::Already);
     }
     if current != mv.old {
         return Err(elsewhere(mv, current));
     }
-    let moved = match mv.old {
-        Some(old) => repo.reference_matching(&mv.name, mv.new, true, old, "invirtibuilder: published"),
-        None => repo.reference(&mv.name, mv.new, false, "invirtibuilder: published"),
-    };
+    let mut moved = set(&repo, mv);
+    if moved.as_ref().is_err_and(|error| error.code() == ErrorCode::Locked) {
+        break_lock(mv)?;
+        moved = set(&repo, mv);
+    }
     match moved {
-        Ok(_) => Ok(Applied::Moved),
+        Ok(()) => Ok(Applied::Moved),
         // Somebody was faster: look where the ref is now.
-        Err(error) if matches!(error.code(), ErrorCode::Modified | ErrorCode::Exists) => {
+        Err(error) if matches!(error.code(), ErrorCode::Modified | ErrorCode::Exists | ErrorCode::NotFound) => {
             let now = repo.find_reference(&mv.name).ok().and_then(|found| found.target());
-            if now == Some(mv.new) { Ok(Applied::Already) } else { Err(elsewhere(mv, now)) }
+            if now == mv.new { Ok(Applied::Already) } else { Err(elsewhere(mv, now)) }
         }
         Err(error) => Err(error.into()),
     }
+}
+
+fn set(repo: &git2::Repository, mv: &Move) -> Result<(), git2::Error> {
+    match (mv.old, mv.new) {
+        (Some(old), Some(new)) => repo.reference_matching(&mv.name, new, true, old, LOG).map(drop),
+        (None, Some(new)) => repo.reference(&mv.name, new, false, LOG).map(drop),
+        // The deletion fails if the ref has moved since it was looked up.
+        (_, None) => repo.find_reference(&mv.name).and_then(|mut found| match found.target() == mv.old {
+            true => found.delete(),
+            false => Err(git2::Error::new(ErrorCode::Modified, git2::ErrorClass::Reference, "it has moved")),
+        }),
+    }
+}
+
+/// Removes the lock file that a process left which died while it made this move; git(1) and we would wait for it for
+/// ever. Somebody else's is given time to go.
+fn break_lock(mv: &Move) -> Result<()> {
+    let path = mv.repo.join(format!("{}.lock", mv.name));
+    let seen = |path: &Path| std::fs::metadata(path).ok().map(|meta| (meta.ino(), meta.mtime_nsec()));
+    let Some(first) = seen(&path) else { return Ok(()) };
+    std::thread::sleep(PATIENCE);
+    if seen(&path) == Some(first) {
+        std::fs::remove_file(&path).with_context(|| format!("cannot remove {}", path.display()))?;
+    }
+    Ok(())
 }
 
 fn elsewhere(mv: &Move, current: Option<Oid>) -> Failure {
@@ -87,7 +143,7 @@ fn elsewhere(mv: &Move, current: Option<Oid>) -> Failure {
             mv.repo.display(),
             at(current),
             at(mv.old),
-            mv.new
+            at(mv.new)
         ),
     )
 }
@@ -107,19 +163,33 @@ mod tests {
         let repo = dir.path().join("hello.git");
         create_package_repo(&repo).unwrap();
         let (a, b) = (commit(&repo, &[("f", "1")]), commit(&repo, &[("f", "2")]));
-        let first = branch_move(&repo, "prod", None, &a);
+        let first = branch_move(&repo, "prod", None, Some(&a));
         assert_eq!(apply(&first).unwrap(), Applied::Moved);
         assert_eq!(apply(&first).unwrap(), Applied::Already);
-        assert_eq!(apply(&branch_move(&repo, "prod", Some(&a), &b)).unwrap(), Applied::Moved);
+        assert_eq!(apply(&branch_move(&repo, "prod", Some(&a), Some(&b))).unwrap(), Applied::Moved);
         assert_eq!(branch_head(&repo, "prod").unwrap(), Some(b.clone()));
-        for lost in [first, branch_move(&repo, "prod", None, &a)] {
+        for lost in [first, branch_move(&repo, "prod", None, Some(&a))] {
             let failure = apply(&lost).unwrap_err();
             assert_eq!(failure.kind, FailureKind::Conflict);
             assert!(failure.text.contains("somebody else"), "{}", failure.text);
         }
+        apply(&branch_move(&repo, "prod", Some(&a), None)).unwrap_err();
+        let last = branch_move(&repo, "prod", Some(&b), None);
+        assert_eq!((apply(&last).unwrap(), branch_head(&repo, "prod").unwrap()), (Applied::Moved, None));
+        assert_eq!(apply(&last).unwrap(), Applied::Already);
         assert!(is_ancestor(&repo, &a, &b).unwrap() && !is_ancestor(&repo, &b, &a).unwrap());
         let nowhere = "0123456789012345678901234567890123456789".parse().unwrap();
         assert!(!is_ancestor(&repo, &nowhere, &b).unwrap());
+    }
+
+    #[test]
+    fn a_dead_process_lock_is_broken() {
+        let dir = tempfile::tempdir().unwrap();
+        let repo = dir.path().join("hello.git");
+        create_package_repo(&repo).unwrap();
+        let mv = branch_move(&repo, "prod", None, Some(&commit(&repo, &[("f", "1")])));
+        std::fs::write(repo.join("refs/heads/prod.lock"), "").unwrap();
+        assert_eq!(apply(&mv).unwrap(), Applied::Moved);
     }
 
     #[test]

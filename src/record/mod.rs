@@ -16,7 +16,10 @@ pub mod hooks;
 pub mod jobs;
 pub mod moves;
 pub mod pockets;
+pub mod pool;
+pub mod snapshots;
 mod state;
+pub mod upgrade;
 
 pub use state::{Event, State};
 

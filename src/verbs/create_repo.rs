@@ -26,7 +26,9 @@ pub fn run(session: &mut Session, args: &Args) -> Result<Exit> {
     if path.exists() {
         return Err(Error::invalid(format!("package {package} has a repository already: push to it")).into());
     }
+    let guard = gitrecord::Guard::new(&session.path)?;
     gitrecord::create_package_repo(&path)?;
+    guard.install(&path).inspect_err(|_| drop(std::fs::remove_dir_all(&path)))?;
     let who = session.who.clone();
     session.write(|tx| {
         Entry::new("repository.created").with("package", package.as_str()).with("by", who.as_str()).append(tx)

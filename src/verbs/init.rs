@@ -1,4 +1,5 @@
-//! `init`: makes what the configuration names and is not there yet. It can be run again at any time.
+//! `init`: makes what the configuration names and is not there yet, and says what else the machine lacks. It can be run
+//! again at any time; with `--check` it only looks.
 
 use std::io::Write;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, chown};
@@ -9,17 +10,19 @@ use nix::unistd::{User, getuid};
 
 use super::chroot;
 use crate::archive::Archive;
+use crate::build::subids;
 use crate::chroot::Store;
-use crate::config::Config;
+use crate::config::{Config, SigningKey};
 use crate::error::{Error, Exit};
 use crate::identity::Caller;
 use crate::names::Distro;
+use crate::readiness::{self, Check, Verdict};
 use crate::record::Record;
 use crate::session::Session;
-use crate::{config, gitrecord, privilege};
+use crate::{config, gitrecord, privilege, text};
 
 /// The service's user on an installed system.
-const USER: &str = "_invirtibuilder";
+pub const USER: &str = "_invirtibuilder";
 
 /// Arguments of `init`.
 #[derive(Debug, clap::Args)]
@@ -27,14 +30,29 @@ pub struct Args {
     /// The distro to make a first chroot of, unless it is there
     #[arg(long)]
     distro: Option<String>,
+    /// Only look, and say what is missing and which command mends it
+    #[arg(long, conflicts_with = "distro")]
+    check: bool,
 }
 
 /// Runs the verb: as root it makes everything for the service's user, as any other user for that one.
-pub fn run(path: Option<&Path>, args: &Args) -> Result<Exit> {
+/// With `--check` it changes nothing, and 69 says that something is missing.
+pub fn run(path: Option<&Path>, args: &Args, as_json: bool) -> Result<Exit> {
     let distro: Option<Distro> = args.distro.as_deref().map(str::parse).transpose()?;
     let path = config::path(path);
     let config = config::load(&path).map_err(|problems| Error::config(problems[0].to_string()))?;
+    if args.check {
+        let checks = look(&config, &path)?;
+        show(&checks, as_json)?;
+        let works = checks.iter().all(|check| check.verdict != Verdict::Wrong);
+        return Ok(if works { Exit::Ok } else { Exit::Unavailable });
+    }
     let made = make_directories(&config)?;
+    // Before root is given up, which alone may look everywhere.
+    let user = service_user(&config)?;
+    if let Some(user) = user.filter(|user| subids::builds(&user.name, user.uid.as_raw()).is_ok_and(|n| n == 0)) {
+        say(&format!("subordinate ids {} for {}", now(subids::grant(&user.name))?, user.name))?;
+    }
     privilege::become_owner_of(&config.state_dir)?;
     made.iter().try_for_each(|line| say(line))?;
     Record::open(&config.database())?;
@@ -42,18 +60,67 @@ pub fn run(path: Option<&Path>, args: &Args) -> Result<Exit> {
         gitrecord::init_superproject(&config.git.superproject)?;
         say(&format!("superproject {}", config.git.superproject.display()))?;
     }
+    install_guards(&config, &path)?;
     // What every verb needs works now: the identity, and the record.
     Session::open(Some(&path), false, &Caller::Shell)?;
     Archive::open(&config)?.publish_key()?;
     if let Some(distro) = distro {
         make_chroot(&config, &distro)?;
     }
-    writeln!(std::io::stdout(), "the service is set up; start invirtibuilderd, then submit")?;
+    let left: Vec<_> = look(&config, &path)?.into_iter().filter(|check| check.verdict != Verdict::Fine).collect();
+    show(&left, false)?;
+    writeln!(std::io::stdout(), "the service is set up; 'init --check' looks at everything again")?;
     Ok(Exit::Ok)
+}
+
+/// Runs something asynchronous to its end.
+pub fn now<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(work)
+}
+
+fn look(config: &Config, path: &Path) -> Result<Vec<Check>> {
+    let user = match service_user(config)? {
+        Some(user) => user,
+        None => User::from_uid(getuid())?.context("our uid has no entry in passwd")?,
+    };
+    now(async { Ok(readiness::look(config, path, &user).await) })
+}
+
+/// One line for each thing, and below it the command that mends it.
+fn show(checks: &[Check], as_json: bool) -> Result<()> {
+    let mut out = std::io::stdout().lock();
+    if as_json {
+        serde_json::to_writer(&mut out, checks).map_err(std::io::Error::from)?;
+        writeln!(out)?;
+        return Ok(());
+    }
+    let width = checks.iter().map(|check| check.what.chars().count()).max().unwrap_or(0);
+    for check in checks {
+        let (what, found) = (text::one_line(&check.what), text::one_line(&check.found));
+        writeln!(out, "{:5}  {what:width$}  {found}", check.verdict.word())?;
+        if let Some(mend) = &check.mend {
+            writeln!(out, "{:5}  {:width$}  -> {}", "", "", text::one_line(mend))?;
+        }
+    }
+    Ok(())
 }
 
 fn say(what: &str) -> Result<()> {
     Ok(writeln!(std::io::stdout(), "made {}", crate::text::one_line(what))?)
+}
+
+/// The hook that keeps people's pushes from what is the service's, in every repository that there is.
+fn install_guards(config: &Config, path: &Path) -> Result<()> {
+    let guard = gitrecord::Guard::new(path)?;
+    let mut made = 0;
+    for repo in gitrecord::repositories(config)? {
+        made += usize::from(guard.install(&repo)?);
+    }
+    match made {
+        0 => Ok(()),
+        1 => say("the update hook of 1 repository"),
+        _ => say(&format!("the update hooks of {made} repositories")),
+    }
 }
 
 fn make_chroot(config: &Config, distro: &Distro) -> Result<()> {
@@ -77,16 +144,23 @@ fn make_directories(config: &Config) -> Result<Vec<String>> {
             made.push(format!("directory {}", dir.display()));
         }
     }
-    let key = &config.archive.signing_key;
-    if !key.exists() {
-        Archive::generate_key(key, &config.archive.origin)
-            .with_context(|| format!("cannot make the signing key {}", key.display()))?;
-        if let Some(owner) = &owner {
-            chown(key, Some(owner.uid.as_raw()), Some(owner.gid.as_raw()))?;
+    for key in &config.archive.signing_key {
+        let SigningKey::File(key) = key else { continue };
+        if !key.exists() {
+            make_key(config, key, owner.as_ref())?;
+            made.push(format!("signing key {}", key.display()));
         }
-        made.push(format!("signing key {}", key.display()));
     }
     Ok(made)
+}
+
+fn make_key(config: &Config, key: &Path, owner: Option<&User>) -> Result<()> {
+    Archive::generate_key(key, &config.archive.origin)
+        .with_context(|| format!("cannot make the signing key {}", key.display()))?;
+    if let Some(owner) = owner {
+        chown(key, Some(owner.uid.as_raw()), Some(owner.gid.as_raw()))?;
+    }
+    Ok(())
 }
 
 fn make_directory(dir: &Path, mode: u32, owner: Option<&User>) -> Result<()> {

@@ -2,10 +2,12 @@
 
 mod daemon;
 mod debian;
+mod disk;
 mod hooks;
 mod hostile;
 mod jobs;
 mod main_job;
+mod pushes;
 mod reading;
 mod refusals;
 mod ssh;

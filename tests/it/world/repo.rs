@@ -3,8 +3,9 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
-use super::run;
+use super::{Answer, run};
 
 /// What a small native package does when it is built. It needs nothing but build-essential.
 #[derive(Debug, Clone, Copy)]
@@ -59,6 +60,14 @@ impl Repo {
         let mut all = vec!["-C", self.dir.to_str().unwrap()];
         all.extend(args);
         run("git", &all)
+    }
+
+    /// Pushes these refspecs to a repository, as its people would.
+    pub fn push(&self, to: &str, refspecs: &[&str]) -> Answer {
+        let mut git = Command::new("git");
+        git.arg("-C").arg(&self.dir).args(["-c", "advice.pushUpdateRejected=false", "push", "-q"]);
+        git.arg("--receive-pack=/run/world/bin/as-service git-receive-pack");
+        Answer::of(git.arg(to).args(refspecs))
     }
 
     /// Writes a file.

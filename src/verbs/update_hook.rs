@@ -1,0 +1,43 @@
+//! `update-hook`: what Git runs for each ref of a push to one of our repositories (githooks(5), "update").
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Result;
+
+use crate::error::{Error, Exit};
+use crate::{config, gitrecord};
+
+/// Arguments of `update-hook`, as the kernel and Git give them.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The hook that Git runs
+    hook: PathBuf,
+    /// The ref that is pushed to
+    name: String,
+    /// What it points at; zeros: it does not exist
+    old: String,
+    /// What it is to point at; zeros: it is to go
+    new: String,
+}
+
+/// Runs the verb: 77 refuses the ref, and so does anything else that goes wrong.
+pub fn run(args: &Args) -> Result<Exit> {
+    // remctld gives everybody our verbs: only Git has business here.
+    if std::env::var_os("GIT_DIR").is_none() || std::env::var_os("REMCTL_COMMAND").is_some() {
+        return Err(Error::denied("update-hook is run by Git when somebody pushes, and by nobody else").into());
+    }
+    let refused = |why: String| Error::denied(format!("{why}; nobody can push until an administrator mends it"));
+    let hook = args.hook.canonicalize()?;
+    let repo = hook.parent().and_then(Path::parent).map(Path::to_owned);
+    let path = gitrecord::config_of(&std::fs::read(&hook)?);
+    let (Some(repo), Some(path)) = (repo, path) else {
+        return Err(refused(format!("{} is not a hook of ours", hook.display())).into());
+    };
+    // The hook names the configuration: the environment is that of whoever pushes.
+    let config = config::load(&path).map_err(|problems| refused(problems[0].to_string()))?;
+    let exists = args.old.bytes().any(|digit| digit != b'0');
+    match gitrecord::refusal(&config, &repo, &args.name, exists) {
+        Some(why) => Err(Error::denied(why).into()),
+        None => Ok(Exit::Ok),
+    }
+}
