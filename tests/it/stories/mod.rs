@@ -1,5 +1,6 @@
 //! The stories, by what their users want.
 
+mod audit;
 mod daemon;
 mod debian;
 mod disk;
@@ -7,6 +8,7 @@ mod hooks;
 mod hostile;
 mod jobs;
 mod main_job;
+mod privilege;
 mod pushes;
 mod reading;
 mod refusals;
