@@ -73,6 +73,9 @@ enum Verb {
     /// List and restore earlier states of suites, and tidy up (on the server only)
     #[command(subcommand)]
     Archive(verbs::archive::Archive),
+    /// Check, show and export the audit trail (on the server only)
+    #[command(subcommand)]
+    Audit(verbs::audit::Audit),
     /// Compare database, Git and archive, and mend what differs (on the server only)
     Verify(verbs::verify::Args),
     /// Explain a verb
@@ -103,6 +106,7 @@ pub fn command() -> clap::Command {
 
 /// Runs the command line `args` (with the program's name first) and returns the exit code.
 pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    crate::private::settle_umask();
     std::panic::set_hook(Box::new(|panic| {
         eprintln!("invirt-build: this is a bug, please report it: {}", crate::text::one_line(&panic.to_string()));
         std::process::exit(Exit::Bug as i32);
@@ -163,6 +167,8 @@ fn serve(cli: Cli, caller: &Caller) -> anyhow::Result<Exit> {
         Verb::SshCommand(_) => here(&cli, caller, "ssh-command")?,
         Verb::Generate(_) => here(&cli, caller, "generate")?,
         Verb::PackageSetup => here(&cli, caller, "package-setup")?,
+        // Git may run it with a REMOTE_USER of its own; it looks for itself.
+        Verb::UpdateHook(_) if matches!(caller, Caller::Ssh(_)) => here(&cli, caller, "update-hook")?,
         _ => {}
     }
     match cli.verb {
@@ -192,6 +198,7 @@ fn serve(cli: Cli, caller: &Caller) -> anyhow::Result<Exit> {
         Verb::Whoami => return verbs::whoami::run(&mut open()?),
         Verb::Acl(verb) => return verbs::acl::run(&mut open()?, &verb),
         Verb::Archive(verb) => return verbs::archive::run(&mut open()?, &verb),
+        Verb::Audit(verb) => return verbs::audit::run(&mut open()?, &verb),
         Verb::Verify(args) => return verbs::verify::run(&mut open()?, &args),
         Verb::Chroot(verb) => return verbs::chroot::run(&mut open()?, &verb),
     }

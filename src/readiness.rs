@@ -250,10 +250,10 @@ fn access_lists(config: &Config) -> Vec<Check> {
     let pockets = config.build.pockets.iter().map(|(name, pocket)| (format!("ACL of {name}"), &pocket.acl));
     let all = pockets.chain([("ACL create_repo".to_owned(), &config.acl.create_repo)]);
     all.map(|(what, entries)| {
+        let entries: Vec<&str> = entries.iter().map(|entry| entry.text.as_str()).collect();
         let files: Vec<&str> = entries
             .iter()
-            .map(|entry| entry.text.as_str())
-            .filter_map(|entry| entry.strip_prefix("file:").or(entry.starts_with('/').then_some(entry)))
+            .filter_map(|entry| entry.strip_prefix("file:").or(entry.starts_with('/').then_some(*entry)))
             .collect();
         if entries.is_empty() {
             return note(
@@ -350,7 +350,6 @@ fn daemon(config: &Config) -> Check {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::AclEntry;
 
     #[test]
     fn a_bare_machine_is_told_what_it_lacks() {
@@ -360,7 +359,7 @@ mod tests {
         let key = SigningKey::File(path.clone());
         let acl = dir.path().join("acl");
         fs::write(&acl, "# nobody\n").unwrap();
-        config.acl.create_repo = vec![AclEntry { text: format!("file:{}", acl.display()), place: None }];
+        config.acl.create_repo = vec![format!("file:{}", acl.display()).into()];
         let me = User::from_uid(getuid()).unwrap().unwrap();
 
         let state = &directories(&config, &me)[0];

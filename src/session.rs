@@ -50,7 +50,7 @@ impl Session {
         let who = identity::who(&config, caller)?;
         privilege::become_owner_of(&config.state_dir)?;
         let log = Log::open(&config.syslog);
-        let record = Record::open(&config.database())?;
+        let record = Record::open(&config.database())?.mirrored(Log::open(&config.syslog));
         Ok(Self { config: Arc::new(config), path, who, json, log, record, via: caller.as_str(), decided: Vec::new() })
     }
 

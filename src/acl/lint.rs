@@ -258,7 +258,7 @@ mod tests {
         fn lint(&self, entries: &[&str]) -> Vec<String> {
             let mut config = Config { realm: Some("R".into()), ..Config::default() };
             let dir = self.dir.path().to_str().unwrap();
-            let entries = entries.iter().map(|text| AclEntry { text: text.replace("DIR", dir), place: None });
+            let entries = entries.iter().map(|text| AclEntry::from(text.replace("DIR", dir)));
             config.build.pockets.entry("prod".parse().unwrap()).or_default().acl = entries.collect();
             lint(&config)
                 .iter()

@@ -149,7 +149,7 @@ mod tests {
 
     fn config(entries: &[&str]) -> Config {
         let mut config = Config::default();
-        let entries = entries.iter().map(|text| AclEntry { text: (*text).to_owned(), place: None });
+        let entries = entries.iter().map(|text| AclEntry::from((*text).to_owned()));
         config.build.pockets.entry("prod".parse().unwrap()).or_default().acl = entries.collect();
         config
     }

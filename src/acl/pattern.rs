@@ -3,6 +3,9 @@
 //! They are given to the libraries that remctld gives them to, the C library's POSIX extended regular expressions and
 //! PCRE2, as an ACL has to mean the same to both. A pattern that does not compile is an error, and so is a search that a
 //! library gives up.
+//!
+//! libgit2 brings a PCRE2 of its own, with the same symbols, and that is the one which the linker takes. It has no JIT, and
+//! none may be asked for: that would be another version's.
 
 use std::ffi::CString;
 use std::mem::MaybeUninit;

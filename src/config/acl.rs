@@ -23,8 +23,14 @@ impl AclEntry {
     }
 }
 
+impl From<String> for AclEntry {
+    fn from(text: String) -> Self {
+        Self { text, place: None }
+    }
+}
+
 impl<'de> Deserialize<'de> for AclEntry {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer).map(|text| Self { text, place: None })
+        String::deserialize(deserializer).map(Self::from)
     }
 }

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde_path_to_error::Segment;
 use serde_yaml::{Mapping, Value};
+use sha2::{Digest, Sha256};
 
 use super::places::{KeyPath, Place, Places};
 use super::{AclEntry, Config, check};
@@ -71,6 +72,18 @@ pub fn load(path: &Path) -> Result<Config, Vec<Problem>> {
         Some(config) if problems.is_empty() => Ok(config),
         _ => Err(problems),
     }
+}
+
+/// SHA-256 over the files that [`load()`] reads, in hexadecimal: which configuration it was.
+pub fn fingerprint(path: &Path) -> String {
+    let mut hasher = Sha256::new();
+    for file in files(path) {
+        for part in [file.as_os_str().as_encoded_bytes(), &std::fs::read(&file).unwrap_or_default()] {
+            hasher.update((part.len() as u64).to_be_bytes());
+            hasher.update(part);
+        }
+    }
+    crate::record::audit::hex(&hasher.finalize())
 }
 
 /// Notes where each entry of an ACL stands.

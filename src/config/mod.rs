@@ -19,7 +19,7 @@ mod units;
 
 pub use acl::AclEntry;
 pub use archive::{Keep, SigningCommand, SigningKey};
-pub use load::{Problem, load, path};
+pub use load::{Problem, fingerprint, load, path};
 pub use places::Place;
 pub use units::ByteSize;
 

@@ -78,7 +78,7 @@ pub(super) fn one_or_many<'de, D: Deserializer<'de>>(deserializer: D) -> Result<
         }
 
         fn visit_str<E: Error>(self, text: &str) -> Result<Vec<AclEntry>, E> {
-            Ok(vec![AclEntry { text: text.to_owned(), place: None }])
+            Ok(vec![text.to_owned().into()])
         }
 
         fn visit_seq<A: serde::de::SeqAccess<'de>>(self, mut list: A) -> Result<Vec<AclEntry>, A::Error> {

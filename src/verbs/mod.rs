@@ -2,6 +2,7 @@
 
 pub mod acl;
 pub mod archive;
+pub mod audit;
 pub mod cancel;
 pub mod check_config;
 pub mod chroot;

@@ -316,7 +316,7 @@ const POSIX: &[&str] = &[
     "\\xfc",
 ];
 
-/// As PCRE2 takes or refuses them.
+/// As PCRE2 takes or refuses them. What differs between its versions, such as `{,1}`, is left out.
 const PCRE: &[&str] = &[
     "",
     "^",
@@ -363,7 +363,6 @@ const PCRE: &[&str] = &[
     "a{2,1}",
     "a{",
     "a{1,2}+lice",
-    "a{,1}lice",
     "a{65536}",
     "\\",
     "\\\\",

@@ -3,17 +3,14 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
-use std::process::Command;
 
 use invirtibuilder::config::{self, Config};
 use invirtibuilder::names::Principal;
 
-use crate::world::{Answer, CONFIG, SOON, World, eventually, run};
+use crate::world::{Answer, CONFIG, Remctld, World, run};
 
 mod cases;
 mod generated;
-
-use cases::FILES;
 
 /// Who is tried: the name of a ticket, and its principal.
 const PEOPLE: [(&str, &str); 4] = [
@@ -27,46 +24,23 @@ const PEOPLE: [(&str, &str); 4] = [
 const MAPPING: &str = "  auth_to_local = RULE:[1:$1](^mallory$)s/^.*$/no-such-user/\n  auth_to_local = DEFAULT\n";
 
 /// A remctld with one command a case.
-struct Reference {
-    child: std::process::Child,
-    port: String,
-}
+struct Reference(Remctld);
 
 impl Reference {
     fn start(lists: &[Vec<String>]) -> Self {
         let lines: String =
             lists.iter().enumerate().map(|(n, list)| format!("acl case{n} /bin/true {}\n", list.join(" "))).collect();
-        fs::write(format!("{FILES}/remctl.conf"), lines).unwrap();
-        let port = format!("{FILES}/port");
-        let _ = fs::remove_file(&port);
-        let log = fs::File::create("/run/world/log/remctld-acl").unwrap();
-        let child = Command::new("script/lib/listen")
-            .args([&port, "remctld", "-m", "-F", "-S", "-f", &format!("{FILES}/remctl.conf")])
-            .args(["-k", "/etc/krb5.keytab", "-s", "host/localhost"])
-            .stdout(log.try_clone().unwrap())
-            .stderr(log)
-            .spawn()
-            .unwrap();
-        eventually("remctld listens", SOON, || fs::metadata(&port).is_ok());
-        Self { child, port: fs::read_to_string(&port).unwrap().trim().to_owned() }
+        Self(Remctld::start("acl", &lines, "022"))
     }
 
     fn ask(&self, ticket: &str, case: usize) -> Answer {
-        let remctl = ["remctl", "-p", &self.port, "-s", "host/localhost", "localhost", "acl", &format!("case{case}")];
-        Answer::of(Command::new("as").arg(ticket).args(remctl))
+        self.0.ask(ticket, &["acl", &format!("case{case}")])
     }
 
     fn admits(&self, ticket: &str, case: usize) -> bool {
         let answer = self.ask(ticket, case);
         assert!(answer.code == 0 || answer.err.contains("denied"), "{answer:?}");
         answer.code == 0
-    }
-}
-
-impl Drop for Reference {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }
 

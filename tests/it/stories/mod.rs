@@ -1,6 +1,7 @@
 //! The stories, by what their users want.
 
 mod archive;
+mod audit;
 mod daemon;
 mod debian;
 mod disk;
@@ -8,6 +9,7 @@ mod hooks;
 mod hostile;
 mod jobs;
 mod main_job;
+mod privilege;
 mod pushes;
 mod reading;
 mod refusals;

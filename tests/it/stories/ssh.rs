@@ -67,12 +67,14 @@ fn every_request_has_one_answer_by_remctl_by_key_and_by_ticket() {
         &["nonsense"],
         &["-x"],
     ];
-    for request in requests {
-        for who in ["alice", "mallory"] {
+    for who in ["alice", "mallory"] {
+        let logins = [(&keys, Login::Key), (&both, Login::Key), (&both, Login::Ticket)];
+        let clients = logins.map(|(sshd, login)| (login, sshd.client(login, who)));
+        for request in requests {
             let line = shlex::try_join(request.iter().copied()).unwrap();
             let over_remctl = world.build(who, request);
-            for (sshd, login) in [(&keys, Login::Key), (&both, Login::Key), (&both, Login::Ticket)] {
-                let over_ssh = sshd.ask(login, who, &[], &line);
+            for (login, client) in &clients {
+                let over_ssh = client.ask(&line);
                 let same = (over_ssh.code, &over_ssh.out, &over_ssh.err)
                     == (over_remctl.code, &over_remctl.out, &over_remctl.err);
                 assert!(same, "{request:?} as {who} by {login:?}:\n{over_ssh:#?}\n{over_remctl:#?}");

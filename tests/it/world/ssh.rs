@@ -58,6 +58,26 @@ impl Sshd {
 
     /// What a client answers that asks for `line`, with more options for it.
     pub fn ask(&self, login: Login, who: &str, options: &[&str], line: impl AsRef<OsStr>) -> Answer {
+        let mut command = self.ssh(login, who);
+        command.args(options).arg(format!("{USER}@localhost"));
+        if !line.as_ref().is_empty() {
+            command.arg("--").arg(line);
+        }
+        Answer::of(&mut command)
+    }
+
+    /// A client that stays logged in: its requests are quick.
+    pub fn client(&self, login: Login, who: &'static str) -> Client<'_> {
+        let socket = format!("{DIR}/{who}-{login:?}-{}", self.port);
+        let mut command = self.ssh(login, who);
+        command.args(["-N", "-M", "-S", &socket, &format!("{USER}@localhost")]);
+        let null = std::process::Stdio::null;
+        let master = command.stdin(null()).stdout(null()).stderr(null()).spawn().unwrap();
+        eventually("the client is logged in", SOON, || fs::exists(&socket).unwrap());
+        Client { sshd: self, login, who, socket, master }
+    }
+
+    fn ssh(&self, login: Login, who: &str) -> Command {
         let mut command = Command::new("as");
         command.args([who, "ssh", "-F", "/dev/null", "-4", "-p", &self.port.to_string(), "-T"]);
         let method = match login {
@@ -70,11 +90,30 @@ impl Sshd {
             command.args(["-o", option]);
         }
         command.args(["-o", "UserKnownHostsFile=/dev/null", "-o", "IdentitiesOnly=yes", "-i", &format!("{DIR}/{who}")]);
-        command.args(options).arg(format!("{USER}@localhost"));
-        if !line.as_ref().is_empty() {
-            command.arg("--").arg(line);
-        }
-        Answer::of(&mut command)
+        command
+    }
+}
+
+/// A client that stays logged in until it is dropped.
+pub struct Client<'a> {
+    sshd: &'a Sshd,
+    login: Login,
+    who: &'static str,
+    socket: String,
+    master: Child,
+}
+
+impl Client<'_> {
+    /// What it answers that asks for `line`.
+    pub fn ask(&self, line: impl AsRef<OsStr>) -> Answer {
+        self.sshd.ask(self.login, self.who, &["-S", &self.socket], line)
+    }
+}
+
+impl Drop for Client<'_> {
+    fn drop(&mut self) {
+        let _ = self.master.kill();
+        let _ = self.master.wait();
     }
 }
 
