@@ -65,6 +65,8 @@ enum Verb {
     /// List and restore earlier states of suites, and tidy up (on the server only)
     #[command(subcommand)]
     Archive(verbs::archive::Archive),
+    /// Compare database, Git and archive, and mend what differs (on the server only)
+    Verify(verbs::verify::Args),
     /// Explain a verb
     Help {
         /// The verb
@@ -73,9 +75,22 @@ enum Verb {
     /// One line about the service, for `remctl … help`
     #[command(hide = true)]
     Summary,
+    /// Write man pages and shell completions
+    #[command(hide = true)]
+    Generate(verbs::generate::Args),
+    /// What the Debian package runs when it is configured
+    #[command(hide = true)]
+    PackageSetup,
     /// What Git runs when somebody pushes to a repository of ours
     #[command(hide = true)]
     UpdateHook(verbs::update_hook::Args),
+}
+
+/// The command line, as the manual and shells need it.
+pub fn command() -> clap::Command {
+    let mut command = Cli::command();
+    command.build();
+    command
 }
 
 /// Runs the command line `args` (with the program's name first) and returns the exit code.
@@ -109,8 +124,10 @@ fn run(cli: Cli) -> anyhow::Result<Exit> {
             writeln!(std::io::stdout(), "build: build Debian packages from Git; see 'build help'")?;
         }
         Verb::UpdateHook(args) => return verbs::update_hook::run(&args),
+        Verb::Generate(args) => return verbs::generate::run(command(), &args),
+        Verb::PackageSetup => return verbs::package_setup::run(config),
         Verb::CheckConfig => return verbs::check_config::run(config, cli.json),
-        Verb::Init(args) => return verbs::init::run(config, &args),
+        Verb::Init(args) => return verbs::init::run(config, &args, cli.json),
         Verb::Submit(args) => return verbs::submit::run(&mut open()?, &args),
         Verb::Status(args) => return verbs::status::run(&mut open()?, &args),
         Verb::Log(args) => return verbs::log::run(&mut open()?, &args),
@@ -125,6 +142,7 @@ fn run(cli: Cli) -> anyhow::Result<Exit> {
         Verb::Whoami => return verbs::whoami::run(&mut open()?),
         Verb::Acl(verb) => return verbs::acl::run(&mut open()?, &verb),
         Verb::Archive(verb) => return verbs::archive::run(&mut open()?, &verb),
+        Verb::Verify(args) => return verbs::verify::run(&mut open()?, &args),
         Verb::Chroot(verb) => return verbs::chroot::run(&mut open()?, &verb),
     }
     Ok(Exit::Ok)
@@ -133,8 +151,7 @@ fn run(cli: Cli) -> anyhow::Result<Exit> {
 /// The help of the whole program or of one verb; over remctl `help` comes with the verb as its argument.
 fn help(verb: &[String]) -> anyhow::Result<Exit> {
     use std::io::Write;
-    let mut command = Cli::command();
-    command.build();
+    let mut command = command();
     let mut found = &mut command;
     for word in verb {
         found = found.find_subcommand_mut(word).ok_or_else(|| {

@@ -50,6 +50,12 @@ fn has_realm(name: &str) -> bool {
     })
 }
 
+/// krb5.conf's default realm.
+pub fn default_realm() -> Result<String, Error> {
+    let name = canonical("x")?;
+    Ok(name.split_once('@').map_or(name.clone(), |(_, realm)| realm.to_owned()))
+}
+
 /// The name in krb5.conf's default realm.
 fn canonical(name: &str) -> Result<String, Error> {
     let fail = |error: libgssapi::error::Error| {

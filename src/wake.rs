@@ -16,6 +16,11 @@ pub fn ring(socket: &Path) {
     }
 }
 
+/// Whether somebody listens.
+pub fn is_heard(socket: &Path) -> bool {
+    UnixDatagram::unbound().is_ok_and(|bell| bell.connect(socket).is_ok())
+}
+
 /// The daemon's end. The caller holds the instance lock, so a socket that is there is a dead daemon's.
 pub fn listen(socket: &Path) -> io::Result<tokio::net::UnixDatagram> {
     match std::fs::remove_file(socket) {
@@ -51,7 +56,9 @@ mod tests {
         heard(&bell).await.unwrap();
         ring(&path);
         heard(&bell).await.unwrap();
+        assert!(is_heard(&path));
         drop(bell);
+        assert!(!is_heard(&path));
         ring(&path);
         listen(&path).unwrap();
     }

@@ -9,6 +9,7 @@ declare -A NEEDS=(
 	[demo]="devscripts git-buildpackage libdistro-info-perl"
 	[lint]="shellcheck"
 	[readers]="nginx-light"
+	[package]="debhelper dpkg-dev liblzma-dev lintian man-db po-debconf"
 	[bench]="aptly reprepro"
 )
 

@@ -15,6 +15,7 @@ use anyhow::Context;
 pub mod sandbox;
 mod sbuild;
 mod slot;
+pub mod subids;
 
 use crate::chroot::Store;
 use crate::config::{Config, Limits};

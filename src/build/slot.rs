@@ -55,7 +55,7 @@ fn range(path: &str) -> Result<(u32, u32)> {
         .with_context(|| format!("{path} gives no ids to {name}: add a line such as {name}:1000000:1048576"))
 }
 
-fn find(text: &str, name: &str, uid: &str) -> Option<(u32, u32)> {
+pub(super) fn find(text: &str, name: &str, uid: &str) -> Option<(u32, u32)> {
     text.lines().find_map(|line| {
         let mut fields = line.split(':');
         let owner = fields.next()?;

@@ -55,6 +55,11 @@ struct Cli {
     config: Option<PathBuf>,
 }
 
+/// The command line, as the manual needs it.
+pub fn command() -> clap::Command {
+    <Cli as clap::CommandFactory>::command()
+}
+
 /// Runs the daemon in the foreground until it is told to stop, and returns its exit code.
 pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let args: Vec<OsString> = args.into_iter().collect();

@@ -55,24 +55,26 @@ impl Guard {
         Ok(Self { text: format!("{first}\n# {about}\n{CONFIG}{config}\n") })
     }
 
+    /// Whether the repository has this hook, and Git runs it.
+    pub fn is_installed(&self, repo: &Path) -> Result<bool> {
+        let hook = repo.join("hooks/update");
+        // Set to anything in the system's configuration, hooks would be looked for elsewhere.
+        let settled = open(repo)?.config()?.get_string("core.hooksPath").is_ok_and(|path| path == "hooks");
+        let there = read(&hook)?.as_deref() == Some(self.text.as_bytes());
+        // Git passes over a hook that it may not execute.
+        Ok(settled && there && access(&hook, AccessFlags::X_OK).is_ok())
+    }
+
     /// Sees to it that the repository has this hook, and that Git runs it; whether there was anything to do. A hook of
     /// somebody else is kept as `update.old`.
     pub fn install(&self, repo: &Path) -> Result<bool> {
         let hooks = repo.join("hooks");
         let hook = hooks.join("update");
-        // Set to anything in the system's configuration, hooks would be looked for elsewhere.
-        let mut settings = open(repo)?.config()?;
-        let settled = settings.get_string("core.hooksPath").is_ok_and(|path| path == "hooks");
-        let there = match fs::read(&hook) {
-            Ok(text) => Some(text),
-            Err(error) if error.kind() == ErrorKind::NotFound => None,
-            Err(error) => return Err(error).with_context(|| format!("cannot read {}", hook.display())),
-        };
-        if settled && there.as_deref() == Some(self.text.as_bytes()) && access(&hook, AccessFlags::X_OK).is_ok() {
+        if self.is_installed(repo)? {
             return Ok(false);
         }
         let failed = || format!("cannot install {}: the service's user has to own the repository", hook.display());
-        if there.is_some_and(|text| config_of(&text).is_none()) {
+        if read(&hook)?.is_some_and(|text| config_of(&text).is_none()) {
             fs::hard_link(&hook, hooks.join("update.old")).with_context(failed)?;
         }
         fs::create_dir_all(&hooks).with_context(failed)?;
@@ -82,11 +84,18 @@ impl Guard {
         file.as_file().sync_all()?;
         file.persist(&hook).with_context(failed)?;
         fs::File::open(&hooks)?.sync_all()?;
-        settings.set_str("core.hooksPath", "hooks").with_context(failed)?;
-        // Git passes over a hook that it may not execute.
+        open(repo)?.config()?.set_str("core.hooksPath", "hooks").with_context(failed)?;
         access(&hook, AccessFlags::X_OK)
             .with_context(|| format!("cannot execute {}: mount its file system without noexec", hook.display()))?;
         Ok(true)
+    }
+}
+
+fn read(hook: &Path) -> Result<Option<Vec<u8>>> {
+    match fs::read(hook) {
+        Ok(text) => Ok(Some(text)),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error).with_context(|| format!("cannot read {}", hook.display())),
     }
 }
 

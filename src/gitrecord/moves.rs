@@ -46,14 +46,25 @@ pub fn write_tag(
         }
         None => {}
     }
-    let opened = open(repo)?;
-    let target = opened.find_object(commit.into(), Some(git2::ObjectType::Commit))?;
-    let new = opened
-        .tag_annotation_create(&tag, &target, &stamp.signature()?, message)
-        // libgit2 keeps the system's own words to itself.
-        .with_context(|| format!("cannot write to {}: is there no room on its disk?", repo.display()))?;
+    let new = write_tag_object(repo, version, commit, message, stamp)?;
     reach(Point::TagWritten)?;
     Ok(Some(Move { repo: repo.to_owned(), name: format!("refs/tags/{tag}"), old: None, new: Some(new) }))
+}
+
+/// Writes the annotated tag of a version, and no ref; its id.
+pub fn write_tag_object(
+    repo: &Path,
+    version: &Version,
+    commit: &CommitId,
+    message: &str,
+    stamp: &Stamp,
+) -> Result<Oid> {
+    let opened = open(repo)?;
+    let target = opened.find_object(commit.into(), Some(git2::ObjectType::Commit))?;
+    opened
+        .tag_annotation_create(&version.tag(), &target, &stamp.signature()?, message)
+        // libgit2 keeps the system's own words to itself.
+        .with_context(|| format!("cannot write to {}: is there no room on its disk?", repo.display()))
 }
 
 /// The move of a branch; to `None`, its deletion.

@@ -1,12 +1,13 @@
 //! Opening, creating and asking bare repositories.
 
 use std::ffi::c_int;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Once;
 
 use anyhow::{Context, Result};
 use git2::{ErrorCode, Oid, Repository, RepositoryInitOptions, RepositoryOpenFlags};
 
+use crate::config::Config;
 use crate::error::Error;
 use crate::names::CommitId;
 
@@ -86,6 +87,19 @@ pub fn create_package_repo(path: &Path) -> Result<()> {
         return Err(Error::invalid(format!("{} is there already", path.display())).into());
     }
     create(path)
+}
+
+/// Every repository there is: those of packages, and the superproject.
+pub fn repositories(config: &Config) -> Result<Vec<PathBuf>> {
+    let dir = &config.git.packages;
+    let mut found = vec![config.git.superproject.clone()];
+    for entry in std::fs::read_dir(dir).with_context(|| format!("cannot read {}", dir.display()))? {
+        let path = entry?.path();
+        if path.extension().is_some_and(|suffix| suffix == "git") && path.is_dir() {
+            found.push(path);
+        }
+    }
+    Ok(found)
 }
 
 fn create(path: &Path) -> Result<()> {

@@ -19,6 +19,7 @@ pub mod pockets;
 pub mod pool;
 pub mod snapshots;
 mod state;
+pub mod upgrade;
 
 pub use state::{Event, State};
 

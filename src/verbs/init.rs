@@ -1,24 +1,27 @@
-//! `init`: makes what the configuration names and is not there yet. It can be run again at any time.
+//! `init`: makes what the configuration names and is not there yet, and says what else the machine lacks. It can be run
+//! again at any time; with `--check` it only looks.
 
 use std::io::Write;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, chown};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::{Context, Result};
 use nix::unistd::{User, getuid};
 
 use super::chroot;
 use crate::archive::Archive;
+use crate::build::subids;
 use crate::chroot::Store;
 use crate::config::{Config, SigningKey};
 use crate::error::{Error, Exit};
 use crate::names::Distro;
+use crate::readiness::{self, Check, Verdict};
 use crate::record::Record;
 use crate::session::Session;
-use crate::{config, gitrecord, privilege};
+use crate::{config, gitrecord, privilege, text};
 
 /// The service's user on an installed system.
-const USER: &str = "_invirtibuilder";
+pub const USER: &str = "_invirtibuilder";
 
 /// Arguments of `init`.
 #[derive(Debug, clap::Args)]
@@ -26,17 +29,32 @@ pub struct Args {
     /// The distro to make a first chroot of, unless it is there
     #[arg(long)]
     distro: Option<String>,
+    /// Only look, and say what is missing and which command mends it
+    #[arg(long, conflicts_with = "distro")]
+    check: bool,
 }
 
 /// Runs the verb: as root it makes everything for the service's user, as any other user for that one.
-pub fn run(path: Option<&Path>, args: &Args) -> Result<Exit> {
+/// With `--check` it changes nothing, and 69 says that something is missing.
+pub fn run(path: Option<&Path>, args: &Args, as_json: bool) -> Result<Exit> {
     if std::env::var_os("REMOTE_USER").is_some() {
         return Err(Error::denied("init is for administrators in a shell on the server only").into());
     }
     let distro: Option<Distro> = args.distro.as_deref().map(str::parse).transpose()?;
     let path = config::path(path);
     let config = config::load(&path).map_err(|problems| Error::config(problems[0].to_string()))?;
+    if args.check {
+        let checks = look(&config, &path)?;
+        show(&checks, as_json)?;
+        let works = checks.iter().all(|check| check.verdict != Verdict::Wrong);
+        return Ok(if works { Exit::Ok } else { Exit::Unavailable });
+    }
     let made = make_directories(&config)?;
+    // Before root is given up, which alone may look everywhere.
+    let user = service_user(&config)?;
+    if let Some(user) = user.filter(|user| subids::builds(&user.name, user.uid.as_raw()).is_ok_and(|n| n == 0)) {
+        say(&format!("subordinate ids {} for {}", now(subids::grant(&user.name))?, user.name))?;
+    }
     privilege::become_owner_of(&config.state_dir)?;
     made.iter().try_for_each(|line| say(line))?;
     Record::open(&config.database())?;
@@ -51,8 +69,42 @@ pub fn run(path: Option<&Path>, args: &Args) -> Result<Exit> {
     if let Some(distro) = distro {
         make_chroot(&config, &distro)?;
     }
-    writeln!(std::io::stdout(), "the service is set up; start invirtibuilderd, then submit")?;
+    let left: Vec<_> = look(&config, &path)?.into_iter().filter(|check| check.verdict != Verdict::Fine).collect();
+    show(&left, false)?;
+    writeln!(std::io::stdout(), "the service is set up; 'init --check' looks at everything again")?;
     Ok(Exit::Ok)
+}
+
+/// Runs something asynchronous to its end.
+pub fn now<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(work)
+}
+
+fn look(config: &Config, path: &Path) -> Result<Vec<Check>> {
+    let user = match service_user(config)? {
+        Some(user) => user,
+        None => User::from_uid(getuid())?.context("our uid has no entry in passwd")?,
+    };
+    now(async { Ok(readiness::look(config, path, &user).await) })
+}
+
+/// One line for each thing, and below it the command that mends it.
+fn show(checks: &[Check], as_json: bool) -> Result<()> {
+    let mut out = std::io::stdout().lock();
+    if as_json {
+        serde_json::to_writer(&mut out, checks).map_err(std::io::Error::from)?;
+        writeln!(out)?;
+        return Ok(());
+    }
+    let width = checks.iter().map(|check| check.what.chars().count()).max().unwrap_or(0);
+    for check in checks {
+        let (what, found) = (text::one_line(&check.what), text::one_line(&check.found));
+        writeln!(out, "{:5}  {what:width$}  {found}", check.verdict.word())?;
+        if let Some(mend) = &check.mend {
+            writeln!(out, "{:5}  {:width$}  -> {}", "", "", text::one_line(mend))?;
+        }
+    }
+    Ok(())
 }
 
 fn say(what: &str) -> Result<()> {
@@ -63,12 +115,8 @@ fn say(what: &str) -> Result<()> {
 fn install_guards(config: &Config, path: &Path) -> Result<()> {
     let guard = gitrecord::Guard::new(path)?;
     let mut made = 0;
-    let entries = std::fs::read_dir(&config.git.packages)
-        .with_context(|| format!("cannot read {}", config.git.packages.display()))?;
-    let packages = entries.map(|entry| Ok(entry?.path())).collect::<std::io::Result<Vec<_>>>()?;
-    let is_repository = |repo: &&PathBuf| repo.extension().is_some_and(|suffix| suffix == "git") && repo.is_dir();
-    for repo in packages.iter().filter(is_repository).chain([&config.git.superproject]) {
-        made += usize::from(guard.install(repo)?);
+    for repo in gitrecord::repositories(config)? {
+        made += usize::from(guard.install(&repo)?);
     }
     match made {
         0 => Ok(()),

@@ -1,0 +1,61 @@
+//! An older release's database: copied, then migrated.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use rusqlite::{Connection, OpenFlags};
+
+use super::{MIGRATIONS, Record};
+
+/// Migrates the database at `path`, if there is one and an older release has written it, after copying it to
+/// `<path>.schema-<number>`; where the copy is. The copy is whole and of one moment.
+pub fn upgrade(path: &Path) -> Result<Option<PathBuf>> {
+    if !path.exists() {
+        return Ok(None);
+    }
+    let db = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE)
+        .with_context(|| format!("cannot open the database {}", path.display()))?;
+    db.busy_timeout(super::BUSY)?;
+    let have: i64 = db.query_row("PRAGMA user_version", [], |row| row.get(0))?;
+    if have == 0 || have >= MIGRATIONS.len() as i64 {
+        // What a newer release has written, this refuses.
+        Record::open(path)?;
+        return Ok(None);
+    }
+    let copy = PathBuf::from(format!("{}.schema-{have}", path.display()));
+    let part = PathBuf::from(format!("{}.part", copy.display()));
+    let _ = std::fs::remove_file(&part);
+    db.execute("VACUUM INTO ?1", [part.to_str().context("the database's path is not UTF-8")?])
+        .with_context(|| format!("cannot copy the database to {}", part.display()))?;
+    std::fs::File::open(&part)?.sync_all()?;
+    std::fs::rename(&part, &copy)?;
+    drop(db);
+    Record::open(path)?;
+    Ok(Some(copy))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_older_database_is_copied_before_it_is_migrated() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("db");
+        assert_eq!(upgrade(&path).unwrap(), None);
+        let old = Connection::open(&path).unwrap();
+        old.execute_batch(MIGRATIONS[0]).unwrap();
+        old.pragma_update(None, "user_version", 1).unwrap();
+        let before: i64 = old.query_row("SELECT count(*) FROM sqlite_master", [], |row| row.get(0)).unwrap();
+        let copy = upgrade(&path).unwrap().expect("it is copied");
+        assert_eq!(copy, dir.path().join("db.schema-1"));
+        let kept = Connection::open(&copy).unwrap();
+        let count = |db: &Connection| db.query_row("SELECT count(*) FROM sqlite_master", [], |row| row.get(0));
+        assert_eq!(count(&kept), Ok(before));
+        assert_eq!(Record::open(&path).unwrap().user_version().unwrap(), MIGRATIONS.len());
+        assert_eq!(upgrade(&path).unwrap(), None, "there is nothing to do");
+
+        old.pragma_update(None, "user_version", 1000).unwrap();
+        assert!(upgrade(&path).is_err(), "a newer database is left alone");
+    }
+}

@@ -1,0 +1,39 @@
+//! `generate`: man pages and shell completions, for the package that is being built.
+
+use std::fs;
+use std::path::PathBuf;
+
+use anyhow::{Context, Result};
+use clap_complete::Shell;
+
+use crate::error::{Error, Exit};
+use crate::manual;
+
+/// Arguments of `generate`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The directory to write to
+    dir: PathBuf,
+}
+
+/// Runs the verb: `man/` and `completions/` below the directory.
+pub fn run(mut command: clap::Command, args: &Args) -> Result<Exit> {
+    if std::env::var_os("REMOTE_USER").is_some() {
+        return Err(Error::denied("generate is for whoever builds the package").into());
+    }
+    let (man, completions) = (args.dir.join("man"), args.dir.join("completions"));
+    for dir in [&man, &completions] {
+        fs::create_dir_all(dir).with_context(|| format!("cannot make {}", dir.display()))?;
+    }
+    fs::write(man.join("invirt-build.1"), manual::verbs(&command))?;
+    fs::write(man.join("invirtibuilderd.8"), manual::daemon(&crate::daemon::command()))?;
+    fs::write(man.join("invirtibuilder.yaml.5"), manual::configuration())?;
+    for (shell, file) in
+        [(Shell::Bash, "invirt-build"), (Shell::Zsh, "_invirt-build"), (Shell::Fish, "invirt-build.fish")]
+    {
+        let mut script = Vec::new();
+        clap_complete::generate(shell, &mut command, "invirt-build", &mut script);
+        fs::write(completions.join(file), script)?;
+    }
+    Ok(Exit::Ok)
+}
