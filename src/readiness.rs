@@ -275,7 +275,7 @@ fn access_lists(config: &Config) -> Vec<Check> {
                 Ok(_) => {}
             }
         }
-        fine(&what, entries.iter().map(|entry| entry.text.as_str()).collect::<Vec<_>>().join(", "))
+        fine(&what, entries.join(", "))
     })
     .collect()
 }

@@ -108,8 +108,8 @@ fn whatever_is_done_to_git_or_the_archive_is_named_and_put_back() {
             "written anew as generation 4",
         ),
         (
-            "suite stable: main/binary-amd64/Packages is not what was written",
-            |s| fs::write(dists(s, "stable/main/binary-amd64/Packages"), "").unwrap(),
+            "suite stable: main/binary-amd64/Packages.gz is not what was written",
+            |s| fs::write(dists(s, "stable/main/binary-amd64/Packages.gz"), "").unwrap(),
             "written anew",
         ),
         (
