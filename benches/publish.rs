@@ -8,9 +8,9 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
 use invirtibuilder::archive::{Admission, Archive, Change, SuiteSpec};
-use invirtibuilder::config::Config;
-use invirtibuilder::record::Record;
+use invirtibuilder::config::{Config, SigningKey};
 use invirtibuilder::record::contents::{Content, Kind, Part};
+use invirtibuilder::record::{Record, pool};
 use sha2::{Digest, Sha256};
 
 /// How often one package is added.
@@ -49,9 +49,10 @@ fn ours(n: usize) -> Result<()> {
     let dir = tempfile::tempdir()?;
     let mut config = Config::default();
     config.archive.root = dir.path().join("apt");
-    config.archive.signing_key = dir.path().join("key.asc");
+    let key = dir.path().join("key.asc");
+    config.archive.signing_key = vec![SigningKey::File(key.clone())];
     fs::create_dir(&config.archive.root)?;
-    Archive::generate_key(&config.archive.signing_key, "Bench")?;
+    Archive::generate_key(&key, "Bench")?;
     let archive = Archive::open(&config)?;
     let mut record = Record::open(&dir.path().join("db"))?;
     let spec = SuiteSpec {
@@ -61,7 +62,7 @@ fn ours(n: usize) -> Result<()> {
     };
     let publish = |record: &mut Record, changes: Vec<Change>| -> Result<()> {
         let prepared = archive.prepare(record.db(), &spec, &changes)?;
-        record.write(|tx| Archive::record(tx, &prepared))?;
+        record.write(|tx| Archive::record(tx, &prepared, "bench"))?;
         archive.flip(prepared.suite(), prepared.generation())?;
         archive.sweep(record.db(), std::slice::from_ref(prepared.suite()))
     };
@@ -70,8 +71,10 @@ fn ours(n: usize) -> Result<()> {
     for k in 0..TIMES {
         let admission = build(dir.path(), &name(n + k * 3), &spec)?;
         let start = Instant::now();
-        let content = archive.admit(record.db(), &admission)?;
-        publish(&mut record, vec![Change::Put(content)])?;
+        let admitted = archive.examine(record.db(), &admission)?;
+        record.write(|tx| admitted.content.files.iter().try_for_each(|file| pool::intend(tx, &file.path)))?;
+        archive.store(&admitted)?;
+        publish(&mut record, vec![Change::Put(admitted.content)])?;
         times.push(start.elapsed().as_secs_f64() * 1000.0);
     }
     times.sort_by(f64::total_cmp);
@@ -101,6 +104,7 @@ fn content(name: &str) -> Result<Content> {
         version: "1.0-1".parse()?,
         changes: format!("{directory}/{name}_1.0-1_amd64.changes"),
         parts: vec![part(Kind::Dsc, "", source), part(Kind::Deb, "amd64", binary)],
+        files: Vec::new(),
     })
 }
 

@@ -62,6 +62,9 @@ enum Verb {
     /// Create, update and list chroots (on the server only)
     #[command(subcommand)]
     Chroot(verbs::chroot::Chroot),
+    /// List and restore earlier states of suites, and tidy up (on the server only)
+    #[command(subcommand)]
+    Archive(verbs::archive::Archive),
     /// Explain a verb
     Help {
         /// The verb
@@ -136,6 +139,7 @@ fn run(cli: Cli) -> anyhow::Result<Exit> {
         Verb::CreateRepo(args) => return verbs::create_repo::run(&mut open()?, &args),
         Verb::Whoami => return verbs::whoami::run(&mut open()?),
         Verb::Acl(verb) => return verbs::acl::run(&mut open()?, &verb),
+        Verb::Archive(verb) => return verbs::archive::run(&mut open()?, &verb),
         Verb::Chroot(verb) => return verbs::chroot::run(&mut open()?, &verb),
     }
     Ok(Exit::Ok)

@@ -11,6 +11,7 @@ pub mod cli;
 pub mod config;
 pub mod daemon;
 pub mod error;
+pub mod failpoint;
 pub mod gitrecord;
 pub mod hooks;
 pub mod identity;

@@ -1,7 +1,7 @@
 //! What a server has to have before the service works on it: each thing is looked at, and the command that mends it is
 //! named. Nothing is changed.
 
-use std::fs::{self, Metadata};
+use std::fs;
 use std::net::{SocketAddr, TcpStream};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
@@ -14,7 +14,7 @@ use serde::Serialize;
 
 use crate::build::subids;
 use crate::chroot::{self, Store};
-use crate::config::{Config, Isolation};
+use crate::config::{Config, Isolation, SigningKey};
 use crate::gitrecord::Guard;
 use crate::identity;
 use crate::names::Architecture;
@@ -95,7 +95,7 @@ pub async fn look(config: &Config, path: &Path, user: &User) -> Vec<Check> {
     let mut checks = vec![programs(), subordinate_ids(config, user), namespaces(user).await];
     checks.extend(kvm(config));
     checks.extend(directories(config, user));
-    checks.push(signing_key(config, user));
+    checks.extend(signing_keys(config, user));
     checks.push(hooks(config, path));
     checks.extend(chroots(config).await);
     checks.extend(access_lists(config));
@@ -177,19 +177,25 @@ fn directories(config: &Config, user: &User) -> Vec<Check> {
     all.into_iter().map(one).collect()
 }
 
-fn signing_key(config: &Config, user: &User) -> Check {
-    let (what, path) = ("signing key", &config.archive.signing_key);
-    let shared = |there: &Metadata| there.permissions().mode() & 0o077 != 0;
+/// Each key that is a file of ours; one behind a command answers for itself.
+fn signing_keys(config: &Config, user: &User) -> Vec<Check> {
+    config.archive.signing_key.iter().map(|key| signing_key(key, user)).collect()
+}
+
+fn signing_key(key: &SigningKey, user: &User) -> Check {
+    let (what, path) = ("signing key", key.certificate());
+    let secret = matches!(key, SigningKey::File(_));
     match fs::metadata(path) {
-        Ok(there) if shared(&there) => {
+        Ok(there) if secret && there.permissions().mode() & 0o077 != 0 => {
             wrong(what, format!("others may read {}", path.display()), format!("chmod 600 {}", path.display()))
         }
-        Ok(there) if there.uid() != user.uid.as_raw() => {
+        Ok(there) if secret && there.uid() != user.uid.as_raw() => {
             let found = format!("{} does not belong to {}", path.display(), user.name);
             wrong(what, found, format!("chown {}: {}", user.name, path.display()))
         }
         Ok(_) => fine(what, path.display().to_string()),
-        Err(error) => wrong(what, format!("{}: {error}", path.display()), "invirt-build init"),
+        Err(error) if secret => wrong(what, format!("{}: {error}", path.display()), "invirt-build init"),
+        Err(error) => wrong(what, format!("{}: {error}", path.display()), format!("cp CERTIFICATE {}", path.display())),
     }
 }
 
@@ -339,7 +345,8 @@ mod tests {
     fn a_bare_machine_is_told_what_it_lacks() {
         let dir = tempfile::tempdir().unwrap();
         let mut config = Config { state_dir: dir.path().join("state"), ..Config::default() };
-        config.archive.signing_key = dir.path().join("key");
+        let key = dir.path().join("key");
+        config.archive.signing_key = vec![SigningKey::File(key.clone())];
         let acl = dir.path().join("acl");
         fs::write(&acl, "# nobody\n").unwrap();
         config.acl.create_repo = vec![format!("file:{}", acl.display())];
@@ -347,17 +354,17 @@ mod tests {
 
         let state = &directories(&config, &me)[0];
         assert_eq!((state.verdict, state.mend.as_deref()), (Verdict::Wrong, Some("invirt-build init")));
-        assert_eq!(signing_key(&config, &me).verdict, Verdict::Wrong);
+        assert_eq!(signing_keys(&config, &me)[0].verdict, Verdict::Wrong);
         let lists = access_lists(&config);
         assert_eq!(lists.last().unwrap().verdict, Verdict::Note);
 
         fs::create_dir(&config.state_dir).unwrap();
         assert_eq!(directories(&config, &me)[0].verdict, Verdict::Fine);
-        fs::write(&config.archive.signing_key, "").unwrap();
-        fs::set_permissions(&config.archive.signing_key, fs::Permissions::from_mode(0o644)).unwrap();
-        assert!(signing_key(&config, &me).found.contains("others may read"));
-        fs::set_permissions(&config.archive.signing_key, fs::Permissions::from_mode(0o600)).unwrap();
-        assert_eq!(signing_key(&config, &me).verdict, Verdict::Fine);
+        fs::write(&key, "").unwrap();
+        fs::set_permissions(&key, fs::Permissions::from_mode(0o644)).unwrap();
+        assert!(signing_keys(&config, &me)[0].found.contains("others may read"));
+        fs::set_permissions(&key, fs::Permissions::from_mode(0o600)).unwrap();
+        assert_eq!(signing_keys(&config, &me)[0].verdict, Verdict::Fine);
         fs::set_permissions(&acl, fs::Permissions::from_mode(0o666)).unwrap();
         assert!(access_lists(&config).last().unwrap().found.contains("others may write"));
         assert!(daemon(&config).mend.is_some());

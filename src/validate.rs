@@ -13,7 +13,7 @@ use crate::config::Config;
 use crate::error::{Error, FailureKind};
 use crate::names::{CommitId, JobId, PackageName, PocketName, Version};
 use crate::record::jobs::{self, Job};
-use crate::record::pockets;
+use crate::record::{contents, pockets};
 use crate::{gitrecord, source};
 
 /// A request whose names and commit were looked up: rules 1 and 2 hold.
@@ -147,6 +147,10 @@ fn check_unique(db: &Connection, config: &Config, request: &Request) -> Result<V
             known.distro
         ))
         .into());
+    }
+    if contents::changes(db, package, version)?.is_none() {
+        // The archive has forgotten its binaries.
+        return Ok(Valid::Build);
     }
     Ok(Valid::Copy { from: pockets::holder(db, package, version)?.map(|held| held.pocket) })
 }

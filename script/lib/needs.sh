@@ -3,13 +3,13 @@
 
 declare -A NEEDS=(
 	[build]="build-essential clang libclang-dev libkrb5-dev nettle-dev pkg-config"
-	[run]="apt-utils bubblewrap ca-certificates curl debian-archive-keyring dpkg-dev e2fsprogs fakeroot git jq
-		krb5-admin-server krb5-kdc krb5-user libnet-remctl-perl mmdebstrap openssh-client openssh-server perl pristine-tar procps
+	[run]="apt-utils bubblewrap ca-certificates curl debian-archive-keyring dpkg-dev e2fsprogs fakeroot git gnupg gpgv jq
+		krb5-admin-server krb5-kdc krb5-user libnet-remctl-perl mmdebstrap openssh-client openssh-server gnupg gpgv perl pristine-tar procps
 		remctl-client remctl-server sbuild uidmap util-linux xz-utils zstd"
 	[demo]="devscripts git-buildpackage libdistro-info-perl"
 	[lint]="shellcheck"
-	[package]="debhelper dpkg-dev liblzma-dev lintian man-db po-debconf"
-	[bench]="aptly gnupg reprepro"
+	[package]="debhelper dpkg-dev liblzma-dev lintian man-db po-debconf sqlite3"
+	[bench]="aptly reprepro"
 )
 
 installed() { [ "$(dpkg-query -W -f '${db:Status-Status}' "$1" 2>/dev/null)" = installed ]; }

@@ -1,8 +1,8 @@
 //! Puts what a build has made into the pool, if it is what was asked for.
 //!
 //! Nothing that a build returns is believed: names, versions, sizes and hashes are compared with each other and with the
-//! request. A name in the pool stands for the same bytes for ever; only what nothing recorded refers to, because somebody
-//! died before the commit, is replaced.
+//! request. A name in the pool stands for the same bytes for ever; only what no version has, because somebody died before
+//! the commit, is replaced.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -14,8 +14,10 @@ use rusqlite::Connection;
 
 use super::{deb, files};
 use crate::error::{Failure, FailureKind};
+use crate::failpoint::{Point, reach};
 use crate::names::{Architecture, Component, PackageName, Version};
-use crate::record::contents::{self, Content, Kind, Part};
+use crate::record::contents::{Content, Kind, Part};
+use crate::record::pool::{self, PoolFile};
 
 /// What a build was asked for, and where what it returned is.
 #[derive(Debug, Clone)]
@@ -43,8 +45,17 @@ struct Checked {
     sha256: String,
 }
 
-/// Checks and admits; what the pool then has.
-pub fn admit(root: &Path, db: &Connection, admission: &Admission) -> Result<Content, Failure> {
+/// What a build has made, found to be what was asked for.
+#[derive(Debug)]
+pub struct Admitted {
+    /// What the pool is to have of it.
+    pub content: Content,
+    /// Where each of its files is now, in the order of `content.files`.
+    built: Vec<PathBuf>,
+}
+
+/// Checks what a build has made; nothing is written.
+pub fn examine(db: &Connection, admission: &Admission) -> Result<Admitted, Failure> {
     let returned = returned(&admission.dir)?;
     let dsc_name = format!("{}_{}.dsc", admission.source, admission.version.without_epoch());
     let changes: Vec<&String> = returned.keys().filter(|name| name.ends_with(".changes")).collect();
@@ -71,7 +82,7 @@ pub fn admit(root: &Path, db: &Connection, admission: &Admission) -> Result<Cont
     let component = component_of(admission, section(&dsc))?;
     let directory = directory(&component, &admission.source);
     let mut parts = vec![source_part(&dsc, &dsc_text, &dsc_name, &returned, &component, &directory)];
-    let mut homes: BTreeMap<&String, String> = BTreeMap::new();
+    let mut homes: BTreeMap<String, String> = BTreeMap::new();
     for (name, file) in &returned {
         let kind = match name.rsplit_once('.') {
             Some((_, "deb")) => Kind::Deb,
@@ -79,19 +90,33 @@ pub fn admit(root: &Path, db: &Connection, admission: &Admission) -> Result<Cont
             _ => continue,
         };
         let part = binary_part(admission, kind, name, file)?;
-        homes.insert(name, self::directory(&part.component.parse().map_err(anyhow::Error::from)?, &admission.source));
+        homes.insert(
+            name.clone(),
+            self::directory(&part.component.parse().map_err(anyhow::Error::from)?, &admission.source),
+        );
         parts.push(part);
     }
-    for (name, file) in &returned {
-        let needed = contents::refers_to(db, &admission.source, name)?;
-        put(root, homes.get(name).unwrap_or(&directory), name, file, needed)?;
+    let (mut files, mut built) = (Vec::new(), Vec::new());
+    for (name, file) in returned {
+        let path = format!("{}/{name}", homes.get(&name).unwrap_or(&directory));
+        let new = PoolFile { path, size: file.size, sha256: file.sha256 };
+        if pool::file(db, &new.path)?.is_some_and(|known| known != new) {
+            return Err(Failure::new(
+                FailureKind::Conflict,
+                format!("the pool has another {}: a file of a version never changes, so raise the version", new.path),
+            ));
+        }
+        files.push(new);
+        built.push(file.path);
     }
-    Ok(Content {
+    let content = Content {
         source: admission.source.clone(),
         version: admission.version.clone(),
         changes: format!("{directory}/{first}"),
         parts,
-    })
+        files,
+    };
+    Ok(Admitted { content, built })
 }
 
 fn directory(component: &Component, source: &PackageName) -> String {
@@ -256,29 +281,56 @@ fn binary_part(admission: &Admission, kind: Kind, file_name: &str, file: &Checke
     })
 }
 
-/// Puts one file into the pool, durably. With `needed`, what has the name there already must be the same.
-fn put(root: &Path, directory: &str, name: &str, file: &Checked, needed: bool) -> Result<(), Failure> {
-    let dir = root.join(directory);
-    files::make_dirs(&dir)?;
-    let target = dir.join(name);
-    if target.exists() {
-        if files::digest(&target)?.1 == file.sha256 {
-            return Ok(());
-        }
-        if needed {
-            return Err(Failure::new(
-                FailureKind::Conflict,
-                format!(
-                    "the pool has another {directory}/{name}: a file of a version never changes, so raise the version"
-                ),
-            ));
-        }
+/// Puts everything into the pool, durably. The caller has written down that it is about to ([`pool::intend`]).
+pub fn store(root: &Path, admitted: &Admitted) -> Result<(), Failure> {
+    let mut dirs = BTreeSet::new();
+    for (file, from) in admitted.content.files.iter().zip(&admitted.built) {
+        let target = root.join(&file.path);
+        let dir = target.parent().context("a file has a directory")?;
+        files::make_dirs(dir)?;
+        put(file, from, &target)?;
+        dirs.insert(dir.to_owned());
     }
-    let new = dir.join(format!(".{name}.new"));
-    fs::copy(&file.path, &new).with_context(|| format!("cannot write {}", new.display()))?;
+    dirs.iter().try_for_each(|dir| files::sync_dir(dir))?;
+    Ok(reach(Point::PoolFilled)?)
+}
+
+fn put(file: &PoolFile, from: &Path, target: &Path) -> Result<(), Failure> {
+    // A file that a version has may be there; one that none has may be anything.
+    if target.exists() && files::digest(target)? == (file.size, file.sha256.clone()) {
+        return Ok(());
+    }
+    let name = target.file_name().context("a file has a name")?.to_string_lossy();
+    let new = target.with_file_name(format!(".{name}.new"));
+    fs::copy(from, &new).with_context(|| format!("cannot write {}", new.display()))?;
     fs::set_permissions(&new, std::os::unix::fs::PermissionsExt::from_mode(0o644))?;
     fs::File::open(&new)?.sync_all()?;
-    fs::rename(&new, &target)?;
-    files::sync_dir(&dir)?;
+    reach(Point::PoolFileWritten)?;
+    fs::rename(&new, target)?;
+    Ok(reach(Point::PoolFileNamed)?)
+}
+
+/// Removes what was on its way into the pool, or out of it, and what no version has now.
+pub fn sweep(root: &Path, db: &Connection) -> Result<(), Failure> {
+    let mut dirs = BTreeSet::new();
+    for (path, wanted) in pool::intents(db)? {
+        reach(Point::SweepPool)?;
+        let target = root.join(&path);
+        let name = target.file_name().context("a file has a name")?.to_string_lossy();
+        let new = target.with_file_name(format!(".{name}.new"));
+        let dir = target.parent().context("a file has a directory")?.to_owned();
+        for gone in [Some(new), (!wanted).then(|| target.clone())].into_iter().flatten() {
+            match fs::remove_file(&gone) {
+                Ok(()) => drop(dirs.insert(dir.clone())),
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+                Err(error) => Err(error).with_context(|| format!("cannot remove {}", gone.display()))?,
+            }
+        }
+    }
+    for dir in dirs {
+        files::sync_dir(&dir)?;
+        // Only an empty one goes.
+        let _ = fs::remove_dir(&dir);
+    }
     Ok(())
 }

@@ -10,8 +10,9 @@ use rusqlite::{Connection, Transaction, params};
 use sha2::{Digest, Sha256};
 
 use super::index::Index;
-use super::sign::SigningKey;
+use super::sign::Keys;
 use super::{Prepared, files, xz};
+use crate::failpoint::{Point, reach};
 use crate::names::Suite;
 
 /// Where generations are, below `dists`.
@@ -35,13 +36,7 @@ pub struct Listed {
 }
 
 /// Writes the generation that `prepared` is; the indexes in `kept` are those of the generation before.
-pub fn write(
-    root: &Path,
-    db: &Connection,
-    prepared: &Prepared,
-    kept: &[String],
-    key: &SigningKey,
-) -> Result<Vec<Listed>> {
+pub fn write(root: &Path, db: &Connection, prepared: &Prepared, kept: &[String], keys: &Keys) -> Result<Vec<Listed>> {
     let base = root.join("dists").join(DIRECTORY).join(prepared.suite.as_str());
     let dir = base.join(prepared.generation().to_string());
     let before = base.join(prepared.from.to_string());
@@ -62,12 +57,17 @@ pub fn write(
     listed.extend(written.into_iter().flatten());
     listed.sort_by(|a, b| a.path.cmp(&b.path));
     by_hash(&before, &dir, db, prepared, &listed)?;
-    let release = release(&prepared.release, &listed);
+    reach(Point::SuiteIndexed)?;
+    let release = release(prepared, &listed);
+    let signed = keys.sign(&release)?;
     files::write_new(&dir.join("Release"), &[release.as_bytes()])?;
-    files::write_new(&dir.join("InRelease"), &[&key.clear_sign(&release)?])?;
-    files::write_new(&dir.join("Release.gpg"), &[&key.detached(&release)?])?;
+    reach(Point::SuiteReleaseWritten)?;
+    files::write_new(&dir.join("InRelease"), &[&signed.inline])?;
+    files::write_new(&dir.join("Release.gpg"), &[&signed.detached])?;
+    reach(Point::SuiteSigned)?;
     sync_tree(&dir)?;
     files::sync_dir(&base)?;
+    reach(Point::SuiteWritten)?;
     Ok(listed)
 }
 
@@ -92,6 +92,7 @@ fn write_index(dir: &Path, index: &Index) -> Result<Vec<Listed>> {
             let target = dir.join(&path);
             fs::create_dir_all(target.parent().context("an index has a directory")?)?;
             files::write_new(&target, &parts)?;
+            reach(Point::SuiteIndexWritten)?;
             let mut hash = Sha256::new();
             parts.iter().for_each(|part| hash.update(part));
             let size = parts.iter().map(|part| part.len() as u64).sum();
@@ -137,9 +138,13 @@ fn hashed(file: &Listed) -> String {
     format!("{dir}/by-hash/SHA256/{}", file.sha256)
 }
 
-fn release(description: &str, listed: &[Listed]) -> String {
-    let date = chrono::Utc::now().format("%a, %d %b %Y %H:%M:%S UTC");
-    let mut text = format!("{description}Date: {date}\nSHA256:\n");
+fn release(prepared: &Prepared, listed: &[Listed]) -> String {
+    let date = |time: chrono::DateTime<chrono::Utc>| time.format("%a, %d %b %Y %H:%M:%S UTC");
+    let mut text = format!("{}Date: {}\n", prepared.to.release, date(chrono::Utc::now()));
+    if let Some(until) = prepared.to.valid_until.and_then(chrono::DateTime::from_timestamp_millis) {
+        text.push_str(&format!("Valid-Until: {}\n", date(until)));
+    }
+    text.push_str("SHA256:\n");
     for file in listed {
         text.push_str(&format!(" {} {} {}\n", file.sha256, file.size, file.path));
     }

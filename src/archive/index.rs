@@ -7,7 +7,7 @@ use std::io::Write;
 
 use anyhow::Result;
 use flate2::{Compression, GzBuilder};
-use rusqlite::{Connection, Transaction, params};
+use rusqlite::{Connection, OptionalExtension, Transaction, params};
 
 use super::xz;
 use crate::error::{Failure, FailureKind};
@@ -88,15 +88,6 @@ impl Index {
         Ok(())
     }
 
-    /// The entry of a name.
-    pub fn find(&self, name: &str) -> Result<Option<String>> {
-        let place = self.buckets.partition_point(|bucket| bucket.first.as_str() <= name).saturating_sub(1);
-        match self.buckets.get(place) {
-            Some(bucket) => Ok(entries(&bucket.plain)?.remove(name)),
-            None => Ok(None),
-        }
-    }
-
     /// Records what has changed.
     pub fn record(&self, tx: &Transaction, suite: &Suite) -> Result<()> {
         for id in &self.gone {
@@ -120,6 +111,17 @@ impl Index {
     }
 }
 
+/// The entry that the record has for a name.
+pub fn find(db: &Connection, suite: &Suite, path: &str, name: &str) -> Result<Option<String>> {
+    let bucket: Option<Vec<u8>> = db
+        .prepare_cached(
+            "SELECT plain FROM bucket WHERE suite = ? AND path = ? AND first <= ? ORDER BY first DESC LIMIT 1",
+        )?
+        .query_row(params![suite, path, name], |row| row.get(0))
+        .optional()?;
+    Ok(bucket.map(|plain| entries(&plain)).transpose()?.and_then(|mut entries| entries.remove(name)))
+}
+
 fn load(db: &Connection, suite: &Suite, path: &str) -> Result<Vec<Bucket>> {
     let mut statement = db.prepare_cached(
         "SELECT id, first, plain, gz, xz, unpadded FROM bucket WHERE suite = ? AND path = ? ORDER BY first",
@@ -138,7 +140,7 @@ fn load(db: &Connection, suite: &Suite, path: &str) -> Result<Vec<Bucket>> {
 }
 
 /// The entries of a bucket by name: each begins with its `Package` field and ends with an empty line.
-fn entries(plain: &[u8]) -> Result<BTreeMap<String, String>> {
+pub fn entries(plain: &[u8]) -> Result<BTreeMap<String, String>> {
     let text = std::str::from_utf8(plain)?;
     Ok(text
         .split_inclusive("\n\n")

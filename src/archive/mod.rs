@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use rusqlite::{Connection, Transaction};
@@ -21,13 +22,15 @@ mod index;
 mod sign;
 mod xz;
 
-use crate::config::Config;
+use crate::config::{Config, SigningKey};
 use crate::error::{Failure, FailureKind};
+use crate::failpoint::{Point, reach};
 use crate::names::{Architecture, Component, PackageName, Suite, Version};
-use crate::record::contents::{self, Content, Kind, Part};
-pub use admit::Admission;
+use crate::record::contents::{self, Content, Kind, Part, SuiteState};
+use crate::record::{now, snapshots};
+pub use admit::{Admission, Admitted};
 use index::{Edits, Index};
-use sign::SigningKey;
+pub use sign::Keys;
 
 /// What a suite is made of.
 #[derive(Debug, Clone)]
@@ -45,14 +48,25 @@ pub struct SuiteSpec {
 pub enum Change {
     /// This version is shown in place of whatever other version of its source package was.
     Put(Content),
+    /// No version of this source package is shown any more.
+    Remove(PackageName),
+}
+
+impl Change {
+    fn source(&self) -> &PackageName {
+        match self {
+            Change::Put(content) => &content.source,
+            Change::Remove(source) => source,
+        }
+    }
 }
 
 /// A generation that is written and not yet recorded.
 pub struct Prepared {
     suite: Suite,
     from: i64,
-    release: String,
-    put: Vec<Content>,
+    to: SuiteState,
+    changes: Vec<Change>,
     indexes: Vec<Index>,
     files: Vec<generation::Listed>,
     unchanged: bool,
@@ -67,7 +81,7 @@ impl Prepared {
 
     /// The number of the generation.
     pub fn generation(&self) -> i64 {
-        self.from + 1
+        self.to.generation
     }
 
     /// Whether the suite is already as it is to be: nothing was written, and nothing is to be recorded.
@@ -81,7 +95,8 @@ pub struct Archive {
     root: PathBuf,
     origin: String,
     label: String,
-    key: PathBuf,
+    keys: Vec<SigningKey>,
+    valid_for: Option<Duration>,
 }
 
 impl Archive {
@@ -92,13 +107,25 @@ impl Archive {
             root: archive.root.clone(),
             origin: archive.origin.clone(),
             label: archive.label.clone(),
-            key: archive.signing_key.clone(),
+            keys: archive.signing_key.clone(),
+            valid_for: archive.valid_for,
         })
     }
 
     /// Makes a signing key in a new file that only its owner may read.
     pub fn generate_key(path: &Path, origin: &str) -> Result<()> {
-        SigningKey::generate(path, origin)
+        sign::generate(path, origin)
+    }
+
+    /// The keys that sign.
+    pub fn keys(&self) -> Result<Keys> {
+        Keys::open(&self.keys)
+    }
+
+    /// What an operator should know of the signing keys; nothing if they cannot be read, for signing says so.
+    pub fn warnings(config: &Config) -> Vec<String> {
+        let keys = Keys::open(&config.archive.signing_key);
+        keys.map(|keys| keys.warnings(std::time::SystemTime::now())).unwrap_or_default()
     }
 
     /// Where apt finds the public key.
@@ -106,19 +133,30 @@ impl Archive {
         config.archive.root.join("archive-key.asc")
     }
 
-    /// Puts the public key where apt finds it.
+    /// Puts the public keys where apt finds them.
     pub fn publish_key(&self) -> Result<()> {
         let path = self.root.join("archive-key.asc");
-        let key = SigningKey::open(&self.key)?.public()?;
+        let key = self.keys()?.public()?;
         if fs::read(&path).ok().as_deref() == Some(&key) {
             return Ok(());
         }
         files::write_whole(&path, &key)
     }
 
-    /// Checks what a build has made and puts it in the pool.
-    pub fn admit(&self, db: &Connection, admission: &Admission) -> Result<Content, Failure> {
-        admit::admit(&self.root, db, admission)
+    /// Checks what a build has made, and changes nothing.
+    pub fn examine(&self, db: &Connection, admission: &Admission) -> Result<Admitted, Failure> {
+        admit::examine(db, admission)
+    }
+
+    /// Puts what was examined into the pool. Each of its files is an intent of the record already.
+    pub fn store(&self, admitted: &Admitted) -> Result<(), Failure> {
+        admit::store(&self.root, admitted)
+    }
+
+    /// Removes files whose way into the pool, or out of it, was cut short. The caller is the only one who writes to the
+    /// pool, and forgets the intents then.
+    pub fn sweep_pool(&self, db: &Connection) -> Result<(), Failure> {
+        admit::sweep(&self.root, db)
     }
 
     /// The upstream tarballs, with their signatures, that the pool has for the upstream part of this version.
@@ -145,45 +183,73 @@ impl Archive {
         Ok(Vec::new())
     }
 
-    /// Writes the next generation of a suite. The caller is the only one who prepares.
+    /// Writes the next generation of a suite, if it has to change: because of `changes`, because its description or its
+    /// keys have, or because it is soon no longer valid. The caller is the only one who prepares.
     pub fn prepare(&self, db: &Connection, spec: &SuiteSpec, changes: &[Change]) -> Result<Prepared, Failure> {
-        let recorded = contents::suite(db, &spec.suite)?;
-        let from = recorded.as_ref().map_or(0, |(generation, _)| *generation);
-        let release = self.describe(spec);
-        let same = recorded.as_ref().is_some_and(|(_, recorded)| *recorded == release);
-        if let Some(shown) = self.current(&spec.suite)?.filter(|shown| *shown > from) {
-            let text = format!(
-                "suite {} shows generation {shown}, but the record ends with {from}: was the database restored from a backup?",
-                spec.suite
-            );
-            return Err(Failure::new(FailureKind::Conflict, text));
-        }
-        let put: Vec<Content> = changes.iter().map(|Change::Put(content)| content.clone()).collect();
+        let recorded = contents::suite(db, &spec.suite)?.unwrap_or_default();
+        self.in_step(&spec.suite, recorded.generation)?;
+        let keys = self.keys()?;
+        let to = SuiteState {
+            generation: recorded.generation + 1,
+            release: self.describe(spec),
+            signers: keys.signers()?,
+            valid_until: self.valid_for.map(|span| now() + span.as_millis() as i64),
+        };
+        let anew = to.release != recorded.release;
+        let fresh = to.signers == recorded.signers && self.is_fresh(recorded.valid_until);
         let mut prepared = Prepared {
             suite: spec.suite.clone(),
-            from,
-            release,
-            put,
+            from: recorded.generation,
+            to,
+            changes: changes.to_vec(),
             indexes: Vec::new(),
             files: Vec::new(),
-            unchanged: same && changes.is_empty(),
-            anew: !same,
+            unchanged: !anew && fresh && changes.is_empty(),
+            anew,
         };
-        if prepared.unchanged {
-            return Ok(prepared);
+        if !prepared.unchanged {
+            self.write(db, spec, &keys, &mut prepared)?;
         }
-        let edits = self.edits(db, spec, &prepared.put, !same)?;
+        Ok(prepared)
+    }
+
+    /// Refuses to build on a suite that shows what the record does not know.
+    fn in_step(&self, suite: &Suite, recorded: i64) -> Result<(), Failure> {
+        match self.current(suite)?.filter(|shown| *shown > recorded) {
+            None => Ok(()),
+            Some(shown) => Err(Failure::new(
+                FailureKind::Conflict,
+                format!(
+                    "suite {suite} shows generation {shown}, but the record ends with {recorded}: was the database \
+                     restored from a backup? 'verify' says more"
+                ),
+            )),
+        }
+    }
+
+    /// Whether a Release with this Valid-Until needs no successor yet: half of its time is still to come.
+    fn is_fresh(&self, valid_until: Option<i64>) -> bool {
+        match (self.valid_for, valid_until) {
+            (None, None) => true,
+            (Some(span), Some(until)) => until - now() > span.as_millis() as i64 / 2,
+            (None, Some(_)) | (Some(_), None) => false,
+        }
+    }
+
+    fn write(&self, db: &Connection, spec: &SuiteSpec, keys: &Keys, prepared: &mut Prepared) -> Result<(), Failure> {
+        let edits = self.edits(db, spec, &prepared.changes, prepared.anew)?;
         let mut kept = Vec::new();
         for path in spec.paths() {
             match edits.get(&path) {
-                None if same => kept.push(path),
-                Some(edits) if same => prepared.indexes.push(Index::edited(db, &spec.suite, &path, edits)?),
+                None if !prepared.anew => kept.push(path),
+                Some(edits) if !prepared.anew => {
+                    prepared.indexes.push(Index::edited(db, &spec.suite, &path, edits)?);
+                }
                 edits => prepared.indexes.push(Index::fresh(&path, edits.unwrap_or(&Edits::new()))?),
             }
         }
-        let key = SigningKey::open(&self.key)?;
-        prepared.files = generation::write(&self.root, db, &prepared, &kept, &key)?;
-        Ok(prepared)
+        prepared.files = generation::write(&self.root, db, prepared, &kept, keys)?;
+        Ok(())
     }
 
     /// The part of Release that does not change with the contents.
@@ -205,13 +271,13 @@ impl Archive {
         &self,
         db: &Connection,
         spec: &SuiteSpec,
-        put: &[Content],
+        changes: &[Change],
         all: bool,
     ) -> Result<BTreeMap<String, Edits>, Failure> {
         let mut edits: BTreeMap<String, Edits> = BTreeMap::new();
-        for content in put {
-            let Some(version) = contents::shown(db, &spec.suite, &content.source)? else { continue };
-            for part in contents::content(db, &content.source, &version)?.iter().flat_map(|old| &old.parts) {
+        for source in changes.iter().map(Change::source) {
+            let Some(version) = contents::shown(db, &spec.suite, source)? else { continue };
+            for part in contents::content(db, source, &version)?.iter().flat_map(|old| &old.parts) {
                 for path in spec.paths_of(part) {
                     edits.entry(path).or_default().insert(part.name.clone(), None);
                 }
@@ -219,29 +285,43 @@ impl Archive {
         }
         if all {
             let sources = contents::sources(db, &spec.suite)?.into_iter();
-            for (source, version) in sources.filter(|(source, _)| put.iter().all(|content| content.source != *source)) {
+            for (source, version) in sources.filter(|(source, _)| changes.iter().all(|c| c.source() != source)) {
                 if let Some(content) = contents::content(db, &source, &version)? {
                     add(db, spec, &content, &mut edits, false)?;
                 }
             }
         }
-        put.iter().try_for_each(|content| add(db, spec, content, &mut edits, true))?;
+        for change in changes {
+            match change {
+                Change::Put(content) => add(db, spec, content, &mut edits, true)?,
+                Change::Remove(_) => {}
+            }
+        }
         Ok(edits)
     }
 
-    /// Records a generation, in the transaction that makes it the one to be shown.
-    pub fn record(tx: &Transaction, prepared: &Prepared) -> Result<()> {
-        let suite = &prepared.suite;
-        contents::advance_suite(tx, suite, prepared.from, &prepared.release)?;
-        for content in &prepared.put {
-            contents::add(tx, content)?;
-            contents::show(tx, suite, &content.source, &content.version)?;
+    /// Records a generation, in the transaction that makes it the one to be shown. If its contents are new it is a
+    /// snapshot, and `note` says what made it.
+    pub fn record(tx: &Transaction, prepared: &Prepared, note: &str) -> Result<()> {
+        let (suite, generation) = (&prepared.suite, prepared.generation());
+        contents::advance_suite(tx, suite, prepared.from, &prepared.to)?;
+        for change in &prepared.changes {
+            match change {
+                Change::Put(content) => {
+                    contents::add(tx, content)?;
+                    contents::show(tx, suite, &content.source, &content.version, generation)?;
+                }
+                Change::Remove(source) => contents::hide(tx, suite, source, generation)?,
+            }
+        }
+        if prepared.from == 0 || !prepared.changes.is_empty() {
+            snapshots::take(tx, suite, generation, note)?;
         }
         if prepared.anew {
             tx.execute("DELETE FROM bucket WHERE suite = ?", [suite])?;
         }
         prepared.indexes.iter().try_for_each(|index| index.record(tx, suite))?;
-        generation::record(tx, suite, prepared.generation(), &prepared.files)
+        generation::record(tx, suite, generation, &prepared.files)
     }
 
     fn dists(&self) -> PathBuf {
@@ -270,14 +350,16 @@ impl Archive {
         let new = dists.join(format!(".{suite}.new"));
         let _ = fs::remove_file(&new);
         symlink(Path::new(generation::DIRECTORY).join(suite.as_str()).join(generation.to_string()), &new)?;
+        reach(Point::SuiteLinked)?;
         fs::rename(&new, dists.join(suite.as_str()))?;
+        reach(Point::SuiteFlipped)?;
         files::sync_dir(&dists)
     }
 
     /// Removes generations that are neither recorded nor shown, nor the one that was shown before.
     pub fn sweep(&self, db: &Connection, suites: &[Suite]) -> Result<()> {
         for suite in suites {
-            let recorded = contents::suite(db, suite)?.map_or(0, |(generation, _)| generation);
+            let recorded = contents::suite(db, suite)?.map_or(0, |state| state.generation);
             let shown = self.current(suite)?.unwrap_or(0);
             let dir = self.dists().join(generation::DIRECTORY).join(suite.as_str());
             let Ok(entries) = fs::read_dir(&dir) else { continue };
@@ -286,6 +368,7 @@ impl Archive {
                 let number = entry.file_name().to_str().and_then(|name| name.parse::<i64>().ok());
                 let keep = number.is_some_and(|n| n == recorded || n == shown || n == shown - 1);
                 if !keep {
+                    reach(Point::SweepGeneration)?;
                     fs::remove_dir_all(entry.path())?;
                 }
             }
@@ -309,7 +392,7 @@ fn add(
             let rival = match edits.get(&part.name) {
                 Some(Some(other)) => Some(other.clone()),
                 Some(None) => None,
-                None if checked => Index::edited(db, &spec.suite, &path, &Edits::new())?.find(&part.name)?,
+                None if checked => index::find(db, &spec.suite, &path, &part.name)?,
                 None => None,
             };
             if let Some(rival) = rival {
@@ -351,5 +434,7 @@ impl SuiteSpec {
     }
 }
 
+#[cfg(test)]
+pub(crate) mod testing;
 #[cfg(test)]
 mod tests;

@@ -2,8 +2,9 @@
 
 use std::process::Command;
 
+use super::testing::{Binary, artifacts};
 use super::*;
-use crate::record::Record;
+use crate::record::{Record, pool};
 
 struct Fixture {
     dir: tempfile::TempDir,
@@ -11,18 +12,16 @@ struct Fixture {
     record: Record,
 }
 
-/// A binary package to make: name, architecture, more control fields.
-type Binary<'a> = (&'a str, &'a str, &'a str);
-
 impl Fixture {
     fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let mut config = Config::default();
         config.archive.root = dir.path().join("apt");
-        config.archive.signing_key = dir.path().join("key.asc");
+        let key = dir.path().join("key.asc");
+        config.archive.signing_key = vec![SigningKey::File(key.clone())];
         fs::create_dir(&config.archive.root).unwrap();
-        Archive::generate_key(&config.archive.signing_key, "Test").unwrap();
-        assert!(Archive::generate_key(&config.archive.signing_key, "Test").is_err(), "a key is never overwritten");
+        Archive::generate_key(&key, "Test").unwrap();
+        assert!(Archive::generate_key(&key, "Test").is_err(), "a key is never overwritten");
         let archive = Archive::open(&config).unwrap();
         archive.publish_key().unwrap();
         let record = Record::open(&dir.path().join("db")).unwrap();
@@ -37,48 +36,9 @@ impl Fixture {
         }
     }
 
-    /// What a build of this package would return.
     fn artifacts(&self, source: &str, version: &str, binaries: &[Binary]) -> Admission {
-        let dir = self.dir.path().join(format!("{source}-{version}-{}", rand()));
-        fs::create_dir(&dir).unwrap();
-        let mut built = Vec::new();
-        for (name, architecture, more) in binaries {
-            let root = self.dir.path().join(format!("root-{}", rand()));
-            fs::create_dir_all(root.join("DEBIAN")).unwrap();
-            let control = format!(
-                "Package: {name}\nVersion: {version}\nArchitecture: {architecture}\nMaintainer: A <a@example.org>\n{}{more}\
-                 Description: x\n first\n .\n  verbatim\n",
-                if *name == source { String::new() } else { format!("Source: {source}\n") },
-            );
-            fs::write(root.join("DEBIAN/control"), control).unwrap();
-            let file = format!("{name}_{version}_{architecture}.deb");
-            let made = Command::new("dpkg-deb")
-                .args(["--build", "--root-owner-group"])
-                .arg(&root)
-                .arg(dir.join(&file))
-                .output();
-            assert!(made.unwrap().status.success());
-            built.push(file);
-        }
-        let tarball = format!("{source}_{version}.tar.xz");
-        fs::write(dir.join(&tarball), format!("{source} {version}")).unwrap();
-        let sums = |names: &[String]| -> String {
-            let line = |name: &String| {
-                let (size, sha256) = files::digest(&dir.join(name)).unwrap();
-                format!(" {sha256} {size} {name}\n")
-            };
-            names.iter().map(line).collect()
-        };
-        let dsc = format!(
-            "Format: 3.0 (native)\nSource: {source}\nBinary: {source}\nArchitecture: any\nVersion: {version}\n\
-             Package-List:\n {source} deb misc optional arch=any\nChecksums-Sha256:\n{}",
-            sums(&[tarball])
-        );
-        fs::write(dir.join(format!("{source}_{version}.dsc")), dsc).unwrap();
-        let changes = format!("Source: {source}\nVersion: {version}\nChecksums-Sha256:\n{}", sums(&built));
-        fs::write(dir.join(format!("{source}_{version}_amd64.changes")), changes).unwrap();
         Admission {
-            dir,
+            dir: artifacts(self.dir.path(), source, version, binaries),
             source: source.parse().unwrap(),
             version: version.parse().unwrap(),
             components: self.spec("x").components,
@@ -86,15 +46,18 @@ impl Fixture {
         }
     }
 
-    fn admit(&self, admission: &Admission) -> Result<Content, Failure> {
-        self.archive.admit(self.record.db(), admission)
+    fn admit(&mut self, admission: &Admission) -> Result<Content, Failure> {
+        let admitted = self.archive.examine(self.record.db(), admission)?;
+        self.record.write(|tx| admitted.content.files.iter().try_for_each(|file| pool::intend(tx, &file.path)))?;
+        self.archive.store(&admitted)?;
+        Ok(admitted.content)
     }
 
     fn publish(&mut self, suite: &str, put: Vec<Content>) -> Result<i64, Failure> {
         let changes: Vec<Change> = put.into_iter().map(Change::Put).collect();
         let prepared = self.archive.prepare(self.record.db(), &self.spec(suite), &changes)?;
         if !prepared.is_empty() {
-            self.record.write(|tx| Archive::record(tx, &prepared))?;
+            self.record.write(|tx| Archive::record(tx, &prepared, "test"))?;
             self.archive.flip(prepared.suite(), prepared.generation())?;
         }
         Ok(prepared.generation())
@@ -146,12 +109,6 @@ impl Fixture {
     fn packages(&self, suite: &str) -> String {
         fs::read_to_string(self.archive.dists().join(suite).join("main/binary-amd64/Packages")).unwrap()
     }
-}
-
-fn rand() -> String {
-    use std::sync::atomic::{AtomicU32, Ordering};
-    static NEXT: AtomicU32 = AtomicU32::new(0);
-    NEXT.fetch_add(1, Ordering::Relaxed).to_string()
 }
 
 #[test]
@@ -209,6 +166,7 @@ fn many_packages_come_out_in_order_whatever_the_order_they_came_in() {
             version: "1".parse().unwrap(),
             changes: "x".into(),
             parts: vec![part(Kind::Dsc, ""), part(Kind::Deb, "amd64")],
+            files: Vec::new(),
         }
     };
     // By hundreds, then one by one.
@@ -272,7 +230,7 @@ fn a_generation_that_the_record_does_not_know_is_not_overwritten() {
 
 #[test]
 fn a_build_that_returns_something_else_is_refused() {
-    let archive = Fixture::new();
+    let mut archive = Fixture::new();
     type Spoil = fn(&mut Admission);
     let cases: [(Spoil, &str); 9] = [
         (|a| a.version = "2.0".parse().unwrap(), "no hello_2.0.dsc"),
@@ -302,7 +260,7 @@ fn a_name_in_the_pool_keeps_its_bytes_once_it_is_published() {
     let first = archive.artifacts("hello", "1.0", &[("hello", "amd64", "")]);
     let again = archive.artifacts("hello", "1.0", &[("hello", "amd64", "Homepage: http://x\n")]);
     archive.admit(&first).unwrap();
-    // The daemon died before the commit: nothing refers to what is there.
+    // The daemon died before the commit: no version has what is there.
     let content = archive.admit(&again).unwrap();
     archive.publish("stable", vec![content]).unwrap();
     archive.admit(&again).unwrap();

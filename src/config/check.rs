@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::places::KeyPath;
-use super::{Config, Isolation};
+use super::{Config, Isolation, SigningKey};
 use crate::names::PocketName;
 
 /// Every problem, with the key at fault.
@@ -42,12 +42,11 @@ fn key(path: &str) -> KeyPath {
 }
 
 fn paths(config: &Config, found: &mut Vec<(KeyPath, String)>) {
-    let all: [(&str, Option<&Path>); 11] = [
+    let all: [(&str, Option<&Path>); 10] = [
         ("state_dir", Some(&config.state_dir)),
         ("git.packages", Some(&config.git.packages)),
         ("git.superproject", Some(&config.git.superproject)),
         ("archive.root", Some(&config.archive.root)),
-        ("archive.signing_key", Some(&config.archive.signing_key)),
         ("acl.locator_command", config.acl.locator_command.as_deref()),
         ("chroots.dir", config.chroots.dir.as_deref()),
         ("chroots.scratch", config.chroots.scratch.as_deref()),
@@ -58,6 +57,19 @@ fn paths(config: &Config, found: &mut Vec<(KeyPath, String)>) {
     for (name, path) in all {
         if path.is_some_and(|path| !path.is_absolute()) {
             found.push((key(name), format!("{name}: the path is relative: write it from / on")));
+        }
+    }
+    if config.archive.signing_key.is_empty() {
+        found.push((key("archive.signing_key"), "archive.signing_key: apt wants a key that signs".to_owned()));
+    }
+    for signing in &config.archive.signing_key {
+        let program = match signing {
+            SigningKey::File(_) => None,
+            SigningKey::Command(elsewhere) => Some(elsewhere.command.first().map_or("", String::as_str)),
+        };
+        if !signing.certificate().is_absolute() || program.is_some_and(|program| !program.starts_with('/')) {
+            let text = "archive.signing_key: the path is relative: write it from / on";
+            found.push((key("archive.signing_key"), text.to_owned()));
         }
     }
 }

@@ -10,11 +10,13 @@ use serde::Deserialize;
 
 use crate::names::{Architecture, Component, Distro, PackageName, PocketName, Suite};
 
+mod archive;
 mod check;
 mod load;
 mod places;
 mod units;
 
+pub use archive::{Keep, SigningCommand, SigningKey};
 pub use load::{Problem, load, path};
 pub use units::ByteSize;
 
@@ -75,8 +77,14 @@ pub struct Archive {
     pub origin: String,
     /// `Label` of every Release file.
     pub label: String,
-    /// OpenPGP secret key, ASCII-armored, readable by the service's user alone.
-    pub signing_key: PathBuf,
+    /// The keys that sign, one or several.
+    #[serde(deserialize_with = "archive::signing_keys")]
+    pub signing_key: Vec<SigningKey>,
+    /// How long a Release is valid; `None`: for ever. The daemon signs anew when half of it is over.
+    #[serde(deserialize_with = "units::some_duration")]
+    pub valid_for: Option<Duration>,
+    /// Which published states of a suite `archive gc` leaves.
+    pub keep: Keep,
 }
 
 /// `build:`, Invirt's section.
@@ -258,7 +266,9 @@ impl Default for Archive {
             root: "/srv/apt".into(),
             origin: "Invirtibuilder".into(),
             label: "Invirtibuilder".into(),
-            signing_key: "/etc/invirtibuilder/archive-key.asc".into(),
+            signing_key: vec![SigningKey::File("/etc/invirtibuilder/archive-key.asc".into())],
+            valid_for: None,
+            keep: Keep::default(),
         }
     }
 }

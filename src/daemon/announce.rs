@@ -8,6 +8,7 @@ use tokio::task::{JoinError, JoinSet};
 
 use super::shared::Shared;
 use crate::config::Config;
+use crate::failpoint::{Point, reach};
 use crate::hooks::{self, Extra};
 use crate::names::JobId;
 use crate::record::hooks::Owed;
@@ -72,5 +73,7 @@ async fn announce(shared: &Shared, config: &Config, owed: &Owed, stop: &Cancella
     if stop.is_cancelled() {
         return Ok(());
     }
-    shared.write(|tx| crate::record::hooks::settle(tx, owed, &runs))
+    reach(Point::HookRan)?;
+    shared.write(|tx| crate::record::hooks::settle(tx, owed, &runs))?;
+    Ok(reach(Point::HookRecorded)?)
 }

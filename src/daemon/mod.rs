@@ -9,16 +9,18 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use clap::Parser;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::{Id, JoinSet};
 
+use crate::archive::Archive;
 use crate::build::sandbox;
 use crate::config::{self, Config};
 use crate::error::{Error, Failure, FailureKind, exit_for};
+use crate::failpoint::{Point, reach};
 use crate::log::Severity;
 use crate::names::JobId;
 use crate::record::jobs;
@@ -36,6 +38,9 @@ use shared::Shared;
 
 /// How often the loop looks at the record although nothing has called it.
 const TICK: Duration = Duration::from_secs(10);
+
+/// How often the daemon says that a signing key ends soon.
+const DAY: Duration = Duration::from_secs(86_400);
 
 /// How long a job is given to let go when the daemon is told to stop.
 const DRAIN: Duration = Duration::from_secs(60);
@@ -98,6 +103,7 @@ struct Daemon {
     running: HashMap<JobId, CancellationToken>,
     tasks: HashMap<Id, JobId>,
     heralds: announce::Heralds,
+    warned: Option<Instant>,
 }
 
 impl Daemon {
@@ -113,6 +119,7 @@ impl Daemon {
             running: HashMap::new(),
             tasks: HashMap::new(),
             heralds: announce::Heralds::default(),
+            warned: None,
         })
     }
 
@@ -151,7 +158,9 @@ impl Daemon {
             }
         }
         while self.running.len() < self.config.daemon.jobs {
+            reach(Point::JobUnclaimed)?;
             let Some(job) = self.shared.write(jobs::claim)? else { break };
+            reach(Point::JobClaimed)?;
             let token = CancellationToken::new();
             self.running.insert(job.id, token.clone());
             let id = job.id;
@@ -190,7 +199,19 @@ impl Daemon {
         if let Err(error) = self.shared.take_back(&running) {
             self.shared.complain("expired claims cannot be taken back", &error);
         }
-        self.shared.settle(&self.config).await;
+        self.shared.upkeep(&self.config).await;
+        self.warn_of_expiry();
+    }
+
+    /// Says once a day which signing keys end soon.
+    fn warn_of_expiry(&mut self) {
+        if self.warned.is_some_and(|at| at.elapsed() < DAY) {
+            return;
+        }
+        self.warned = Some(Instant::now());
+        for warning in Archive::warnings(&self.config) {
+            self.shared.complain("a signing key", &anyhow::anyhow!(warning));
+        }
     }
 
     async fn reload(&mut self) {
@@ -205,6 +226,7 @@ impl Daemon {
                 match self.shared.project(&new).await {
                     Ok(()) => {
                         self.config = new;
+                        self.warned = None;
                         self.shared.log.event(Severity::Info, "reloaded", &[]);
                     }
                     Err(error) => self.shared.complain("the old configuration is kept", &error),

@@ -55,13 +55,13 @@ impl Shared {
         self.log.event(Severity::Error, "trouble", &[("what", what), ("why", &why)]);
     }
 
-    /// Makes the moves that are owed, and complains about those that cannot be made.
-    pub async fn settle(&self, config: &Arc<Config>) {
+    /// Does to the archive what is due by the clock, makes the moves that are owed, and complains about what cannot be done.
+    pub async fn upkeep(&self, config: &Arc<Config>) {
         let (publisher, config) = (self.publisher.clone(), config.clone());
-        match tokio::task::spawn_blocking(move || publisher.settle(&config)).await {
+        match tokio::task::spawn_blocking(move || publisher.upkeep(&config)).await {
             Ok(Ok(unmade)) => self.report(&unmade),
-            Ok(Err(error)) => self.complain("owed moves cannot be made", &error),
-            Err(error) => self.complain("owed moves cannot be made", &error.into()),
+            Ok(Err(error)) => self.complain("the archive cannot be kept up", &error),
+            Err(error) => self.complain("the archive cannot be kept up", &error.into()),
         }
     }
 

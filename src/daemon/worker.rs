@@ -1,7 +1,7 @@
 //! Carries one claimed job to its end. Every job ends here, in [`run`], in one of four ways: published, failed,
 //! cancelled, or given back to the queue because the daemon stops.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::Result;
@@ -11,6 +11,7 @@ use crate::archive::Archive;
 use crate::build::{self, Builder, LocalSuite};
 use crate::config::Config;
 use crate::error::{Failure, FailureKind};
+use crate::failpoint::{Point, reach};
 use crate::log::Severity;
 use crate::names::JobId;
 use crate::publish::Item;
@@ -60,6 +61,18 @@ impl Workspace {
         Ok(())
     }
 
+    /// Makes what was built durable in its place: the record may say from now on that it is there.
+    fn keep(&self) -> Result<()> {
+        let sync = |path: &Path| std::fs::File::open(path)?.sync_all();
+        for entry in std::fs::read_dir(self.output())? {
+            sync(&entry?.path())?;
+        }
+        sync(&self.output())?;
+        std::fs::rename(self.output(), self.built())?;
+        sync(&self.dir)?;
+        Ok(sync(self.dir.parent().unwrap_or(&self.dir))?)
+    }
+
     fn remove(&self) -> Result<()> {
         match std::fs::remove_dir_all(&self.dir) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error.into()),
@@ -73,7 +86,10 @@ impl Workspace {
             let name = entry.file_name();
             let id = name.to_str().and_then(|name| name.strip_prefix("job-")).and_then(|id| id.parse().ok());
             match id {
-                Some(id) if !keep.contains(&id) => Self::new(config, id).remove()?,
+                Some(id) if !keep.contains(&id) => {
+                    reach(Point::SweepWorkspace)?;
+                    Self::new(config, id).remove()?;
+                }
                 _ => {}
             }
         }
@@ -107,6 +123,7 @@ impl Task {
 
     async fn carry_out(&mut self) -> Result<(), Failure> {
         let valid = self.check_again()?;
+        reach(Point::JobChecked)?;
         let built = match valid {
             Valid::Copy { from } => {
                 if let Some(from) = &from {
@@ -114,12 +131,17 @@ impl Task {
                 }
                 None
             }
-            // A daemon that died while it published has left it.
-            Valid::Build if self.workspace.built().exists() => Some(self.workspace.built()),
+            // A daemon that died while it published has left it: it is not built again.
+            Valid::Build if self.was_built()? => Some(self.workspace.built()),
             Valid::Build => Some(self.build().await?),
         };
         self.advance(State::Publishing)?;
+        reach(Point::JobPublishing)?;
         self.publish(built).await
+    }
+
+    fn was_built(&self) -> Result<bool> {
+        Ok(self.workspace.built().exists() && self.shared.read(|db| jobs::was_publishing(db, self.job.id))?)
     }
 
     fn advance(&mut self, to: State) -> Result<(), Failure> {
@@ -159,14 +181,18 @@ impl Task {
         std::fs::create_dir_all(self.config.job_logs(self.job.id))?;
         let _ = std::fs::remove_file(&log);
         let source = source::make(&self.source_request(&log)?, &self.cancel).await?;
+        reach(Point::SourceMade)?;
         self.advance(State::Building)?;
+        reach(Point::JobBuilding)?;
         let request = self.build_request(source, &log);
         Builder::new(&self.config)?.build(&request, &self.cancel).await?;
-        std::fs::rename(self.workspace.output(), self.workspace.built())?;
+        reach(Point::BuildMade)?;
+        self.workspace.keep()?;
+        reach(Point::BuildKept)?;
         Ok(self.workspace.built())
     }
 
-    fn source_request(&self, log: &std::path::Path) -> Result<source::Request, Failure> {
+    fn source_request(&self, log: &Path) -> Result<source::Request, Failure> {
         let job = &self.job;
         let archive = Archive::open(&self.config)?;
         Ok(source::Request {
@@ -180,7 +206,7 @@ impl Task {
         })
     }
 
-    fn build_request(&self, source: source::SourcePackage, log: &std::path::Path) -> build::Request {
+    fn build_request(&self, source: source::SourcePackage, log: &Path) -> build::Request {
         let job = &self.job;
         let pocket = &self.config.build.pockets[&job.pocket];
         let archive = &self.config.archive;
@@ -222,8 +248,12 @@ impl Task {
     fn end(&self, done: Result<(), Failure>) -> Result<()> {
         let (id, state) = (self.job.id, self.state);
         match done {
-            Ok(()) => self.say("published", &[]),
+            Ok(()) => {
+                self.say("published", &[]);
+                reach(Point::JobPublished)?;
+            }
             Err(_) if self.cancel.is_cancelled() && state != State::Publishing => {
+                reach(Point::JobCancelling)?;
                 let by = self.shared.read(|db| jobs::get(db, id))?.cancel_by;
                 self.shared.write(|tx| match &by {
                     Some(by) => jobs::cancelled(tx, id, state, by),
@@ -233,7 +263,9 @@ impl Task {
                 self.say(if by.is_empty() { "given-back" } else { "cancelled" }, &[("by", by)]);
             }
             Err(failure) => {
+                reach(Point::JobFailing)?;
                 self.shared.write(|tx| jobs::fail(tx, id, state, &failure))?;
+                reach(Point::JobFailed)?;
                 self.say("failed", &[("failure", failure.kind.as_str()), ("why", &failure.text)]);
             }
         }

@@ -12,9 +12,9 @@ mod superproject;
 pub use guard::{Guard, config_of, refusal};
 pub use moves::{Applied, apply, branch_move, write_tag};
 pub use repository::{
-    branch_head, create_package_repo, init_superproject, is_ancestor, open, repositories, tag_target,
+    branch_head, create_package_repo, init_superproject, is_ancestor, open, ref_value, repositories, tag_target,
 };
-pub use superproject::{Change, write_superproject};
+pub use superproject::{Change, packages_at, write_superproject};
 
 /// A ref that is to go from one object to another.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,8 +25,8 @@ pub struct Move {
     pub name: String,
     /// What it points at now; `None`: it does not exist.
     pub old: Option<Oid>,
-    /// What it is to point at.
-    pub new: Oid,
+    /// What it is to point at; `None`: it is to be deleted.
+    pub new: Option<Oid>,
 }
 
 /// Who tags and commits, and when.

@@ -8,7 +8,11 @@ use git2::{ErrorCode, Oid};
 use super::repository::{open, tag_target};
 use super::{Move, Stamp};
 use crate::error::{Failure, FailureKind};
+use crate::failpoint::{Point, reach};
 use crate::names::{CommitId, PackageName, Version};
+
+/// What the reflog says.
+const LOG: &str = "invirtibuilder: published";
 
 /// What [`apply`] found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,12 +44,18 @@ pub fn write_tag(
     let opened = open(repo)?;
     let target = opened.find_object(commit.into(), Some(git2::ObjectType::Commit))?;
     let new = opened.tag_annotation_create(&tag, &target, &stamp.signature()?, message)?;
-    Ok(Some(Move { repo: repo.to_owned(), name: format!("refs/tags/{tag}"), old: None, new }))
+    reach(Point::TagWritten)?;
+    Ok(Some(Move { repo: repo.to_owned(), name: format!("refs/tags/{tag}"), old: None, new: Some(new) }))
 }
 
-/// The move of a branch.
-pub fn branch_move(repo: &Path, branch: &str, old: Option<&CommitId>, new: &CommitId) -> Move {
-    Move { repo: repo.to_owned(), name: format!("refs/heads/{branch}"), old: old.map(Oid::from), new: new.into() }
+/// The move of a branch; to `None`, its deletion.
+pub fn branch_move(repo: &Path, branch: &str, old: Option<&CommitId>, new: Option<&CommitId>) -> Move {
+    Move {
+        repo: repo.to_owned(),
+        name: format!("refs/heads/{branch}"),
+        old: old.map(Oid::from),
+        new: new.map(Oid::from),
+    }
 }
 
 /// Makes a move: compare-and-set, and safe to repeat.
@@ -56,22 +66,27 @@ pub fn apply(mv: &Move) -> Result<Applied, Failure> {
         Err(error) if error.code() == ErrorCode::NotFound => None,
         Err(error) => return Err(error.into()),
     };
-    if current == Some(mv.new) {
+    if current == mv.new {
         return Ok(Applied::Already);
     }
     if current != mv.old {
         return Err(elsewhere(mv, current));
     }
-    let moved = match mv.old {
-        Some(old) => repo.reference_matching(&mv.name, mv.new, true, old, "invirtibuilder: published"),
-        None => repo.reference(&mv.name, mv.new, false, "invirtibuilder: published"),
+    let moved = match (mv.old, mv.new) {
+        (Some(old), Some(new)) => repo.reference_matching(&mv.name, new, true, old, LOG).map(drop),
+        (None, Some(new)) => repo.reference(&mv.name, new, false, LOG).map(drop),
+        // The deletion fails if the ref has moved since it was looked up.
+        (_, None) => repo.find_reference(&mv.name).and_then(|mut found| match found.target() == mv.old {
+            true => found.delete(),
+            false => Err(git2::Error::new(ErrorCode::Modified, git2::ErrorClass::Reference, "it has moved")),
+        }),
     };
     match moved {
-        Ok(_) => Ok(Applied::Moved),
+        Ok(()) => Ok(Applied::Moved),
         // Somebody was faster: look where the ref is now.
-        Err(error) if matches!(error.code(), ErrorCode::Modified | ErrorCode::Exists) => {
+        Err(error) if matches!(error.code(), ErrorCode::Modified | ErrorCode::Exists | ErrorCode::NotFound) => {
             let now = repo.find_reference(&mv.name).ok().and_then(|found| found.target());
-            if now == Some(mv.new) { Ok(Applied::Already) } else { Err(elsewhere(mv, now)) }
+            if now == mv.new { Ok(Applied::Already) } else { Err(elsewhere(mv, now)) }
         }
         Err(error) => Err(error.into()),
     }
@@ -87,7 +102,7 @@ fn elsewhere(mv: &Move, current: Option<Oid>) -> Failure {
             mv.repo.display(),
             at(current),
             at(mv.old),
-            mv.new
+            at(mv.new)
         ),
     )
 }
@@ -107,16 +122,20 @@ mod tests {
         let repo = dir.path().join("hello.git");
         create_package_repo(&repo).unwrap();
         let (a, b) = (commit(&repo, &[("f", "1")]), commit(&repo, &[("f", "2")]));
-        let first = branch_move(&repo, "prod", None, &a);
+        let first = branch_move(&repo, "prod", None, Some(&a));
         assert_eq!(apply(&first).unwrap(), Applied::Moved);
         assert_eq!(apply(&first).unwrap(), Applied::Already);
-        assert_eq!(apply(&branch_move(&repo, "prod", Some(&a), &b)).unwrap(), Applied::Moved);
+        assert_eq!(apply(&branch_move(&repo, "prod", Some(&a), Some(&b))).unwrap(), Applied::Moved);
         assert_eq!(branch_head(&repo, "prod").unwrap(), Some(b.clone()));
-        for lost in [first, branch_move(&repo, "prod", None, &a)] {
+        for lost in [first, branch_move(&repo, "prod", None, Some(&a))] {
             let failure = apply(&lost).unwrap_err();
             assert_eq!(failure.kind, FailureKind::Conflict);
             assert!(failure.text.contains("somebody else"), "{}", failure.text);
         }
+        apply(&branch_move(&repo, "prod", Some(&a), None)).unwrap_err();
+        let last = branch_move(&repo, "prod", Some(&b), None);
+        assert_eq!((apply(&last).unwrap(), branch_head(&repo, "prod").unwrap()), (Applied::Moved, None));
+        assert_eq!(apply(&last).unwrap(), Applied::Already);
         assert!(is_ancestor(&repo, &a, &b).unwrap() && !is_ancestor(&repo, &b, &a).unwrap());
         let nowhere = "0123456789012345678901234567890123456789".parse().unwrap();
         assert!(!is_ancestor(&repo, &nowhere, &b).unwrap());

@@ -46,6 +46,15 @@ pub fn branch_head(repo: &Path, branch: &str) -> Result<Option<CommitId>> {
     peel(&open(repo)?, &format!("refs/heads/{branch}"))
 }
 
+/// The object that a ref of this full name points at, unpeeled.
+pub fn ref_value(repo: &Path, name: &str) -> Result<Option<Oid>> {
+    match open(repo)?.find_reference(name) {
+        Ok(found) => Ok(Some(found.target().with_context(|| format!("{name} is a symbolic ref"))?)),
+        Err(error) if error.code() == ErrorCode::NotFound => Ok(None),
+        Err(error) => Err(error).with_context(|| format!("cannot read {name}")),
+    }
+}
+
 fn peel(repo: &Repository, name: &str) -> Result<Option<CommitId>> {
     match repo.find_reference(name) {
         Ok(found) => Ok(Some(found.peel_to_commit().with_context(|| format!("{name} is not a commit"))?.id().into())),

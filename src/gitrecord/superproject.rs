@@ -8,6 +8,7 @@ use git2::{FileMode, Oid, Repository, Tree};
 
 use super::repository::open;
 use super::{Move, Stamp};
+use crate::failpoint::{Point, reach};
 use crate::names::{CommitId, PackageName};
 
 /// A submodule that is to be at another commit.
@@ -15,8 +16,8 @@ use crate::names::{CommitId, PackageName};
 pub struct Change {
     /// The package, which is the submodule's path.
     pub package: PackageName,
-    /// The commit.
-    pub commit: CommitId,
+    /// The commit; `None`: the pocket no longer has the package.
+    pub commit: Option<CommitId>,
 }
 
 /// Writes the next commit of a branch, on top of `parent`; the returned move makes it visible.
@@ -39,29 +40,44 @@ pub fn write_superproject(
     let me = stamp.signature()?;
     let parents: Vec<_> = parent.iter().collect();
     let new = opened.commit(None, &me, &me, message, &tree, &parents)?;
+    reach(Point::SuperprojectWritten)?;
     let old = parent.as_ref().map(git2::Commit::id);
-    Ok(Move { repo: repo.to_owned(), name: format!("refs/heads/{branch}"), old, new })
+    Ok(Move { repo: repo.to_owned(), name: format!("refs/heads/{branch}"), old, new: Some(new) })
 }
 
 fn write_tree(repo: &Repository, before: Option<&Tree>, changes: &[Change], url: &str) -> Result<Oid> {
     let mut builder = repo.treebuilder(before)?;
     for change in changes {
-        builder.insert(change.package.as_str(), (&change.commit).into(), FileMode::Commit.into())?;
+        match &change.commit {
+            Some(commit) => drop(builder.insert(change.package.as_str(), commit.into(), FileMode::Commit.into())?),
+            None if builder.get(change.package.as_str())?.is_some() => builder.remove(change.package.as_str())?,
+            None => {}
+        }
     }
-    let packages: BTreeMap<String, ()> = {
-        let links = before.into_iter().flat_map(|tree| tree.iter().collect::<Vec<_>>());
-        links
-            .filter(|entry| entry.kind() == Some(git2::ObjectType::Commit))
-            .filter_map(|entry| entry.name().ok().map(|name| (name.to_owned(), ())))
-            .chain(changes.iter().map(|change| (change.package.to_string(), ())))
-            .collect()
-    };
-    let modules: String = packages
+    let links = repo.find_tree(builder.write()?)?;
+    let modules: String = gitlinks(&links)
         .keys()
         .map(|name| format!("[submodule \"{name}\"]\n\tpath = {name}\n\turl = {}\n", url.replace("{package}", name)))
         .collect();
     builder.insert(".gitmodules", repo.blob(modules.as_bytes())?, FileMode::Blob.into())?;
     Ok(builder.write()?)
+}
+
+/// The submodules of a tree, each with its commit.
+fn gitlinks(tree: &Tree) -> BTreeMap<String, CommitId> {
+    tree.iter()
+        .filter(|entry| entry.kind() == Some(git2::ObjectType::Commit))
+        .filter_map(|entry| entry.name().ok().map(|name| (name.to_owned(), entry.id().into())))
+        .collect()
+}
+
+/// The packages that a superproject commit has, each with its commit; `None`: there is no such commit.
+pub fn packages_at(repo: &Path, commit: &CommitId) -> Result<Option<BTreeMap<String, CommitId>>> {
+    match open(repo)?.find_commit(commit.into()) {
+        Ok(commit) => Ok(Some(gitlinks(&commit.tree()?))),
+        Err(error) if error.code() == git2::ErrorCode::NotFound => Ok(None),
+        Err(error) => Err(error.into()),
+    }
 }
 
 #[cfg(test)]
@@ -98,12 +114,12 @@ mod tests {
             let repo = packages.join(format!("{name}.git"));
             create_package_repo(&repo).unwrap();
             let id = commit(&repo, &[("file", name)]);
-            apply(&branch_move(&repo, "prod", None, &id)).unwrap();
-            let change = [Change { package: name.parse().unwrap(), commit: id }];
+            apply(&branch_move(&repo, "prod", None, Some(&id))).unwrap();
+            let change = [Change { package: name.parse().unwrap(), commit: Some(id) }];
             let url = "./packages/{package}.git";
             let mv = write_superproject(&superproject, "prod", parent.as_ref(), &change, url, name, &stamp).unwrap();
             apply(&mv).unwrap();
-            parent = Some(mv.new.into());
+            parent = mv.new.map(CommitId::from);
         }
         git(&["fsck", "--strict"], &superproject);
         let from = superproject.to_str().unwrap();

@@ -3,6 +3,7 @@
 use anyhow::{Result, bail};
 use rusqlite::{Connection, OptionalExtension, Transaction, params};
 
+use super::pool::{self, PoolFile};
 use crate::names::{PackageName, Suite, Version};
 use crate::stored::stored_enum;
 
@@ -44,6 +45,8 @@ pub struct Content {
     pub changes: String,
     /// Its parts.
     pub parts: Vec<Part>,
+    /// Its files.
+    pub files: Vec<PoolFile>,
 }
 
 /// What the pool has of this version, if it was ever published.
@@ -62,7 +65,8 @@ pub fn content(db: &Connection, source: &PackageName, version: &Version) -> Resu
         })
     })?;
     let parts = parts.collect::<Result<_, _>>()?;
-    Ok(Some(Content { source: source.clone(), version: version.clone(), changes, parts }))
+    let files = pool::of_version(db, source, version)?;
+    Ok(Some(Content { source: source.clone(), version: version.clone(), changes, parts, files }))
 }
 
 /// The `.changes` of this version, below the archive's root.
@@ -71,16 +75,6 @@ pub fn changes(db: &Connection, source: &PackageName, version: &Version) -> Resu
         .prepare_cached("SELECT changes FROM pool_version WHERE source = ? AND version = ?")?
         .query_row(params![source, version], |row| row.get(0))
         .optional()?)
-}
-
-/// Whether anything recorded of a source package refers to a file of this name.
-pub fn refers_to(db: &Connection, source: &PackageName, file: &str) -> Result<bool> {
-    Ok(db
-        .prepare_cached(
-            "SELECT EXISTS (SELECT 1 FROM pool_part WHERE source = ?1 AND instr(stanza, ?2))
-                 OR EXISTS (SELECT 1 FROM pool_version WHERE source = ?1 AND instr(changes, ?2))",
-        )?
-        .query_row(params![source, file], |row| row.get(0))?)
 }
 
 /// Records what the pool has; what is recorded already stays as it is.
@@ -105,40 +99,85 @@ pub fn add(tx: &Transaction, content: &Content) -> Result<()> {
             part.stanza
         ])?;
     }
-    Ok(())
+    content.files.iter().try_for_each(|file| pool::add(tx, &content.source, &content.version, file))
 }
 
 /// The version of a source package that a suite shows.
 pub fn shown(db: &Connection, suite: &Suite, source: &PackageName) -> Result<Option<Version>> {
     Ok(db
-        .prepare_cached("SELECT version FROM suite_source WHERE suite = ? AND source = ?")?
+        .prepare_cached("SELECT version FROM suite_source WHERE suite = ? AND source = ? AND until IS NULL")?
         .query_row(params![suite, source], |row| row.get(0))
         .optional()?)
 }
 
 /// Every source package of a suite, with its version.
 pub fn sources(db: &Connection, suite: &Suite) -> Result<Vec<(PackageName, Version)>> {
-    let mut statement =
-        db.prepare_cached("SELECT source, version FROM suite_source WHERE suite = ? ORDER BY source")?;
+    let mut statement = db
+        .prepare_cached("SELECT source, version FROM suite_source WHERE suite = ? AND until IS NULL ORDER BY source")?;
     Ok(statement.query_map([suite], |row| Ok((row.get(0)?, row.get(1)?)))?.collect::<Result<_, _>>()?)
 }
 
-/// A suite's generation, and what its Release says about it.
-pub fn suite(db: &Connection, suite: &Suite) -> Result<Option<(i64, String)>> {
+/// What the record says of a suite besides its contents.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct SuiteState {
+    /// The generation that shows what is recorded; 0: there is none yet.
+    pub generation: i64,
+    /// What its Release says about the suite.
+    pub release: String,
+    /// Fingerprints of the keys that signed it.
+    pub signers: String,
+    /// Its Valid-Until; milliseconds since 1970-01-01 UTC.
+    pub valid_until: Option<i64>,
+}
+
+/// Every suite that the record knows, by name.
+pub fn suites(db: &Connection) -> Result<Vec<Suite>> {
+    let mut statement = db.prepare_cached("SELECT name FROM suite ORDER BY name")?;
+    Ok(statement.query_map([], |row| row.get(0))?.collect::<Result<_, _>>()?)
+}
+
+/// Every version that the pool has.
+pub fn versions(db: &Connection) -> Result<Vec<(PackageName, Version)>> {
+    let mut statement = db.prepare_cached("SELECT source, version FROM pool_version ORDER BY source, version")?;
+    Ok(statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?.collect::<Result<_, _>>()?)
+}
+
+/// Versions that the pool has and no snapshot of any suite.
+pub fn versions_not_shown(db: &Connection) -> Result<Vec<(PackageName, Version)>> {
+    let mut statement = db.prepare_cached(
+        "SELECT source, version FROM pool_version WHERE NOT EXISTS (
+             SELECT 1 FROM suite_source AS shown
+             WHERE shown.source = pool_version.source AND shown.version = pool_version.version)",
+    )?;
+    Ok(statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?.collect::<Result<_, _>>()?)
+}
+
+/// A suite's state; `None`: the record does not know the suite.
+pub fn suite(db: &Connection, suite: &Suite) -> Result<Option<SuiteState>> {
     Ok(db
-        .prepare_cached("SELECT generation, release FROM suite WHERE name = ?")?
-        .query_row([suite], |row| Ok((row.get(0)?, row.get(1)?)))
+        .prepare_cached("SELECT generation, release, signers, valid_until FROM suite WHERE name = ?")?
+        .query_row([suite], |row| {
+            Ok(SuiteState {
+                generation: row.get(0)?,
+                release: row.get(1)?,
+                signers: row.get(2)?,
+                valid_until: row.get(3)?,
+            })
+        })
         .optional()?)
 }
 
-/// Takes a suite from one generation to the next; an error if it is not at `from` (0: it is new).
-pub fn advance_suite(tx: &Transaction, suite: &Suite, from: i64, release: &str) -> Result<()> {
+/// Takes a suite from generation `from` to a later one; an error if it is not at `from` (0: it is new).
+pub fn advance_suite(tx: &Transaction, suite: &Suite, from: i64, to: &SuiteState) -> Result<()> {
     let changed = if from == 0 {
-        tx.execute("INSERT INTO suite (name, generation, release) VALUES (?, 1, ?)", params![suite, release])?
+        tx.execute(
+            "INSERT INTO suite (name, generation, release, signers, valid_until) VALUES (?, ?, ?, ?, ?)",
+            params![suite, to.generation, to.release, to.signers, to.valid_until],
+        )?
     } else {
         tx.execute(
-            "UPDATE suite SET generation = generation + 1, release = ? WHERE name = ? AND generation = ?",
-            params![release, suite, from],
+            "UPDATE suite SET generation = ?, release = ?, signers = ?, valid_until = ? WHERE name = ? AND generation = ?",
+            params![to.generation, to.release, to.signers, to.valid_until, suite, from],
         )?
     };
     if changed != 1 {
@@ -147,12 +186,17 @@ pub fn advance_suite(tx: &Transaction, suite: &Suite, from: i64, release: &str) 
     Ok(())
 }
 
-/// Sets the version of a source package that a suite shows.
-pub fn show(tx: &Transaction, suite: &Suite, source: &PackageName, version: &Version) -> Result<()> {
-    tx.prepare_cached(
-        "INSERT INTO suite_source (suite, source, version) VALUES (?, ?, ?)
-         ON CONFLICT (suite, source) DO UPDATE SET version = excluded.version",
-    )?
-    .execute(params![suite, source, version])?;
+/// Sets the version of a source package that a suite shows from this snapshot on.
+pub fn show(tx: &Transaction, suite: &Suite, source: &PackageName, version: &Version, since: i64) -> Result<()> {
+    hide(tx, suite, source, since)?;
+    tx.prepare_cached("INSERT INTO suite_source (suite, source, version, since) VALUES (?, ?, ?, ?)")?
+        .execute(params![suite, source, version, since])?;
+    Ok(())
+}
+
+/// A suite shows no version of a source package from this snapshot on.
+pub fn hide(tx: &Transaction, suite: &Suite, source: &PackageName, until: i64) -> Result<()> {
+    tx.prepare_cached("UPDATE suite_source SET until = ? WHERE suite = ? AND source = ? AND until IS NULL")?
+        .execute(params![until, suite, source])?;
     Ok(())
 }

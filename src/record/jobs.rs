@@ -290,6 +290,32 @@ pub fn live_rival(db: &Connection, package: &PackageName, version: &Version, com
         .optional()?)
 }
 
+/// The last job that brought this version of a package into a pocket.
+pub fn published(
+    db: &Connection,
+    pocket: &PocketName,
+    package: &PackageName,
+    version: &Version,
+) -> Result<Option<JobId>> {
+    Ok(db
+        .prepare_cached(
+            "SELECT id FROM job WHERE package = ? AND pocket = ? AND version = ? AND state = 'published'
+             ORDER BY id DESC LIMIT 1",
+        )?
+        .query_row(params![package, pocket, version], |row| row.get(0))
+        .optional()?)
+}
+
+/// Whether a package has jobs that have not ended.
+pub fn any_open(db: &Connection, package: &PackageName) -> Result<bool> {
+    Ok(db
+        .prepare_cached(
+            "SELECT EXISTS (SELECT 1 FROM job WHERE package = ?
+             AND state IN ('queued', 'preparing', 'building', 'publishing'))",
+        )?
+        .query_row([package], |row| row.get(0))?)
+}
+
 /// How many open jobs were accepted before this one.
 pub fn ahead(db: &Connection, id: JobId) -> Result<i64> {
     Ok(db
@@ -339,6 +365,12 @@ pub fn steps(db: &Connection, id: JobId) -> Result<Vec<Step>> {
     )?;
     let steps = statement.query_map([id], |row| Ok(Step { at: row.get(0)?, state: row.get(1)? }))?;
     Ok(steps.collect::<Result<_, _>>()?)
+}
+
+/// Whether an open job was `publishing` since it was queued by somebody: what it publishes is built.
+pub fn was_publishing(db: &Connection, id: JobId) -> Result<bool> {
+    let steps = steps(db, id)?;
+    Ok(steps.iter().rev().take_while(|step| !step.state.is_end()).any(|step| step.state == State::Publishing))
 }
 
 #[cfg(test)]

@@ -16,6 +16,8 @@ pub mod hooks;
 pub mod jobs;
 pub mod moves;
 pub mod pockets;
+pub mod pool;
+pub mod snapshots;
 mod state;
 pub mod upgrade;
 

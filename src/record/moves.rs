@@ -31,12 +31,12 @@ pub enum What {
 }
 
 /// Owes a ref move.
-pub fn owe_ref(tx: &Transaction, job: JobId, mv: &crate::gitrecord::Move) -> Result<()> {
+pub fn owe_ref(tx: &Transaction, job: Option<JobId>, mv: &crate::gitrecord::Move) -> Result<()> {
     let repo = mv.repo.to_str().ok_or_else(|| anyhow::anyhow!("{} is not UTF-8", mv.repo.display()))?;
     tx.prepare_cached(
         "INSERT INTO owed_move (job, kind, place, name, old_value, new_value) VALUES (?, 'ref', ?, ?, ?, ?)",
     )?
-    .execute(params![job, repo, mv.name, mv.old.map(|oid| oid.to_string()), mv.new.to_string()])?;
+    .execute(params![job, repo, mv.name, mv.old.map(|oid| oid.to_string()), mv.new.map(|oid| oid.to_string())])?;
     Ok(())
 }
 
@@ -57,16 +57,15 @@ pub fn owed(db: &Connection) -> Result<Vec<Owed>> {
     let mut owed = Vec::new();
     while let Some(row) = rows.next()? {
         let (kind, place): (String, String) = (row.get(2)?, row.get(3)?);
-        let new: String = row.get(6)?;
         let what = if kind == "suite" {
-            What::Suite { suite: place.parse()?, generation: new.parse()? }
+            What::Suite { suite: place.parse()?, generation: row.get::<_, String>(6)?.parse()? }
         } else {
-            let old: Option<String> = row.get(5)?;
+            let (old, new): (Option<String>, Option<String>) = (row.get(5)?, row.get(6)?);
             What::Ref(crate::gitrecord::Move {
                 repo: place.into(),
                 name: row.get(4)?,
                 old: old.map(|oid| git2::Oid::from_str(&oid)).transpose()?,
-                new: git2::Oid::from_str(&new)?,
+                new: new.map(|oid| git2::Oid::from_str(&oid)).transpose()?,
             })
         };
         owed.push(Owed { id: row.get(0)?, job: row.get(1)?, what });

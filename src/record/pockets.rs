@@ -59,25 +59,27 @@ pub struct Known {
     pub distro: Distro,
     /// The job that built it.
     pub job: JobId,
+    /// What its tag points at; `None`: no pocket that tags had it.
+    pub tag: Option<String>,
 }
 
 /// What a version of a package names, if it was ever published.
 pub fn known(db: &Connection, package: &PackageName, version: &Version) -> Result<Option<Known>> {
     Ok(db
-        .prepare_cached("SELECT commit_id, distro, job FROM version WHERE package = ? AND version = ?")?
+        .prepare_cached("SELECT commit_id, distro, job, tag FROM version WHERE package = ? AND version = ?")?
         .query_row([package.as_str(), version.as_str()], |row| {
-            Ok(Known { commit: row.get(0)?, distro: row.get(1)?, job: row.get(2)? })
+            Ok(Known { commit: row.get(0)?, distro: row.get(1)?, job: row.get(2)?, tag: row.get(3)? })
         })
         .optional()?)
 }
 
-/// Ties a version to its commit for ever; fine if it is already tied to the same.
+/// Ties a version to its commit for ever, and to its tag if it has one now; fine if it is already tied to the same.
 pub fn tie(tx: &Transaction, package: &PackageName, version: &Version, known: &Known) -> Result<()> {
     tx.prepare_cached(
-        "INSERT INTO version (package, version, commit_id, distro, job) VALUES (?, ?, ?, ?, ?)
-         ON CONFLICT DO NOTHING",
+        "INSERT INTO version (package, version, commit_id, distro, job, tag) VALUES (?, ?, ?, ?, ?, ?)
+         ON CONFLICT DO UPDATE SET tag = coalesce(excluded.tag, tag)",
     )?
-    .execute(params![package, version, known.commit, known.distro, known.job])?;
+    .execute(params![package, version, known.commit, known.distro, known.job, known.tag])?;
     match self::known(tx, package, version)? {
         Some(now) if now.commit == known.commit && now.distro == known.distro => Ok(()),
         _ => bail!("version {version} of {package} names another commit already"),
@@ -103,6 +105,13 @@ pub fn put(tx: &Transaction, held: &Held) -> Result<()> {
          SET commit_id = excluded.commit_id, version = excluded.version, job = excluded.job",
     )?
     .execute(params![held.pocket, held.package, held.commit, held.version, held.job])?;
+    Ok(())
+}
+
+/// Takes a package out of a pocket.
+pub fn remove(tx: &Transaction, pocket: &PocketName, package: &PackageName) -> Result<()> {
+    tx.prepare_cached("DELETE FROM pocket_package WHERE pocket = ? AND package = ?")?
+        .execute([pocket.as_str(), package.as_str()])?;
     Ok(())
 }
 

@@ -12,7 +12,7 @@ use super::chroot;
 use crate::archive::Archive;
 use crate::build::subids;
 use crate::chroot::Store;
-use crate::config::Config;
+use crate::config::{Config, SigningKey};
 use crate::error::{Error, Exit};
 use crate::names::Distro;
 use crate::readiness::{self, Check, Verdict};
@@ -146,16 +146,23 @@ fn make_directories(config: &Config) -> Result<Vec<String>> {
             made.push(format!("directory {}", dir.display()));
         }
     }
-    let key = &config.archive.signing_key;
-    if !key.exists() {
-        Archive::generate_key(key, &config.archive.origin)
-            .with_context(|| format!("cannot make the signing key {}", key.display()))?;
-        if let Some(owner) = &owner {
-            chown(key, Some(owner.uid.as_raw()), Some(owner.gid.as_raw()))?;
+    for key in &config.archive.signing_key {
+        let SigningKey::File(key) = key else { continue };
+        if !key.exists() {
+            make_key(config, key, owner.as_ref())?;
+            made.push(format!("signing key {}", key.display()));
         }
-        made.push(format!("signing key {}", key.display()));
     }
     Ok(made)
+}
+
+fn make_key(config: &Config, key: &Path, owner: Option<&User>) -> Result<()> {
+    Archive::generate_key(key, &config.archive.origin)
+        .with_context(|| format!("cannot make the signing key {}", key.display()))?;
+    if let Some(owner) = owner {
+        chown(key, Some(owner.uid.as_raw()), Some(owner.gid.as_raw()))?;
+    }
+    Ok(())
 }
 
 fn make_directory(dir: &Path, mode: u32, owner: Option<&User>) -> Result<()> {

@@ -1,6 +1,7 @@
 //! The verbs of `invirt-build`, one file each. A verb that prints data prints it as JSON too.
 
 pub mod acl;
+pub mod archive;
 pub mod cancel;
 pub mod check_config;
 pub mod chroot;

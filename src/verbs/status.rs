@@ -3,6 +3,7 @@
 use anyhow::Result;
 use serde_json::json;
 
+use crate::archive::Archive;
 use crate::error::Exit;
 use crate::record::jobs::{self, Job};
 use crate::record::{State, hooks, now};
@@ -67,9 +68,13 @@ fn one(session: &Session, job: &Job) -> Result<Exit> {
 
 fn overview(session: &mut Session) -> Result<Exit> {
     let (open, done) = session.record.read(|tx| Ok((jobs::open(tx)?, jobs::lately_finished(tx, LATELY)?)))?;
+    let warnings = Archive::warnings(&session.config);
     if session.json {
-        session.print_json(&json!({ "open": open, "finished": done }))?;
+        session.print_json(&json!({ "open": open, "finished": done, "warnings": warnings }))?;
         return Ok(Exit::Ok);
+    }
+    for warning in &warnings {
+        session.line(format!("warning: {warning}"))?;
     }
     if open.is_empty() && done.is_empty() {
         session.line("no jobs yet: 'submit POCKET PACKAGE COMMIT' makes one")?;

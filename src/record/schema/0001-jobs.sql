@@ -60,6 +60,7 @@ CREATE TABLE version (
     commit_id TEXT NOT NULL,
     distro    TEXT NOT NULL,                            -- what its binaries were built in
     job       INTEGER NOT NULL REFERENCES job (id),     -- the job that built it
+    tag       TEXT,                                     -- what its tag points at; NULL: no pocket that tags had it
     PRIMARY KEY (package, version)
 ) STRICT, WITHOUT ROWID;
 
@@ -88,7 +89,7 @@ CREATE TABLE owed_move (
     place     TEXT NOT NULL,                            -- the repository's path, or the suite
     name      TEXT NOT NULL,                            -- the ref's full name, or empty
     old_value TEXT,                                     -- NULL: does not exist yet
-    new_value TEXT NOT NULL
+    new_value TEXT                                      -- NULL: is to be deleted
 ) STRICT;
 
 -- The audit trail: only ever added to, each entry chained to the one before by its hash.

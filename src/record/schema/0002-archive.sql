@@ -21,20 +21,57 @@ CREATE TABLE pool_part (
     FOREIGN KEY (source, version) REFERENCES pool_version (source, version)
 ) STRICT, WITHOUT ROWID;
 
--- Suites, and the generation that shows what is recorded.
-CREATE TABLE suite (
-    name       TEXT PRIMARY KEY,
-    generation INTEGER NOT NULL,
-    release    TEXT NOT NULL                            -- what Release says about the suite, to notice a change
+-- The files of the pool, by path below the archive's root; those of a version are in pool_version_file.
+CREATE TABLE pool_file (
+    path   TEXT PRIMARY KEY,
+    size   INTEGER NOT NULL,
+    sha256 TEXT NOT NULL
 ) STRICT, WITHOUT ROWID;
 
+CREATE TABLE pool_version_file (
+    source  TEXT NOT NULL,
+    version TEXT NOT NULL,
+    path    TEXT NOT NULL REFERENCES pool_file (path),
+    PRIMARY KEY (source, version, path),
+    FOREIGN KEY (source, version) REFERENCES pool_version (source, version)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX pool_version_file_path ON pool_version_file (path);
+
+-- Paths in the pool that are written or removed right now: what pool_file does not name is removed by whoever comes next.
+CREATE TABLE pool_intent (
+    path TEXT PRIMARY KEY
+) STRICT, WITHOUT ROWID;
+
+-- Suites, and the generation that shows what is recorded.
+CREATE TABLE suite (
+    name        TEXT PRIMARY KEY,
+    generation  INTEGER NOT NULL,
+    release     TEXT NOT NULL,                          -- what Release says about the suite, to notice a change
+    signers     TEXT NOT NULL,                          -- fingerprints of the keys that signed it, to notice a rotation
+    valid_until INTEGER                                 -- Valid-Until, if it has one
+) STRICT, WITHOUT ROWID;
+
+-- Every state of a suite that was published. Its number is that of the generation that showed it first.
+CREATE TABLE snapshot (
+    suite  TEXT NOT NULL REFERENCES suite (name),
+    number INTEGER NOT NULL,
+    at     INTEGER NOT NULL,
+    note   TEXT NOT NULL,                               -- what made it
+    PRIMARY KEY (suite, number)
+) STRICT, WITHOUT ROWID;
+
+-- What a suite shows and has shown: from snapshot `since` until before snapshot `until` (NULL: it does still).
 CREATE TABLE suite_source (
     suite   TEXT NOT NULL REFERENCES suite (name),
     source  TEXT NOT NULL,
     version TEXT NOT NULL,
-    PRIMARY KEY (suite, source),
+    since   INTEGER NOT NULL,
+    until   INTEGER CHECK (until > since),
+    PRIMARY KEY (suite, source, since),
     FOREIGN KEY (source, version) REFERENCES pool_version (source, version)
 ) STRICT, WITHOUT ROWID;
+CREATE UNIQUE INDEX suite_source_shown ON suite_source (suite, source) WHERE until IS NULL;
+CREATE INDEX suite_source_version ON suite_source (source, version);
 
 -- An index file is the concatenation of its buckets in name order, in each compression.
 CREATE TABLE bucket (

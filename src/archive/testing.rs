@@ -1,0 +1,56 @@
+//! Builds that did not take place, for tests.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use super::files;
+
+/// A binary package to make: name, architecture, more control fields.
+pub type Binary<'a> = (&'a str, &'a str, &'a str);
+
+/// What a build of this package would return, in a new directory below `dir`.
+pub fn artifacts(dir: &Path, source: &str, version: &str, binaries: &[Binary]) -> PathBuf {
+    let out = dir.join(format!("{source}-{version}-{}", number()));
+    fs::create_dir(&out).unwrap();
+    let mut built = Vec::new();
+    for (name, architecture, more) in binaries {
+        let root = dir.join(format!("root-{}", number()));
+        fs::create_dir_all(root.join("DEBIAN")).unwrap();
+        let control = format!(
+            "Package: {name}\nVersion: {version}\nArchitecture: {architecture}\nMaintainer: A <a@example.org>\n{}{more}\
+             Description: x\n first\n .\n  verbatim\n",
+            if *name == source { String::new() } else { format!("Source: {source}\n") },
+        );
+        fs::write(root.join("DEBIAN/control"), control).unwrap();
+        let file = format!("{name}_{version}_{architecture}.deb");
+        let made =
+            Command::new("dpkg-deb").args(["--build", "--root-owner-group"]).arg(&root).arg(out.join(&file)).output();
+        assert!(made.unwrap().status.success());
+        built.push(file);
+    }
+    let tarball = format!("{source}_{version}.tar.xz");
+    fs::write(out.join(&tarball), format!("{source} {version}")).unwrap();
+    let sums = |names: &[String]| -> String {
+        let line = |name: &String| {
+            let (size, sha256) = files::digest(&out.join(name)).unwrap();
+            format!(" {sha256} {size} {name}\n")
+        };
+        names.iter().map(line).collect()
+    };
+    let dsc = format!(
+        "Format: 3.0 (native)\nSource: {source}\nBinary: {source}\nArchitecture: any\nVersion: {version}\n\
+         Package-List:\n {source} deb misc optional arch=any\nChecksums-Sha256:\n{}",
+        sums(&[tarball])
+    );
+    fs::write(out.join(format!("{source}_{version}.dsc")), dsc).unwrap();
+    let changes = format!("Source: {source}\nVersion: {version}\nChecksums-Sha256:\n{}", sums(&built));
+    fs::write(out.join(format!("{source}_{version}_amd64.changes")), changes).unwrap();
+    out
+}
+
+fn number() -> String {
+    use std::sync::atomic::{AtomicU32, Ordering};
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    NEXT.fetch_add(1, Ordering::Relaxed).to_string()
+}

@@ -1,0 +1,169 @@
+//! Named points in the life of a job and of a publication, at which a test makes this program die or fail.
+//!
+//! They exist with the cargo feature `failpoints` only, which no program that is shipped has; without it [`reach`] is
+//! nothing. With it the variable `FAILPOINTS` says what happens where, in the words of the `fail` crate: a list such as
+//! `publish.committed=return(kill);pool.file.written=3*off->return(enospc)`. The words that [`reach`] knows are `kill`,
+//! which is a real SIGKILL to the whole process, and the errors `eio`, `enospc` and `erofs`, which the point then returns.
+//!
+//! `docs/consistency.md` says what a crash at each of them leaves, and who mends it.
+
+use std::io;
+
+macro_rules! points {
+    ($($(#[$doc:meta])* $variant:ident = $name:literal,)+) => {
+        /// A step after, or right before, which the program can be made to die.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum Point { $($(#[$doc])* $variant,)+ }
+
+        impl Point {
+            /// Every point, in the order in which a job comes by.
+            pub const ALL: &'static [Point] = &[$(Point::$variant,)+];
+
+            /// Its name in `FAILPOINTS`.
+            pub fn name(self) -> &'static str {
+                match self { $(Point::$variant => $name,)+ }
+            }
+        }
+    };
+}
+
+points! {
+    /// The daemon looks for a job to claim.
+    JobUnclaimed = "job.unclaimed",
+    /// A job is claimed; no worker has it yet.
+    JobClaimed = "job.claimed",
+    /// The worker has checked the job again.
+    JobChecked = "job.checked",
+    /// The source package is made.
+    SourceMade = "source.made",
+    /// The job is `building`; the build has not begun.
+    JobBuilding = "job.building",
+    /// The build is complete, and not yet kept.
+    BuildMade = "build.made",
+    /// What was built is durably in its place.
+    BuildKept = "build.kept",
+    /// The job is `publishing`; nothing is in the pool.
+    JobPublishing = "job.publishing",
+    /// A file of the pool is written under a temporary name.
+    PoolFileWritten = "pool.file.written",
+    /// It has its name; the directory is not yet on the disk.
+    PoolFileNamed = "pool.file.named",
+    /// Every file of the job is in the pool.
+    PoolFilled = "pool.filled",
+    /// The tag object is written; no ref names it.
+    TagWritten = "git.tag.written",
+    /// The superproject's next commit is written; no ref names it.
+    SuperprojectWritten = "git.superproject.written",
+    /// One index file of the next generation is written, in one of its forms.
+    SuiteIndexWritten = "suite.index.written",
+    /// All index files are there, and their names by hash; Release is not.
+    SuiteIndexed = "suite.indexed",
+    /// Release is written; the signatures are not.
+    SuiteReleaseWritten = "suite.release.written",
+    /// The signatures are written; the directories are not yet on the disk.
+    SuiteSigned = "suite.signed",
+    /// The generation is complete and on the disk; nothing shows it.
+    SuiteWritten = "suite.written",
+    /// Everything that precedes the commit is done.
+    PublishPrepared = "publish.prepared",
+    /// Inside the transaction, right before its COMMIT.
+    PublishUncommitted = "publish.uncommitted",
+    /// Right after COMMIT: every move is owed.
+    PublishCommitted = "publish.committed",
+    /// The tag's ref is about to be made.
+    MoveTag = "move.tag",
+    /// It is made.
+    MovedTag = "moved.tag",
+    /// The package's pocket branch is about to be moved.
+    MoveBranch = "move.branch",
+    /// It is moved.
+    MovedBranch = "moved.branch",
+    /// The superproject's pocket branch is about to be moved.
+    MoveSuperproject = "move.superproject",
+    /// It is moved.
+    MovedSuperproject = "moved.superproject",
+    /// The suite is about to be flipped.
+    MoveSuite = "move.suite",
+    /// The link to the next generation is there under a temporary name.
+    SuiteLinked = "suite.linked",
+    /// The link has its name; the directory is not yet on the disk.
+    SuiteFlipped = "suite.flipped",
+    /// The suite is flipped.
+    MovedSuite = "moved.suite",
+    /// An old generation is about to be removed.
+    SweepGeneration = "sweep.generation",
+    /// All moves are made; the record still has them as owed.
+    MovesUnrecorded = "moves.unrecorded",
+    /// The record has them as made.
+    MovesRecorded = "moves.recorded",
+    /// A job ended well; its workspace is still there.
+    JobPublished = "job.published",
+    /// A job did not make it; that is not yet recorded.
+    JobFailing = "job.failing",
+    /// It is recorded; the workspace is still there.
+    JobFailed = "job.failed",
+    /// The worker of a job that somebody cancelled has let go; that is not yet recorded.
+    JobCancelling = "job.cancelling",
+    /// A file of the pool that no version has is about to be removed.
+    SweepPool = "sweep.pool",
+    /// A workspace is about to be removed.
+    SweepWorkspace = "sweep.workspace",
+    /// The hooks of an event have run; that is not yet recorded.
+    HookRan = "hook.ran",
+    /// It is recorded.
+    HookRecorded = "hook.recorded",
+    /// Recovery begins.
+    RecoverBegun = "recover.begun",
+    /// One claim of a dead daemon is given back.
+    RecoverGivenBack = "recover.given-back",
+    /// All claims are given back, and workspaces removed.
+    RecoverSwept = "recover.swept",
+    /// A suite that the configuration describes anew has a next generation; the record has it.
+    ProjectCommitted = "project.committed",
+    /// Recovery is complete; nobody was told.
+    Recovered = "recovered",
+}
+
+/// Says that a point is reached: nothing, unless a test wants something to happen there.
+#[cfg(not(feature = "failpoints"))]
+#[inline(always)]
+pub fn reach(_: Point) -> io::Result<()> {
+    Ok(())
+}
+
+/// Says that a point is reached: does what `FAILPOINTS` says about it.
+#[cfg(feature = "failpoints")]
+pub fn reach(point: Point) -> io::Result<()> {
+    use nix::errno::Errno;
+    use nix::sys::signal::{Signal, kill};
+
+    static FROM_ENVIRONMENT: std::sync::Once = std::sync::Once::new();
+    FROM_ENVIRONMENT.call_once(|| std::mem::forget(fail::FailScenario::setup()));
+    let error = match fail::eval(point.name(), |word| word).flatten().as_deref() {
+        None => return Ok(()),
+        Some("kill") => {
+            let _ = kill(nix::unistd::getpid(), Signal::SIGKILL);
+            loop {
+                std::thread::park();
+            }
+        }
+        Some("eio") => Errno::EIO,
+        Some("enospc") => Errno::ENOSPC,
+        Some("erofs") => Errno::EROFS,
+        Some(word) => panic!("FAILPOINTS has {word} at {}: it may be kill, eio, enospc or erofs", point.name()),
+    };
+    Err(error.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_unique() {
+        let mut names: Vec<&str> = Point::ALL.iter().map(|point| point.name()).collect();
+        names.sort();
+        names.dedup();
+        assert_eq!(names.len(), Point::ALL.len());
+    }
+}

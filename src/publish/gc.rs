@@ -1,0 +1,112 @@
+//! What the archive forgets: old snapshots, and versions that no snapshot and no tag needs.
+
+use std::collections::BTreeSet;
+
+use anyhow::Result;
+use rusqlite::Transaction;
+use serde::Serialize;
+
+use crate::config::{Config, Keep};
+use crate::gitrecord;
+use crate::names::{PackageName, Principal, Suite, Version};
+use crate::record::audit::Entry;
+use crate::record::snapshots::{self, Snapshot};
+use crate::record::{Record, contents, jobs, now, pool};
+
+/// What was removed.
+#[derive(Debug, Default, Serialize)]
+pub struct Collected {
+    /// Snapshots: suite and number.
+    pub snapshots: Vec<(Suite, i64)>,
+    /// Versions of source packages.
+    pub versions: Vec<(PackageName, Version)>,
+    /// Files of the pool.
+    pub files: usize,
+    /// Their bytes.
+    pub bytes: u64,
+}
+
+/// Forgets in the record; the files that are to go are intents then.
+pub fn forget(config: &Config, record: &mut Record, by: &Principal) -> Result<Collected> {
+    // Git is asked outside of the transaction: a tag that is made meanwhile is of a version that a suite shows.
+    let tagged: BTreeSet<(PackageName, Version)> = {
+        let all = contents::versions(record.db())?.into_iter();
+        let needed = all.map(|(source, version)| {
+            let repo = config.git.package(&source);
+            let tag = if repo.exists() { gitrecord::tag_target(&repo, &version.tag())? } else { None };
+            Ok((source, version, tag.is_some()))
+        });
+        let needed: Vec<_> = needed.collect::<Result<_>>()?;
+        needed.into_iter().filter(|(.., tagged)| *tagged).map(|(source, version, _)| (source, version)).collect()
+    };
+    record.write(|tx| {
+        let mut collected = Collected::default();
+        for suite in contents::suites(tx)? {
+            for old in old(&config.archive.keep, &snapshots::of_suite(tx, &suite)?) {
+                snapshots::forget(tx, &suite, old)?;
+                collected.snapshots.push((suite.clone(), old));
+            }
+        }
+        for (source, version) in contents::versions_not_shown(tx)? {
+            if !tagged.contains(&(source.clone(), version.clone())) && !jobs::any_open(tx, &source)? {
+                forget_version(tx, &mut collected, source, version)?;
+            }
+        }
+        Entry::new("archive.gc")
+            .with("by", by.as_str())
+            .with("snapshots", collected.snapshots.len())
+            .with("versions", collected.versions.len())
+            .append(tx)?;
+        Ok(collected)
+    })
+}
+
+fn forget_version(tx: &Transaction, to: &mut Collected, source: PackageName, version: Version) -> Result<()> {
+    let files = pool::of_version(tx, &source, &version)?;
+    pool::forget_version(tx, &source, &version)?;
+    for file in files {
+        if pool::file(tx, &file.path)?.is_none() {
+            to.files += 1;
+            to.bytes += file.size;
+        }
+    }
+    to.versions.push((source, version));
+    Ok(())
+}
+
+/// The snapshots, of all with the newest first, that nothing keeps. The newest is what the suite shows.
+fn old(keep: &Keep, all: &[Snapshot]) -> Vec<i64> {
+    if *keep == Keep::default() {
+        return Vec::new();
+    }
+    let since = keep.days.map(|days| now() - i64::from(days) * 86_400_000);
+    let most = keep.versions.unwrap_or(0) as usize;
+    // A state was shown until the next one came: its age counts from then.
+    all.iter()
+        .zip(all.iter().skip(1))
+        .enumerate()
+        .filter(|(n, (next, _))| n + 1 >= most.max(1) && since.is_none_or(|since| next.at < since))
+        .map(|(_, (_, snapshot))| snapshot.number)
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_state_is_kept_while_it_is_young_or_among_the_last() {
+        let day = 86_400_000;
+        let taken =
+            |number: i64, days: i64| Snapshot { number, at: now() - days * day, note: String::new(), packages: 0 };
+        let all = [taken(9, 1), taken(7, 5), taken(5, 10), taken(2, 100)];
+        let gone = |versions, days| old(&Keep { versions, days }, &all);
+        assert_eq!(gone(None, None), [0; 0]);
+        assert_eq!(gone(Some(2), None), [5, 2]);
+        assert_eq!(gone(Some(0), None), [7, 5, 2], "what is shown stays");
+        // Snapshot 5 was shown until five days ago.
+        assert_eq!(gone(None, Some(6)), [2]);
+        assert_eq!(gone(Some(3), Some(2)), [2]);
+        assert_eq!(gone(Some(4), Some(0)), [0; 0]);
+    }
+}

@@ -1,0 +1,145 @@
+//! What is written for a set of jobs before they are published.
+
+use std::collections::BTreeMap;
+
+use super::publication::{Part, Publication, in_step, stamp, superproject};
+use super::{Item, Publisher};
+use crate::archive::{Admission, Archive, Change};
+use crate::config::Config;
+use crate::error::{Failure, FailureKind};
+use crate::gitrecord::{self, Move};
+use crate::names::PocketName;
+use crate::record::contents;
+use crate::record::jobs::Job;
+use crate::record::pockets::{self, Known};
+use crate::record::{Record, pool};
+use crate::validate::Request;
+
+/// Puts what was built into the pool, and writes Git objects and the next generation of every suite that changes.
+pub fn prepare(
+    publisher: &Publisher,
+    config: &Config,
+    record: &mut Record,
+    items: &[Item],
+) -> Result<Publication, Failure> {
+    let archive = Archive::open(config)?;
+    let names: Vec<String> = items.iter().map(|item| format!("job {}", item.job.id)).collect();
+    let mut publication = Publication { note: names.join(", "), ..Publication::default() };
+    let mut changes: BTreeMap<PocketName, Vec<(&Job, Change)>> = BTreeMap::new();
+    for item in items {
+        let job = &item.job;
+        let mine = changes.entry(job.pocket.clone()).or_default();
+        if let Some((other, _)) = mine.iter().find(|(other, _)| other.package == job.package) {
+            let text = format!("jobs {} and {} bring two commits of {} at once", other.id, job.id, job.package);
+            return Err(Failure::new(FailureKind::Conflict, text));
+        }
+        let part = part(config, record, job)?;
+        mine.push((job, content(publisher, config, &archive, record, item)?));
+        publication.add(config, record, part)?;
+    }
+    for (pocket, changes) in changes {
+        let last = changes[changes.len() - 1].0.id;
+        let jobs: Vec<&Job> = changes.iter().map(|(job, _)| *job).collect();
+        let mv = gitlinks(config, record, &pocket, &jobs)?;
+        publication.superprojects.extend(mv.new.map(|new| (config.branch(&pocket), new.into())));
+        publication.refs.push((Some(last), mv));
+        let changes: Vec<Change> = changes.into_iter().map(|(_, change)| change).collect();
+        let prepared = archive.prepare(record.db(), &publisher.suite(config, &pocket), &changes)?;
+        publication.suites.push((Some(last), prepared));
+    }
+    Ok(publication)
+}
+
+impl Publication {
+    /// A job's share and the moves in its package's repository: tag and branch.
+    fn add(&mut self, config: &Config, record: &Record, mut part: Part) -> Result<(), Failure> {
+        let job = &part.job;
+        let repo = config.git.package(&job.package);
+        let branch = config.branch(&job.pocket);
+        let head = gitrecord::branch_head(&repo, &branch)?;
+        let held = pockets::held(record.db(), &job.pocket, &job.package)?.map(|held| held.commit);
+        // A branch that is where it is to go is as good as one that has yet to go there.
+        if head.as_ref() != Some(&job.commit) {
+            in_step(&format!("branch {branch} of {}", job.package), held.as_ref(), head.as_ref())?;
+        }
+        if !config.build.pockets[&job.pocket].allow_backtracking {
+            let message = format!("{} {}\n\n{}", job.package, job.version, provenance(job));
+            let tag = gitrecord::write_tag(&repo, &job.package, &job.version, &job.commit, &message, &stamp(config))?;
+            part.known.tag = Some(match &tag {
+                Some(mv) => mv.new.map_or_else(String::new, |oid| oid.to_string()),
+                None => gitrecord::ref_value(&repo, &format!("refs/tags/{}", job.version.tag()))?
+                    .map_or_else(String::new, |oid| oid.to_string()),
+            });
+            self.refs.extend(tag.map(|mv| (Some(job.id), mv)));
+        }
+        self.refs.push((Some(job.id), gitrecord::branch_move(&repo, &branch, head.as_ref(), Some(&job.commit))));
+        self.parts.push(part);
+        Ok(())
+    }
+}
+
+fn part(config: &Config, record: &Record, job: &Job) -> Result<Part, Failure> {
+    let request = Request {
+        pocket: job.pocket.clone(),
+        package: job.package.clone(),
+        commit: job.commit.clone(),
+        version: job.version.clone(),
+    };
+    let known = match pockets::known(record.db(), &job.package, &job.version)? {
+        Some(known) => known,
+        None => Known {
+            commit: job.commit.clone(),
+            distro: config.build.pockets[&job.pocket].distro.clone(),
+            job: job.id,
+            tag: None,
+        },
+    };
+    Ok(Part { job: job.clone(), request, known })
+}
+
+/// What the suite is to show for this item: what was built, once it is in the pool, or what the pool has.
+fn content(
+    publisher: &Publisher,
+    config: &Config,
+    archive: &Archive,
+    record: &mut Record,
+    item: &Item,
+) -> Result<Change, Failure> {
+    let job = &item.job;
+    let Some(dir) = &item.built else {
+        return match contents::content(record.db(), &job.package, &job.version)? {
+            Some(content) => Ok(Change::Put(content)),
+            None => Err(Failure::new(
+                FailureKind::Conflict,
+                format!("the pool has no {} {} to copy", job.package, job.version),
+            )),
+        };
+    };
+    let admission = Admission {
+        dir: dir.clone(),
+        source: job.package.clone(),
+        version: job.version.clone(),
+        components: config.build.pockets[&job.pocket].components.clone(),
+        architectures: publisher.architectures(config, &job.pocket),
+    };
+    let admitted = archive.examine(record.db(), &admission)?;
+    record.write(|tx| admitted.content.files.iter().try_for_each(|file| pool::intend(tx, &file.path)))?;
+    archive.store(&admitted)?;
+    Ok(Change::Put(admitted.content))
+}
+
+/// The superproject commit of a pocket, and the move to it.
+fn gitlinks(config: &Config, record: &Record, pocket: &PocketName, jobs: &[&Job]) -> Result<Move, Failure> {
+    let names: Vec<String> = jobs.iter().map(|job| format!("{} {}", job.package, job.version)).collect();
+    let lines: Vec<String> = jobs.iter().map(|job| provenance(job)).collect();
+    let message = format!("{}: {}\n\n{}", pocket, names.join(", "), lines.concat());
+    let change = |job: &&Job| gitrecord::Change { package: job.package.clone(), commit: Some(job.commit.clone()) };
+    superproject(config, record, pocket, &jobs.iter().map(change).collect::<Vec<_>>(), &message)
+}
+
+fn provenance(job: &Job) -> String {
+    format!(
+        "Package: {}\nVersion: {}\nCommit: {}\nPocket: {}\nPrincipal: {}\nJob: {}\n",
+        job.package, job.version, job.commit, job.pocket, job.principal, job.id
+    )
+}

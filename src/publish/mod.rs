@@ -1,0 +1,256 @@
+//! Publishing: one transaction with one commit point, for a set of changes to pockets.
+//!
+//! 1. Artifacts are checked and put in the pool; Git objects and the next generation of each suite are written. All of
+//!    it is only ever added, and nothing shows it yet.
+//! 2. One SQLite COMMIT: what pockets and suites hold, the jobs' state, and the moves now owed.
+//! 3. The owed moves are made: tag, package branch, superproject branch, suite. Each is a compare-and-set and can be
+//!    repeated, so whoever dies here is followed by a [`Publisher::upkeep`] that ends it.
+//!
+//! `docs/consistency.md` says what a crash leaves at each step.
+
+use std::path::PathBuf;
+use std::sync::{Mutex, MutexGuard};
+
+use anyhow::Result;
+
+use crate::archive::{Archive, SuiteSpec};
+use crate::config::Config;
+use crate::error::{Failure, FailureKind};
+use crate::failpoint::{Point, reach};
+use crate::gitrecord;
+use crate::names::{Architecture, PocketName, Principal, Suite};
+use crate::record::jobs::Job;
+use crate::record::moves::{self, Owed, What};
+use crate::record::{Record, pool};
+
+mod gc;
+mod items;
+mod lock;
+mod publication;
+mod rollback;
+
+pub use gc::Collected;
+pub use lock::PublishLock;
+use publication::Publication;
+pub use rollback::RolledBack;
+
+/// A job whose package is ready.
+#[derive(Debug, Clone)]
+pub struct Item {
+    /// The job, in state `publishing`.
+    pub job: Job,
+    /// The directory that holds source package and binaries; `None`: the pool has them already.
+    pub built: Option<PathBuf>,
+}
+
+/// The one that publishes: its locks are what makes publications follow each other.
+pub struct Publisher {
+    record: Mutex<Record>,
+    host: Architecture,
+}
+
+/// The record, for as long as nobody else publishes.
+pub struct Exclusive<'a> {
+    record: MutexGuard<'a, Record>,
+    _lock: PublishLock,
+}
+
+impl std::ops::Deref for Exclusive<'_> {
+    type Target = Record;
+
+    fn deref(&self) -> &Record {
+        &self.record
+    }
+}
+
+impl std::ops::DerefMut for Exclusive<'_> {
+    fn deref_mut(&mut self) -> &mut Record {
+        &mut self.record
+    }
+}
+
+impl Publisher {
+    /// A publisher with a connection of its own. `host` is what a pocket without architectures builds for.
+    pub fn new(record: Record, host: Architecture) -> Self {
+        Self { record: Mutex::new(record), host }
+    }
+
+    /// A publisher for a program that does nothing else meanwhile.
+    pub fn open(config: &Config) -> Result<Self> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let host = runtime.block_on(crate::chroot::host_architecture())?;
+        Ok(Self::new(Record::open(&config.database())?, host))
+    }
+
+    /// Waits until nobody else publishes, and keeps it so.
+    pub fn exclusive(&self, config: &Config) -> Result<Exclusive<'_>> {
+        // A publication that panicked has rolled its transaction back: the record is as good as before.
+        let record = self.record.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        Ok(Exclusive { record, _lock: PublishLock::take(&config.state_dir)? })
+    }
+
+    /// The architectures that a pocket's suite has.
+    pub fn architectures(&self, config: &Config, pocket: &PocketName) -> Vec<Architecture> {
+        let configured = &config.build.pockets[pocket].architectures;
+        if configured.is_empty() { vec![self.host.clone()] } else { configured.clone() }
+    }
+
+    /// What a pocket's suite is made of.
+    pub fn suite(&self, config: &Config, pocket: &PocketName) -> SuiteSpec {
+        SuiteSpec {
+            suite: config.suite(pocket),
+            components: config.build.pockets[pocket].components.clone(),
+            architectures: self.architectures(config, pocket),
+        }
+    }
+
+    /// Publishes all of `items` or none. When this returns `Ok` they are in the record for good; the moves that could
+    /// not be made yet are returned, stay owed and are tried again by [`Publisher::upkeep`].
+    pub fn publish(&self, config: &Config, items: &[Item]) -> Result<Vec<Unmade>, Failure> {
+        let mut record = self.exclusive(config)?;
+        let unmade = settle(config, &mut record)?;
+        let published = items::prepare(self, config, &mut record, items)
+            .and_then(|publication| commit(config, &mut record, &unmade, &publication));
+        if published.is_err() {
+            // What was put into the pool for it goes again: now, or when the daemon starts.
+            let _ = sweep_pool(config, &mut record);
+        }
+        published
+    }
+
+    /// Takes a suite, its pocket's branches and the superproject back to what snapshot `number` had.
+    pub fn rollback(
+        &self,
+        config: &Config,
+        suite: &Suite,
+        number: i64,
+        by: &Principal,
+    ) -> Result<(RolledBack, Vec<Unmade>), Failure> {
+        let mut record = self.exclusive(config)?;
+        let unmade = settle(config, &mut record)?;
+        let (publication, done) = rollback::prepare(self, config, &record, suite, number, by)?;
+        Ok((done, commit(config, &mut record, &unmade, &publication)?))
+    }
+
+    /// Forgets the snapshots that `archive.keep` does not keep, and removes what nothing needs any more.
+    pub fn collect(&self, config: &Config, by: &Principal) -> Result<Collected> {
+        let mut record = self.exclusive(config)?;
+        let collected = gc::forget(config, &mut record, by)?;
+        sweep_pool(config, &mut record)?;
+        Ok(collected)
+    }
+
+    /// What is due by the clock: makes the moves that committed publications owe, and signs anew what is soon no longer
+    /// valid. Returns the moves that could not be made. While somebody publishes this does nothing: it is done then.
+    pub fn upkeep(&self, config: &Config) -> Result<Vec<Unmade>> {
+        let Ok(mut record) = self.record.try_lock() else { return Ok(Vec::new()) };
+        let Some(_lock) = PublishLock::try_take(&config.state_dir)? else { return Ok(Vec::new()) };
+        self.refresh(config, &mut record)?;
+        settle(config, &mut record)
+    }
+
+    /// Brings every pocket's suite to what the configuration says about it: a new pocket's is empty, but there. Ends what
+    /// a publication that was killed has left.
+    pub fn project(&self, config: &Config) -> Result<()> {
+        let mut record = self.exclusive(config)?;
+        sweep_pool(config, &mut record)?;
+        self.refresh(config, &mut record)?;
+        settle(config, &mut record)?;
+        let archive = Archive::open(config)?;
+        archive.publish_key()?;
+        archive.sweep(record.db(), &config.build.pockets.keys().map(|p| config.suite(p)).collect::<Vec<_>>())
+    }
+
+    /// Writes suites whose description or keys have changed, that are soon no longer valid, or that are not there yet.
+    fn refresh(&self, config: &Config, record: &mut Record) -> Result<()> {
+        let archive = Archive::open(config)?;
+        for pocket in config.build.pockets.keys() {
+            let prepared = archive.prepare(record.db(), &self.suite(config, pocket), &[])?;
+            if !prepared.is_empty() {
+                record.write(|tx| {
+                    Archive::record(tx, &prepared, "created")?;
+                    moves::owe_suite(tx, None, prepared.suite(), prepared.generation())
+                })?;
+                reach(Point::ProjectCommitted)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The commit point, and the moves after it. `unmade` are those that earlier publications owe still.
+fn commit(
+    config: &Config,
+    record: &mut Record,
+    unmade: &[Unmade],
+    publication: &Publication,
+) -> Result<Vec<Unmade>, Failure> {
+    if let Some(blocking) = unmade.iter().find(|unmade| publication.touches(&unmade.owed)) {
+        let text = format!("an earlier publication is not complete: {}", blocking.why);
+        return Err(Failure::new(FailureKind::Conflict, text));
+    }
+    reach(Point::PublishPrepared)?;
+    record.write(|tx| publication.commit(tx, config))?;
+    reach(Point::PublishCommitted)?;
+    // Committed is published: what cannot be settled now is owed, and whoever settles next says why it cannot.
+    Ok(settle(config, record).unwrap_or_default())
+}
+
+/// A move that is owed and could not be made.
+#[derive(Debug)]
+pub struct Unmade {
+    /// The move.
+    pub owed: Owed,
+    /// Why, in a sentence.
+    pub why: String,
+}
+
+/// Makes the moves that are owed.
+pub(crate) fn settle(config: &Config, record: &mut Record) -> Result<Vec<Unmade>> {
+    let (mut made, mut unmade) = (Vec::new(), Vec::new());
+    for owed in moves::owed(record.db())? {
+        match make(config, record, &owed.what) {
+            Ok(()) => made.push(owed.id),
+            Err(error) => unmade.push(Unmade { owed, why: format!("{error:#}") }),
+        }
+    }
+    if !made.is_empty() {
+        reach(Point::MovesUnrecorded)?;
+        record.write(|tx| moves::settle(tx, &made))?;
+        reach(Point::MovesRecorded)?;
+    }
+    Ok(unmade)
+}
+
+fn make(config: &Config, record: &Record, what: &What) -> Result<()> {
+    let (before, after) = match what {
+        What::Suite { .. } => (Point::MoveSuite, Point::MovedSuite),
+        What::Ref(mv) if mv.repo == config.git.superproject => (Point::MoveSuperproject, Point::MovedSuperproject),
+        What::Ref(mv) if mv.name.starts_with("refs/tags/") => (Point::MoveTag, Point::MovedTag),
+        What::Ref(_) => (Point::MoveBranch, Point::MovedBranch),
+    };
+    reach(before)?;
+    match what {
+        What::Ref(mv) => drop(gitrecord::apply(mv).map_err(|failure| anyhow::anyhow!(failure.text))?),
+        What::Suite { suite, generation } => {
+            let archive = Archive::open(config)?;
+            archive.flip(suite, *generation)?;
+            archive.sweep(record.db(), std::slice::from_ref(suite))?;
+        }
+    }
+    Ok(reach(after)?)
+}
+
+/// Removes what was on its way into the pool or out of it, and that no version has.
+fn sweep_pool(config: &Config, record: &mut Record) -> Result<()> {
+    if !pool::intents(record.db())?.is_empty() {
+        Archive::open(config)?.sweep_pool(record.db())?;
+        record.write(pool::forget_intents)?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
+mod tests;

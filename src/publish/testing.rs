@@ -1,0 +1,134 @@
+//! A service without a daemon: real Git, a real archive, a real record, and builds that did not take place.
+
+use std::path::{Path, PathBuf};
+
+use super::{Item, Publisher, Unmade};
+use crate::archive::Archive;
+use crate::archive::testing::artifacts;
+use crate::config::{Config, Pocket, SigningKey};
+use crate::error::Failure;
+use crate::gitrecord::{self, testing};
+use crate::names::{CommitId, JobId, PackageName, PocketName, Principal};
+use crate::record::jobs::{self, NewJob};
+use crate::record::{Record, State};
+
+/// The service. `prod` has the suite `stable` and tags; `dev` has `unstable` and may go back.
+pub struct Service {
+    pub dir: tempfile::TempDir,
+    pub config: Config,
+    pub publisher: Publisher,
+    pub record: Record,
+}
+
+impl Service {
+    pub fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        let mut config = Config { state_dir: at("state"), ..Config::default() };
+        config.git.packages = at("git/packages");
+        config.git.superproject = at("git/packages.git");
+        config.archive.root = at("apt");
+        config.archive.signing_key = vec![SigningKey::File(at("key.asc"))];
+        for (pocket, suite, back) in [("prod", "stable", false), ("dev", "unstable", true)] {
+            let pocket: PocketName = pocket.parse().unwrap();
+            let suite = Some(suite.parse().unwrap());
+            config.build.pockets.insert(pocket, Pocket { apt: suite, allow_backtracking: back, ..Pocket::default() });
+        }
+        for made in [&config.state_dir, &config.git.packages, &config.archive.root] {
+            std::fs::create_dir_all(made).unwrap();
+        }
+        gitrecord::init_superproject(&config.git.superproject).unwrap();
+        Archive::generate_key(&at("key.asc"), "Test").unwrap();
+        let record = Record::open(&config.database()).unwrap();
+        let publisher = Publisher::new(Record::open(&config.database()).unwrap(), "amd64".parse().unwrap());
+        publisher.project(&config).unwrap();
+        Self { dir, config, publisher, record }
+    }
+
+    /// The repository of a package, made when it is first asked for.
+    pub fn repo(&self, package: &str) -> PathBuf {
+        let repo = self.config.git.package(&package.parse().unwrap());
+        if !repo.exists() {
+            gitrecord::create_package_repo(&repo).unwrap();
+        }
+        repo
+    }
+
+    /// A commit with this version in its changelog, on top of what is there.
+    pub fn commit(&self, package: &str, version: &str) -> CommitId {
+        let changelog = format!(
+            "{package} ({version}) unstable; urgency=medium\n\n  * A change.\n\n \
+             -- A <a@example.org>  Mon, 06 Jan 2025 12:00:00 +0000\n"
+        );
+        testing::commit(&self.repo(package), &[("changelog", &changelog)])
+    }
+
+    /// A job that is about to be published.
+    pub fn job(&mut self, pocket: &str, package: &str, version: &str, commit: &CommitId) -> JobId {
+        let new = NewJob {
+            pocket: pocket.parse().unwrap(),
+            package: package.parse().unwrap(),
+            commit: commit.clone(),
+            version: version.parse().unwrap(),
+            principal: alice(),
+        };
+        let id = self.record.write(|tx| jobs::enqueue(tx, &new)).unwrap();
+        self.record.write(|tx| jobs::advance(tx, id, State::Queued, State::Preparing)).unwrap();
+        self.record.write(|tx| jobs::advance(tx, id, State::Preparing, State::Publishing)).unwrap();
+        id
+    }
+
+    /// The job with what a build of it would have made: one binary package of the same name.
+    pub fn item(&mut self, pocket: &str, package: &str, version: &str) -> Item {
+        let commit = self.commit(package, version);
+        let id = self.job(pocket, package, version, &commit);
+        let built = artifacts(self.dir.path(), package, version, &[(package, "amd64", "")]);
+        Item { job: jobs::get(self.record.db(), id).unwrap(), built: Some(built) }
+    }
+
+    /// Publishes one commit.
+    pub fn publish(&mut self, pocket: &str, package: &str, version: &str) -> CommitId {
+        let item = self.item(pocket, package, version);
+        assert!(self.publish_all(std::slice::from_ref(&item)).unwrap().is_empty());
+        item.job.commit
+    }
+
+    pub fn publish_all(&self, items: &[Item]) -> Result<Vec<Unmade>, Failure> {
+        self.publisher.publish(&self.config, items)
+    }
+
+    /// Where a branch of a package is.
+    pub fn branch(&self, package: &str, branch: &str) -> Option<CommitId> {
+        gitrecord::branch_head(&self.repo(package), branch).unwrap()
+    }
+
+    /// What a branch of the superproject says of a package.
+    pub fn gitlink(&self, branch: &str, package: &str) -> Option<CommitId> {
+        let repo = &self.config.git.superproject;
+        let head = gitrecord::branch_head(repo, branch).unwrap()?;
+        gitrecord::packages_at(repo, &head).unwrap()?.remove(package)
+    }
+
+    /// The versions of a binary package that a suite's index shows.
+    pub fn shown(&self, suite: &str, package: &str) -> Vec<String> {
+        let index = self.config.archive.root.join("dists").join(suite).join("main/binary-amd64/Packages");
+        let text = std::fs::read_to_string(index).unwrap();
+        let entries = text.split("\n\n").filter(|entry| entry.starts_with(&format!("Package: {package}\n")));
+        let version = |entry: &str| entry.lines().find_map(|line| line.strip_prefix("Version: ")).unwrap().to_owned();
+        entries.map(version).collect()
+    }
+
+    /// Whether the pool has a file of this name.
+    pub fn in_pool(&self, package: &str, file: &str) -> bool {
+        let dir = self.config.archive.root.join("pool/main").join(&package[..1]).join(package);
+        Path::new(&dir).join(file).exists()
+    }
+}
+
+pub fn alice() -> Principal {
+    Principal::from_authenticated("alice@EXAMPLE.ORG").unwrap()
+}
+
+pub fn package(name: &str) -> PackageName {
+    name.parse().unwrap()
+}

@@ -1,0 +1,112 @@
+//! `archive snapshots|rollback|gc`: what suites were, back to it, and what need not be kept.
+
+use std::io::Write;
+
+use anyhow::Result;
+
+use crate::error::{Error, Exit, Failure, FailureKind};
+use crate::log::Severity;
+use crate::names::Suite;
+use crate::publish::{Publisher, Unmade};
+use crate::record::{contents, snapshots};
+use crate::session::{Session, table, time};
+use crate::text;
+
+/// What can be done with the archive.
+#[derive(Debug, clap::Subcommand)]
+pub enum Archive {
+    /// List the published states of a suite, the newest first
+    Snapshots {
+        /// The suite, such as stable
+        suite: String,
+    },
+    /// Take a suite, its pocket's branches and the superproject back to a snapshot
+    Rollback {
+        /// The suite
+        suite: String,
+        /// The snapshot's number
+        number: i64,
+    },
+    /// Forget the snapshots that archive.keep does not keep, and remove what nothing needs
+    Gc,
+}
+
+/// Runs the verb.
+pub fn run(session: &mut Session, verb: &Archive) -> Result<Exit> {
+    session.local_only("archive")?;
+    match verb {
+        Archive::Snapshots { suite } => list(session, &suite.parse()?),
+        Archive::Rollback { suite, number } => rollback(session, &suite.parse()?, *number),
+        Archive::Gc => collect(session),
+    }
+}
+
+fn list(session: &Session, suite: &Suite) -> Result<Exit> {
+    let db = session.record.db();
+    if contents::suite(db, suite)?.is_none() {
+        return Err(Error::invalid(format!("there is no suite {suite}: 'pockets' lists them")).into());
+    }
+    let all = snapshots::of_suite(db, suite)?;
+    if session.json {
+        session.print_json(&all)?;
+        return Ok(Exit::Ok);
+    }
+    let row = |s: &snapshots::Snapshot| [s.number.to_string(), time(s.at), s.packages.to_string(), s.note.clone()];
+    table(["SNAPSHOT", "SINCE", "PACKAGES", "MADE BY"], &all.iter().map(row).collect::<Vec<_>>())?;
+    Ok(Exit::Ok)
+}
+
+fn rollback(session: &mut Session, suite: &Suite, number: i64) -> Result<Exit> {
+    let publisher = Publisher::open(&session.config)?;
+    let (done, unmade) = publisher.rollback(&session.config, suite, number, &session.who).map_err(refusal)?;
+    session.log.event(
+        Severity::Warning,
+        "rollback",
+        &[("suite", suite.as_str()), ("to", &number.to_string()), ("by", session.who.as_str())],
+    );
+    report(&unmade)?;
+    if session.json {
+        session.print_json(&done)?;
+        return Ok(Exit::Ok);
+    }
+    for (package, from, to) in &done.changed {
+        let word =
+            |version: &Option<crate::names::Version>| version.as_ref().map_or("nothing".into(), |v| v.to_string());
+        session.line(format!("{package}: {} -> {}", word(from), word(to)))?;
+    }
+    session.line(format!("{suite} has again what snapshot {number} had; it is snapshot {} now", done.now))?;
+    Ok(Exit::Ok)
+}
+
+fn collect(session: &mut Session) -> Result<Exit> {
+    let done = Publisher::open(&session.config)?.collect(&session.config, &session.who)?;
+    if session.json {
+        session.print_json(&done)?;
+    } else {
+        session.line(format!(
+            "removed {} snapshots, {} versions, {} files ({} MiB)",
+            done.snapshots.len(),
+            done.versions.len(),
+            done.files,
+            done.bytes >> 20
+        ))?;
+    }
+    Ok(Exit::Ok)
+}
+
+/// Says what is committed and could not be shown yet; the daemon goes on trying.
+pub fn report(unmade: &[Unmade]) -> Result<()> {
+    for unmade in unmade {
+        writeln!(std::io::stderr(), "not complete yet: {}", text::one_line(&unmade.why))?;
+    }
+    Ok(())
+}
+
+/// A refusal as an error with its exit code.
+pub fn refusal(failure: Failure) -> anyhow::Error {
+    match failure.kind {
+        FailureKind::Invalid => Error::invalid(failure.text).into(),
+        FailureKind::Conflict => Error::unavailable(failure.text).into(),
+        _ => failure.into(),
+    }
+}
