@@ -65,6 +65,8 @@ enum Verb {
     /// List and restore earlier states of suites, and tidy up (on the server only)
     #[command(subcommand)]
     Archive(verbs::archive::Archive),
+    /// Compare database, Git and archive, and mend what differs (on the server only)
+    Verify(verbs::verify::Args),
     /// Explain a verb
     Help {
         /// The verb
@@ -140,6 +142,7 @@ fn run(cli: Cli) -> anyhow::Result<Exit> {
         Verb::Whoami => return verbs::whoami::run(&mut open()?),
         Verb::Acl(verb) => return verbs::acl::run(&mut open()?, &verb),
         Verb::Archive(verb) => return verbs::archive::run(&mut open()?, &verb),
+        Verb::Verify(args) => return verbs::verify::run(&mut open()?, &args),
         Verb::Chroot(verb) => return verbs::chroot::run(&mut open()?, &verb),
     }
     Ok(Exit::Ok)

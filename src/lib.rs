@@ -29,4 +29,5 @@ pub mod subprocess;
 pub mod text;
 pub mod validate;
 pub mod verbs;
+pub mod verify;
 pub mod wake;

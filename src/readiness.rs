@@ -1,7 +1,7 @@
 //! What a server has to have before the service works on it: each thing is looked at, and the command that mends it is
 //! named. Nothing is changed.
 
-use std::fs;
+use std::fs::{self, Metadata};
 use std::net::{SocketAddr, TcpStream};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
@@ -95,7 +95,7 @@ pub async fn look(config: &Config, path: &Path, user: &User) -> Vec<Check> {
     let mut checks = vec![programs(), subordinate_ids(config, user), namespaces(user).await];
     checks.extend(kvm(config));
     checks.extend(directories(config, user));
-    checks.extend(signing_keys(config, user));
+    checks.extend(config.archive.signing_key.iter().map(|key| signing_key(key, user)));
     checks.push(hooks(config, path));
     checks.extend(chroots(config).await);
     checks.extend(access_lists(config));
@@ -177,25 +177,34 @@ fn directories(config: &Config, user: &User) -> Vec<Check> {
     all.into_iter().map(one).collect()
 }
 
-/// Each key that is a file of ours; one behind a command answers for itself.
-fn signing_keys(config: &Config, user: &User) -> Vec<Check> {
-    config.archive.signing_key.iter().map(|key| signing_key(key, user)).collect()
-}
-
 fn signing_key(key: &SigningKey, user: &User) -> Check {
-    let (what, path) = ("signing key", key.certificate());
-    let secret = matches!(key, SigningKey::File(_));
+    let what = "signing key";
+    let path = match key {
+        SigningKey::File(path) => path,
+        // A command keeps its secret to itself.
+        SigningKey::Command(elsewhere) if elsewhere.certificate.exists() => {
+            return fine(what, elsewhere.certificate.display().to_string());
+        }
+        SigningKey::Command(elsewhere) => {
+            let certificate = elsewhere.certificate.display();
+            return wrong(
+                what,
+                format!("{certificate} is not there"),
+                format!("export the certificate to {certificate}"),
+            );
+        }
+    };
+    let shared = |there: &Metadata| there.permissions().mode() & 0o077 != 0;
     match fs::metadata(path) {
-        Ok(there) if secret && there.permissions().mode() & 0o077 != 0 => {
+        Ok(there) if shared(&there) => {
             wrong(what, format!("others may read {}", path.display()), format!("chmod 600 {}", path.display()))
         }
-        Ok(there) if secret && there.uid() != user.uid.as_raw() => {
+        Ok(there) if there.uid() != user.uid.as_raw() => {
             let found = format!("{} does not belong to {}", path.display(), user.name);
             wrong(what, found, format!("chown {}: {}", user.name, path.display()))
         }
         Ok(_) => fine(what, path.display().to_string()),
-        Err(error) if secret => wrong(what, format!("{}: {error}", path.display()), "invirt-build init"),
-        Err(error) => wrong(what, format!("{}: {error}", path.display()), format!("cp CERTIFICATE {}", path.display())),
+        Err(error) => wrong(what, format!("{}: {error}", path.display()), "invirt-build init"),
     }
 }
 
@@ -345,8 +354,8 @@ mod tests {
     fn a_bare_machine_is_told_what_it_lacks() {
         let dir = tempfile::tempdir().unwrap();
         let mut config = Config { state_dir: dir.path().join("state"), ..Config::default() };
-        let key = dir.path().join("key");
-        config.archive.signing_key = vec![SigningKey::File(key.clone())];
+        let path = dir.path().join("key");
+        let key = SigningKey::File(path.clone());
         let acl = dir.path().join("acl");
         fs::write(&acl, "# nobody\n").unwrap();
         config.acl.create_repo = vec![format!("file:{}", acl.display())];
@@ -354,17 +363,17 @@ mod tests {
 
         let state = &directories(&config, &me)[0];
         assert_eq!((state.verdict, state.mend.as_deref()), (Verdict::Wrong, Some("invirt-build init")));
-        assert_eq!(signing_keys(&config, &me)[0].verdict, Verdict::Wrong);
+        assert_eq!(signing_key(&key, &me).verdict, Verdict::Wrong);
         let lists = access_lists(&config);
         assert_eq!(lists.last().unwrap().verdict, Verdict::Note);
 
         fs::create_dir(&config.state_dir).unwrap();
         assert_eq!(directories(&config, &me)[0].verdict, Verdict::Fine);
-        fs::write(&key, "").unwrap();
-        fs::set_permissions(&key, fs::Permissions::from_mode(0o644)).unwrap();
-        assert!(signing_keys(&config, &me)[0].found.contains("others may read"));
-        fs::set_permissions(&key, fs::Permissions::from_mode(0o600)).unwrap();
-        assert_eq!(signing_keys(&config, &me)[0].verdict, Verdict::Fine);
+        fs::write(&path, "").unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
+        assert!(signing_key(&key, &me).found.contains("others may read"));
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+        assert_eq!(signing_key(&key, &me).verdict, Verdict::Fine);
         fs::set_permissions(&acl, fs::Permissions::from_mode(0o666)).unwrap();
         assert!(access_lists(&config).last().unwrap().found.contains("others may write"));
         assert!(daemon(&config).mend.is_some());

@@ -8,6 +8,7 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
@@ -21,6 +22,16 @@ pub use tokio_util::sync::CancellationToken;
 
 /// `PATH` of every child.
 pub const PATH: &str = "/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// The variable by which the children of a daemon, and theirs, are known: its value is the state directory.
+pub const MARK: &str = "INVIRTIBUILDER_CHILD_OF";
+
+static MARKED: OnceLock<PathBuf> = OnceLock::new();
+
+/// Marks every child from now on as one of the daemon that uses this state directory.
+pub fn mark_children(state_dir: &Path) {
+    MARKED.get_or_init(|| state_dir.to_owned());
+}
 
 /// How long output is still read after the child has exited, when somebody else holds the pipe.
 const GRACE: Duration = Duration::from_secs(10);
@@ -183,6 +194,7 @@ impl Cmd {
             .env_clear()
             .env("PATH", PATH)
             .env("LC_ALL", "C.UTF-8")
+            .envs(MARKED.get().map(|state_dir| (MARK, state_dir)))
             .envs(self.env.iter().map(|(k, v)| (k, v)))
             .current_dir(self.dir.as_deref().unwrap_or(Path::new("/")))
             .stdin(if self.input.is_empty() { Stdio::null() } else { Stdio::piped() })

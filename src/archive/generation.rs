@@ -112,10 +112,7 @@ fn link(from: &Path, to: &Path) -> Result<()> {
 
 /// Gives every listed file its name by hash, and keeps those of the last generations.
 fn by_hash(before: &Path, dir: &Path, db: &Connection, prepared: &Prepared, listed: &[Listed]) -> Result<()> {
-    let mut late = BTreeSet::new();
-    for generation in (prepared.from - BY_HASH + 1..=prepared.from).filter(|generation| *generation > 0) {
-        late.extend(recorded(db, &prepared.suite, generation)?.into_iter().map(|file| hashed(&file)));
-    }
+    let mut late = late(db, &prepared.suite, prepared.from + 1)?;
     for file in listed {
         let name = hashed(file);
         let target = dir.join(&name);
@@ -133,9 +130,25 @@ fn by_hash(before: &Path, dir: &Path, db: &Connection, prepared: &Prepared, list
     Ok(())
 }
 
-fn hashed(file: &Listed) -> String {
+/// What late readers of the generations before this one may still ask for, by hash.
+pub fn late(db: &Connection, suite: &Suite, generation: i64) -> Result<BTreeSet<String>> {
+    let mut late = BTreeSet::new();
+    for before in (generation - BY_HASH..generation).filter(|before| *before > 0) {
+        late.extend(recorded(db, suite, before)?.into_iter().map(|file| hashed(&file)));
+    }
+    Ok(late)
+}
+
+/// The name of a listed file by hash, below the generation.
+pub fn hashed(file: &Listed) -> String {
     let dir = file.path.rsplit_once('/').map_or("", |(dir, _)| dir);
     format!("{dir}/by-hash/SHA256/{}", file.sha256)
+}
+
+/// The part of Release that lists files.
+pub fn sums(listed: &[Listed]) -> String {
+    let line = |file: &Listed| format!(" {} {} {}\n", file.sha256, file.size, file.path);
+    format!("SHA256:\n{}", listed.iter().map(line).collect::<String>())
 }
 
 fn release(prepared: &Prepared, listed: &[Listed]) -> String {
@@ -144,10 +157,7 @@ fn release(prepared: &Prepared, listed: &[Listed]) -> String {
     if let Some(until) = prepared.to.valid_until.and_then(chrono::DateTime::from_timestamp_millis) {
         text.push_str(&format!("Valid-Until: {}\n", date(until)));
     }
-    text.push_str("SHA256:\n");
-    for file in listed {
-        text.push_str(&format!(" {} {} {}\n", file.sha256, file.size, file.path));
-    }
+    text.push_str(&sums(listed));
     text
 }
 
@@ -162,7 +172,8 @@ fn sync_tree(dir: &Path) -> Result<()> {
     files::sync_dir(dir)
 }
 
-fn recorded(db: &Connection, suite: &Suite, generation: i64) -> Result<Vec<Listed>> {
+/// The files that Release of a generation lists.
+pub fn recorded(db: &Connection, suite: &Suite, generation: i64) -> Result<Vec<Listed>> {
     let mut statement = db
         .prepare_cached("SELECT path, size, sha256 FROM suite_file WHERE suite = ? AND generation = ? ORDER BY path")?;
     let rows = statement.query_map(params![suite, generation], |row| {

@@ -122,6 +122,13 @@ pub fn find(db: &Connection, suite: &Suite, path: &str, name: &str) -> Result<Op
     Ok(bucket.map(|plain| entries(&plain)).transpose()?.and_then(|mut entries| entries.remove(name)))
 }
 
+/// The whole file, as the record has it.
+pub fn plain(db: &Connection, suite: &Suite, path: &str) -> Result<Vec<u8>> {
+    let mut statement = db.prepare_cached("SELECT plain FROM bucket WHERE suite = ? AND path = ? ORDER BY first")?;
+    let pieces = statement.query_map(params![suite, path], |row| row.get::<_, Vec<u8>>(0))?;
+    Ok(pieces.collect::<Result<Vec<_>, _>>()?.concat())
+}
+
 fn load(db: &Connection, suite: &Suite, path: &str) -> Result<Vec<Bucket>> {
     let mut statement = db.prepare_cached(
         "SELECT id, first, plain, gz, xz, unpadded FROM bucket WHERE suite = ? AND path = ? ORDER BY first",

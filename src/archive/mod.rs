@@ -19,6 +19,7 @@ mod deb;
 mod files;
 mod generation;
 mod index;
+mod inspect;
 mod sign;
 mod xz;
 
@@ -30,7 +31,7 @@ use crate::record::contents::{self, Content, Kind, Part, SuiteState};
 use crate::record::{now, snapshots};
 pub use admit::{Admission, Admitted};
 use index::{Edits, Index};
-pub use sign::Keys;
+pub use sign::{Keys, Signed};
 
 /// What a suite is made of.
 #[derive(Debug, Clone)]
@@ -186,6 +187,15 @@ impl Archive {
     /// Writes the next generation of a suite, if it has to change: because of `changes`, because its description or its
     /// keys have, or because it is soon no longer valid. The caller is the only one who prepares.
     pub fn prepare(&self, db: &Connection, spec: &SuiteSpec, changes: &[Change]) -> Result<Prepared, Failure> {
+        self.next(db, spec, changes, false)
+    }
+
+    /// Writes the next generation of a suite from nothing but what the record says of its contents.
+    pub fn rewrite(&self, db: &Connection, spec: &SuiteSpec) -> Result<Prepared, Failure> {
+        self.next(db, spec, &[], true)
+    }
+
+    fn next(&self, db: &Connection, spec: &SuiteSpec, changes: &[Change], rewrite: bool) -> Result<Prepared, Failure> {
         let recorded = contents::suite(db, &spec.suite)?.unwrap_or_default();
         self.in_step(&spec.suite, recorded.generation)?;
         let keys = self.keys()?;
@@ -195,7 +205,7 @@ impl Archive {
             signers: keys.signers()?,
             valid_until: self.valid_for.map(|span| now() + span.as_millis() as i64),
         };
-        let anew = to.release != recorded.release;
+        let anew = rewrite || to.release != recorded.release;
         let fresh = to.signers == recorded.signers && self.is_fresh(recorded.valid_until);
         let mut prepared = Prepared {
             suite: spec.suite.clone(),
@@ -214,7 +224,7 @@ impl Archive {
     }
 
     /// Refuses to build on a suite that shows what the record does not know.
-    fn in_step(&self, suite: &Suite, recorded: i64) -> Result<(), Failure> {
+    pub fn in_step(&self, suite: &Suite, recorded: i64) -> Result<(), Failure> {
         match self.current(suite)?.filter(|shown| *shown > recorded) {
             None => Ok(()),
             Some(shown) => Err(Failure::new(

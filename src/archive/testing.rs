@@ -3,8 +3,21 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::OnceLock;
 
-use super::files;
+use super::{Archive, files};
+
+/// Writes a signing key: always the same, for making one takes a second.
+pub fn a_key(path: &Path) {
+    static KEY: OnceLock<Vec<u8>> = OnceLock::new();
+    let key = KEY.get_or_init(|| {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("key.asc");
+        Archive::generate_key(&path, "Test").unwrap();
+        fs::read(path).unwrap()
+    });
+    fs::write(path, key).unwrap();
+}
 
 /// A binary package to make: name, architecture, more control fields.
 pub type Binary<'a> = (&'a str, &'a str, &'a str);

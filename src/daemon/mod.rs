@@ -24,11 +24,12 @@ use crate::failpoint::{Point, reach};
 use crate::log::Severity;
 use crate::names::JobId;
 use crate::record::jobs;
-use crate::subprocess::CancellationToken;
+use crate::subprocess::{self, CancellationToken};
 use crate::{privilege, text, wake};
 
 mod announce;
 mod lock;
+mod orphans;
 mod recover;
 mod shared;
 mod worker;
@@ -83,7 +84,13 @@ async fn run(path: &Path) -> Result<()> {
     let config = load(path)?;
     privilege::become_owner_of(&config.state_dir)?;
     let _lock = InstanceLock::take(&config.state_dir)?;
+    // Before it has children of its own.
+    let orphans = orphans::kill_all(&config.state_dir);
+    subprocess::mark_children(&config.state_dir);
     let daemon = Daemon::new(path.to_owned(), config).await?;
+    if let Err(error) = orphans {
+        daemon.shared.complain("an earlier daemon's work goes on", &error);
+    }
     daemon.serve().await
 }
 

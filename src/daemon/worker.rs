@@ -3,6 +3,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Result;
 
@@ -27,11 +28,26 @@ pub async fn run(shared: Arc<Shared>, config: Arc<Config>, job: Job, cancel: Can
         Task { workspace: Workspace::new(&config, job.id), state: State::Preparing, shared, config, job, cancel };
     task.say("started", &[]);
     let done = task.carry_out().await;
-    if let Err(error) = task.end(done) {
-        // The lease runs out, and the job is taken back.
-        task.shared.complain("a job's end cannot be recorded", &error);
+    let mut complained = false;
+    // A full disk has room again some time; until then the job stays ours.
+    while let Err(error) = task.end(&done) {
+        if !complained {
+            task.shared.complain("a job's end cannot be recorded", &error);
+            complained = true;
+        }
+        if error.is::<jobs::LostRace>() || task.cancel.is_cancelled() {
+            // The next daemon takes it back.
+            return;
+        }
+        tokio::time::sleep(AGAIN).await;
+    }
+    if let Err(error) = task.workspace.remove() {
+        task.shared.complain("a job's workspace cannot be removed", &error);
     }
 }
+
+/// How long after an end could not be recorded that is tried again.
+const AGAIN: Duration = Duration::from_secs(2);
 
 /// The directory in which a job works. What is in it does not outlive the job.
 pub struct Workspace {
@@ -245,7 +261,7 @@ impl Task {
     }
 
     /// Records how the job ended.
-    fn end(&self, done: Result<(), Failure>) -> Result<()> {
+    fn end(&self, done: &Result<(), Failure>) -> Result<()> {
         let (id, state) = (self.job.id, self.state);
         match done {
             Ok(()) => {
@@ -264,11 +280,11 @@ impl Task {
             }
             Err(failure) => {
                 reach(Point::JobFailing)?;
-                self.shared.write(|tx| jobs::fail(tx, id, state, &failure))?;
+                self.shared.write(|tx| jobs::fail(tx, id, state, failure))?;
                 reach(Point::JobFailed)?;
                 self.say("failed", &[("failure", failure.kind.as_str()), ("why", &failure.text)]);
             }
         }
-        self.workspace.remove()
+        Ok(())
     }
 }

@@ -10,7 +10,7 @@ mod repository;
 mod superproject;
 
 pub use guard::{Guard, config_of, refusal};
-pub use moves::{Applied, apply, branch_move, write_tag};
+pub use moves::{Applied, apply, branch_move, write_tag, write_tag_object};
 pub use repository::{
     branch_head, create_package_repo, init_superproject, is_ancestor, open, ref_value, repositories, tag_target,
 };
@@ -56,8 +56,18 @@ pub(crate) mod testing {
 
     use crate::names::CommitId;
 
+    /// Where a branch is.
+    pub fn head(repo: &Path, branch: &str) -> Option<CommitId> {
+        super::branch_head(repo, branch).unwrap()
+    }
+
     /// A commit on `refs/heads/main` with these files, on top of what is there.
     pub fn commit(repo: &Path, files: &[(&str, &str)]) -> CommitId {
+        commit_in(repo, "", files)
+    }
+
+    /// The same with the files in a directory.
+    pub fn commit_in(repo: &Path, dir: &str, files: &[(&str, &str)]) -> CommitId {
         let repo = Repository::open(repo).unwrap();
         let parent = repo.find_reference("refs/heads/main").ok().map(|main| main.peel_to_commit().unwrap());
         let mut index = git2::Index::new().unwrap();
@@ -74,7 +84,7 @@ pub(crate) mod testing {
                 id: repo.blob(text.as_bytes()).unwrap(),
                 flags: 0,
                 flags_extended: 0,
-                path: path.as_bytes().to_vec(),
+                path: Path::new(dir).join(path).into_os_string().into_encoded_bytes(),
             };
             index.add(&entry).unwrap();
         }

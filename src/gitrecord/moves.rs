@@ -1,8 +1,10 @@
 //! Refs: what is to be moved, and the moving.
 
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use git2::{ErrorCode, Oid};
 
 use super::repository::{open, tag_target};
@@ -13,6 +15,9 @@ use crate::names::{CommitId, PackageName, Version};
 
 /// What the reflog says.
 const LOG: &str = "invirtibuilder: published";
+
+/// How long the lock of a ref may be somebody's at work: Git holds one for the time of a rename.
+const PATIENCE: Duration = Duration::from_millis(100);
 
 /// What [`apply`] found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,11 +46,25 @@ pub fn write_tag(
         }
         None => {}
     }
-    let opened = open(repo)?;
-    let target = opened.find_object(commit.into(), Some(git2::ObjectType::Commit))?;
-    let new = opened.tag_annotation_create(&tag, &target, &stamp.signature()?, message)?;
+    let new = write_tag_object(repo, version, commit, message, stamp)?;
     reach(Point::TagWritten)?;
     Ok(Some(Move { repo: repo.to_owned(), name: format!("refs/tags/{tag}"), old: None, new: Some(new) }))
+}
+
+/// Writes the annotated tag of a version, and no ref; its id.
+pub fn write_tag_object(
+    repo: &Path,
+    version: &Version,
+    commit: &CommitId,
+    message: &str,
+    stamp: &Stamp,
+) -> Result<Oid> {
+    let opened = open(repo)?;
+    let target = opened.find_object(commit.into(), Some(git2::ObjectType::Commit))?;
+    opened
+        .tag_annotation_create(&version.tag(), &target, &stamp.signature()?, message)
+        // libgit2 keeps the system's own words to itself.
+        .with_context(|| format!("cannot write to {}: is there no room on its disk?", repo.display()))
 }
 
 /// The move of a branch; to `None`, its deletion.
@@ -58,7 +77,8 @@ pub fn branch_move(repo: &Path, branch: &str, old: Option<&CommitId>, new: Optio
     }
 }
 
-/// Makes a move: compare-and-set, and safe to repeat.
+/// Makes a move: compare-and-set, and safe to repeat. The caller holds the publish lock, so the lock of a ref that is to
+/// be moved is not of one of us that lives.
 pub fn apply(mv: &Move) -> Result<Applied, Failure> {
     let repo = open(&mv.repo)?;
     let current = match repo.find_reference(&mv.name) {
@@ -72,15 +92,11 @@ pub fn apply(mv: &Move) -> Result<Applied, Failure> {
     if current != mv.old {
         return Err(elsewhere(mv, current));
     }
-    let moved = match (mv.old, mv.new) {
-        (Some(old), Some(new)) => repo.reference_matching(&mv.name, new, true, old, LOG).map(drop),
-        (None, Some(new)) => repo.reference(&mv.name, new, false, LOG).map(drop),
-        // The deletion fails if the ref has moved since it was looked up.
-        (_, None) => repo.find_reference(&mv.name).and_then(|mut found| match found.target() == mv.old {
-            true => found.delete(),
-            false => Err(git2::Error::new(ErrorCode::Modified, git2::ErrorClass::Reference, "it has moved")),
-        }),
-    };
+    let mut moved = set(&repo, mv);
+    if moved.as_ref().is_err_and(|error| error.code() == ErrorCode::Locked) {
+        break_lock(mv)?;
+        moved = set(&repo, mv);
+    }
     match moved {
         Ok(()) => Ok(Applied::Moved),
         // Somebody was faster: look where the ref is now.
@@ -90,6 +106,31 @@ pub fn apply(mv: &Move) -> Result<Applied, Failure> {
         }
         Err(error) => Err(error.into()),
     }
+}
+
+fn set(repo: &git2::Repository, mv: &Move) -> Result<(), git2::Error> {
+    match (mv.old, mv.new) {
+        (Some(old), Some(new)) => repo.reference_matching(&mv.name, new, true, old, LOG).map(drop),
+        (None, Some(new)) => repo.reference(&mv.name, new, false, LOG).map(drop),
+        // The deletion fails if the ref has moved since it was looked up.
+        (_, None) => repo.find_reference(&mv.name).and_then(|mut found| match found.target() == mv.old {
+            true => found.delete(),
+            false => Err(git2::Error::new(ErrorCode::Modified, git2::ErrorClass::Reference, "it has moved")),
+        }),
+    }
+}
+
+/// Removes the lock file that a process left which died while it made this move; git(1) and we would wait for it for
+/// ever. Somebody else's is given time to go.
+fn break_lock(mv: &Move) -> Result<()> {
+    let path = mv.repo.join(format!("{}.lock", mv.name));
+    let seen = |path: &Path| std::fs::metadata(path).ok().map(|meta| (meta.ino(), meta.mtime_nsec()));
+    let Some(first) = seen(&path) else { return Ok(()) };
+    std::thread::sleep(PATIENCE);
+    if seen(&path) == Some(first) {
+        std::fs::remove_file(&path).with_context(|| format!("cannot remove {}", path.display()))?;
+    }
+    Ok(())
 }
 
 fn elsewhere(mv: &Move, current: Option<Oid>) -> Failure {
@@ -139,6 +180,16 @@ mod tests {
         assert!(is_ancestor(&repo, &a, &b).unwrap() && !is_ancestor(&repo, &b, &a).unwrap());
         let nowhere = "0123456789012345678901234567890123456789".parse().unwrap();
         assert!(!is_ancestor(&repo, &nowhere, &b).unwrap());
+    }
+
+    #[test]
+    fn a_dead_process_lock_is_broken() {
+        let dir = tempfile::tempdir().unwrap();
+        let repo = dir.path().join("hello.git");
+        create_package_repo(&repo).unwrap();
+        let mv = branch_move(&repo, "prod", None, Some(&commit(&repo, &[("f", "1")])));
+        std::fs::write(repo.join("refs/heads/prod.lock"), "").unwrap();
+        assert_eq!(apply(&mv).unwrap(), Applied::Moved);
     }
 
     #[test]

@@ -6,6 +6,7 @@ use anyhow::Result;
 use rusqlite::Transaction;
 use serde::Serialize;
 
+use crate::archive::Archive;
 use crate::config::{Config, Keep};
 use crate::gitrecord;
 use crate::names::{PackageName, Principal, Suite, Version};
@@ -20,14 +21,23 @@ pub struct Collected {
     pub snapshots: Vec<(Suite, i64)>,
     /// Versions of source packages.
     pub versions: Vec<(PackageName, Version)>,
-    /// Files of the pool.
+    /// Files in the pool that no version had.
+    pub strays: Vec<String>,
+    /// Files of these versions.
     pub files: usize,
     /// Their bytes.
     pub bytes: u64,
 }
 
-/// Forgets in the record; the files that are to go are intents then.
+/// Forgets in the record; the files that are to go are intents then. Refused while a suite shows what the record does not
+/// know: then it is the record that has forgotten.
 pub fn forget(config: &Config, record: &mut Record, by: &Principal) -> Result<Collected> {
+    let archive = Archive::open(config)?;
+    for pocket in config.build.pockets.keys() {
+        let suite = config.suite(pocket);
+        let recorded = contents::suite(record.db(), &suite)?.map_or(0, |state| state.generation);
+        archive.in_step(&suite, recorded)?;
+    }
     // Git is asked outside of the transaction: a tag that is made meanwhile is of a version that a suite shows.
     let tagged: BTreeSet<(PackageName, Version)> = {
         let all = contents::versions(record.db())?.into_iter();
@@ -51,6 +61,11 @@ pub fn forget(config: &Config, record: &mut Record, by: &Principal) -> Result<Co
             if !tagged.contains(&(source.clone(), version.clone())) && !jobs::any_open(tx, &source)? {
                 forget_version(tx, &mut collected, source, version)?;
             }
+        }
+        let files = pool::files(tx)?;
+        for stray in archive.strays(&files.iter().map(|file| file.path.as_str()).collect())? {
+            pool::intend(tx, &stray)?;
+            collected.strays.push(stray);
         }
         Entry::new("archive.gc")
             .with("by", by.as_str())

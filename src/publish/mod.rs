@@ -32,6 +32,7 @@ mod rollback;
 pub use gc::Collected;
 pub use lock::PublishLock;
 use publication::Publication;
+pub use publication::stamp;
 pub use rollback::RolledBack;
 
 /// A job whose package is ready.
@@ -140,6 +141,12 @@ impl Publisher {
         Ok(collected)
     }
 
+    /// Ends what earlier publications have left: their moves, and files on their way.
+    pub fn finish(&self, config: &Config, record: &mut Exclusive) -> Result<Vec<Unmade>> {
+        sweep_pool(config, record)?;
+        settle(config, record)
+    }
+
     /// What is due by the clock: makes the moves that committed publications owe, and signs anew what is soon no longer
     /// valid. Returns the moves that could not be made. While somebody publishes this does nothing: it is done then.
     pub fn upkeep(&self, config: &Config) -> Result<Vec<Unmade>> {
@@ -206,7 +213,7 @@ pub struct Unmade {
 }
 
 /// Makes the moves that are owed.
-pub(crate) fn settle(config: &Config, record: &mut Record) -> Result<Vec<Unmade>> {
+fn settle(config: &Config, record: &mut Record) -> Result<Vec<Unmade>> {
     let (mut made, mut unmade) = (Vec::new(), Vec::new());
     for owed in moves::owed(record.db())? {
         match make(config, record, &owed.what) {

@@ -3,8 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::{Item, Publisher, Unmade};
-use crate::archive::Archive;
-use crate::archive::testing::artifacts;
+use crate::archive::testing::{a_key, artifacts};
 use crate::config::{Config, Pocket, SigningKey};
 use crate::error::Failure;
 use crate::gitrecord::{self, testing};
@@ -38,7 +37,7 @@ impl Service {
             std::fs::create_dir_all(made).unwrap();
         }
         gitrecord::init_superproject(&config.git.superproject).unwrap();
-        Archive::generate_key(&at("key.asc"), "Test").unwrap();
+        a_key(&at("key.asc"));
         let record = Record::open(&config.database()).unwrap();
         let publisher = Publisher::new(Record::open(&config.database()).unwrap(), "amd64".parse().unwrap());
         publisher.project(&config).unwrap();
@@ -56,11 +55,7 @@ impl Service {
 
     /// A commit with this version in its changelog, on top of what is there.
     pub fn commit(&self, package: &str, version: &str) -> CommitId {
-        let changelog = format!(
-            "{package} ({version}) unstable; urgency=medium\n\n  * A change.\n\n \
-             -- A <a@example.org>  Mon, 06 Jan 2025 12:00:00 +0000\n"
-        );
-        testing::commit(&self.repo(package), &[("changelog", &changelog)])
+        testing::commit_in(&self.repo(package), "debian", &[("changelog", &changelog(package, version))])
     }
 
     /// A job that is about to be published.
@@ -73,9 +68,28 @@ impl Service {
             principal: alice(),
         };
         let id = self.record.write(|tx| jobs::enqueue(tx, &new)).unwrap();
+        self.begin(id);
+        id
+    }
+
+    /// Takes a queued job to where it is about to be published.
+    pub fn begin(&mut self, id: JobId) {
         self.record.write(|tx| jobs::advance(tx, id, State::Queued, State::Preparing)).unwrap();
         self.record.write(|tx| jobs::advance(tx, id, State::Preparing, State::Publishing)).unwrap();
-        id
+    }
+
+    /// The service as it is when its database was restored from a backup.
+    pub fn restored(self, backup: &Path) -> Self {
+        let Service { dir, config, publisher, record } = self;
+        drop((publisher, record));
+        let database = config.database();
+        for suffix in ["", "-wal", "-shm"] {
+            let _ = std::fs::remove_file(format!("{}{suffix}", database.display()));
+        }
+        std::fs::copy(backup, &database).unwrap();
+        let record = Record::open(&database).unwrap();
+        let publisher = Publisher::new(Record::open(&database).unwrap(), "amd64".parse().unwrap());
+        Self { dir, config, publisher, record }
     }
 
     /// The job with what a build of it would have made: one binary package of the same name.
@@ -123,6 +137,13 @@ impl Service {
         let dir = self.config.archive.root.join("pool/main").join(&package[..1]).join(package);
         Path::new(&dir).join(file).exists()
     }
+}
+
+fn changelog(package: &str, version: &str) -> String {
+    format!(
+        "{package} ({version}) unstable; urgency=medium\n\n  * A change.\n\n \
+         -- A <a@example.org>  Mon, 06 Jan 2025 12:00:00 +0000\n"
+    )
 }
 
 pub fn alice() -> Principal {

@@ -73,6 +73,25 @@ pub fn known(db: &Connection, package: &PackageName, version: &Version) -> Resul
         .optional()?)
 }
 
+/// What every version names.
+pub fn versions(db: &Connection) -> Result<Vec<(PackageName, Version, Known)>> {
+    let mut statement = db.prepare_cached(
+        "SELECT package, version, commit_id, distro, job, tag FROM version ORDER BY package, version",
+    )?;
+    let rows = statement.query_map([], |row| {
+        let known = Known { commit: row.get(2)?, distro: row.get(3)?, job: row.get(4)?, tag: row.get(5)? };
+        Ok((row.get(0)?, row.get(1)?, known))
+    })?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
+/// What the tag of a version points at now.
+pub fn set_tag(tx: &Transaction, package: &PackageName, version: &Version, tag: &str) -> Result<()> {
+    tx.prepare_cached("UPDATE version SET tag = ? WHERE package = ? AND version = ?")?
+        .execute(params![tag, package, version])?;
+    Ok(())
+}
+
 /// Ties a version to its commit for ever, and to its tag if it has one now; fine if it is already tied to the same.
 pub fn tie(tx: &Transaction, package: &PackageName, version: &Version, known: &Known) -> Result<()> {
     tx.prepare_cached(

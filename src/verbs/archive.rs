@@ -84,11 +84,12 @@ fn collect(session: &mut Session) -> Result<Exit> {
         session.print_json(&done)?;
     } else {
         session.line(format!(
-            "removed {} snapshots, {} versions, {} files ({} MiB)",
+            "removed {} snapshots and {} versions: {} files, {} MiB; and {} files that no version had",
             done.snapshots.len(),
             done.versions.len(),
             done.files,
-            done.bytes >> 20
+            done.bytes >> 20,
+            done.strays.len()
         ))?;
     }
     Ok(Exit::Ok)

@@ -20,4 +20,5 @@ pub mod retry;
 pub mod status;
 pub mod submit;
 pub mod update_hook;
+pub mod verify;
 pub mod whoami;

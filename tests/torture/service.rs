@@ -129,6 +129,11 @@ impl Daemon {
         }
     }
 
+    /// Its process.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Whether it was killed by SIGKILL; any other end is an error.
     pub fn dead(&mut self) -> Result<bool> {
         match self.child.try_wait()? {

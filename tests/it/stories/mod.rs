@@ -2,6 +2,7 @@
 
 mod daemon;
 mod debian;
+mod disk;
 mod hooks;
 mod hostile;
 mod jobs;

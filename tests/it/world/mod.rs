@@ -12,12 +12,14 @@ use serde_json::Value;
 mod answer;
 mod apt;
 mod daemon;
+mod disk;
 mod repo;
 mod snapshot;
 
 pub use answer::Answer;
 pub use apt::Apt;
-pub use daemon::Daemon;
+pub use daemon::{Daemon, log as daemon_log};
+pub use disk::Disk;
 pub use repo::{Repo, Tiny, bare, rev};
 
 /// Where the service keeps everything.
@@ -28,6 +30,9 @@ pub const CONFIG: &str = "/etc/invirtibuilder/config.yaml";
 pub const BUILD: Duration = Duration::from_secs(240);
 /// The longest that anything else may take.
 pub const SOON: Duration = Duration::from_secs(20);
+
+/// A program that the sandbox finds before sbuild.
+const STUB: &str = "/usr/sbin/sbuild";
 
 static TURN: Mutex<()> = Mutex::new(());
 
@@ -48,6 +53,7 @@ impl World {
         for dir in ["/srv/git", "/srv/apt", "/etc/invirtibuilder/hooks", "/etc/invirtibuilder/conf.d"] {
             empty(Path::new(dir), &[]);
         }
+        let _ = fs::remove_file(STUB);
         fs::write(CONFIG, include_str!("../../../script/lib/config.yaml")).unwrap();
         let world = Self { _turn: turn };
         world.local(&["init"]).ok();
@@ -69,6 +75,12 @@ impl World {
     /// A command of root in a shell on the server.
     pub fn local(&self, args: &[&str]) -> Answer {
         Answer::of(Command::new("invirt-build").args(args).env_remove("REMOTE_USER"))
+    }
+
+    /// Has builds made by `script/lib/sbuild-stub`, for a story that is about something else.
+    pub fn stub_sbuild(&self) {
+        let stub = Path::new(env!("CARGO_MANIFEST_DIR")).join("script/lib/sbuild-stub");
+        fs::copy(&stub, STUB).unwrap_or_else(|e| panic!("{}: {e}", stub.display()));
     }
 
     /// Starts the daemon.

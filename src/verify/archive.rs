@@ -1,0 +1,76 @@
+//! The archive's files against the record: what each suite shows, and what the pool has.
+
+use std::collections::BTreeSet;
+
+use anyhow::Result;
+use rayon::prelude::*;
+
+use super::facts::Facts;
+use super::{Difference, Mend};
+use crate::archive::Archive;
+use crate::config::Config;
+use crate::names::PocketName;
+use crate::publish::Publisher;
+use crate::record::Record;
+
+/// Every difference.
+pub fn check(
+    config: &Config,
+    publisher: &Publisher,
+    record: &Record,
+    facts: &Facts,
+    deep: bool,
+) -> Result<Vec<Difference>> {
+    let archive = Archive::open(config)?;
+    let mut found = Vec::new();
+    for pocket in config.build.pockets.keys() {
+        found.extend(suite(config, publisher, record, facts, &archive, pocket)?);
+    }
+    let bad: Vec<Difference> = facts
+        .pool
+        .par_iter()
+        .filter_map(|file| Some(Difference::new(&file.path, archive.inspect_file(file, deep)?, Mend::Nothing)))
+        .collect();
+    found.extend(bad);
+    let mut known: BTreeSet<&str> = facts.pool.iter().map(|file| file.path.as_str()).collect();
+    known.extend(facts.intents.iter().map(|(path, _)| path.as_str()));
+    for path in archive.strays(&known)? {
+        let text = "no version that the record knows has it: 'archive gc' removes it";
+        found.push(Difference::new(path, text, Mend::Nothing));
+    }
+    Ok(found)
+}
+
+fn suite(
+    config: &Config,
+    publisher: &Publisher,
+    record: &Record,
+    facts: &Facts,
+    archive: &Archive,
+    pocket: &PocketName,
+) -> Result<Vec<Difference>> {
+    let suite = config.suite(pocket);
+    let place = format!("suite {suite}");
+    let one = |text: String, mend: Mend| Ok(vec![Difference::new(&place, text, mend)]);
+    let again = || Mend::Suite(pocket.clone());
+    let shown = match archive.current(&suite) {
+        Ok(shown) => shown,
+        Err(error) => return one(format!("{error:#}"), Mend::Nothing),
+    };
+    match (facts.suites.get(pocket), shown) {
+        (None, None) => Ok(Vec::new()),
+        (None, Some(shown)) => one(
+            format!("it shows generation {shown}, but the record does not know it: restore the database"),
+            Mend::Nothing,
+        ),
+        (Some(_), _) if facts.owes_suite(suite.as_str()) => Ok(Vec::new()),
+        (Some((state, _)), shown) if shown != Some(state.generation) => {
+            let shown = shown.map_or("nothing".to_owned(), |shown| format!("generation {shown}"));
+            one(format!("it shows {shown}; the record has generation {}", state.generation), again())
+        }
+        (Some((state, contents)), _) => {
+            let wrong = archive.inspect(record.db(), &publisher.suite(config, pocket), state, contents)?;
+            Ok(wrong.into_iter().map(|text| Difference::new(&place, text, again())).collect())
+        }
+    }
+}

@@ -1,0 +1,175 @@
+//! Git against the record: tags and pocket branches of every package, and the superproject.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use anyhow::Result;
+use git2::{Oid, Repository};
+use rayon::prelude::*;
+
+use super::facts::Facts;
+use super::{Adopt, Difference, Mend};
+use crate::config::Config;
+use crate::gitrecord::{self, Move};
+use crate::names::{CommitId, PackageName, PocketName, Version};
+use crate::record::pockets::{Held, Known};
+
+/// Every difference.
+pub fn check(config: &Config, facts: &Facts) -> Result<Vec<Difference>> {
+    let mut packages: BTreeMap<&PackageName, Package> = BTreeMap::new();
+    for (package, version, known) in &facts.versions {
+        packages.entry(package).or_default().versions.push((version, known));
+    }
+    for held in &facts.held {
+        packages.entry(&held.package).or_default().held.push(held);
+    }
+    let each: Vec<Vec<Difference>> =
+        packages.par_iter().map(|(name, package)| package.check(config, facts, name)).collect::<Result<_>>()?;
+    let mut found: Vec<Difference> = each.into_iter().flatten().collect();
+    for pocket in config.build.pockets.keys() {
+        found.extend(superproject(config, facts, pocket)?);
+    }
+    Ok(found)
+}
+
+/// What the record says of one package.
+#[derive(Default)]
+struct Package<'a> {
+    versions: Vec<(&'a Version, &'a Known)>,
+    held: Vec<&'a Held>,
+}
+
+impl Package<'_> {
+    fn check(&self, config: &Config, facts: &Facts, name: &PackageName) -> Result<Vec<Difference>> {
+        let path = config.git.package(name);
+        let repo = match gitrecord::open(&path) {
+            Ok(repo) => repo,
+            Err(error) => return Ok(vec![Difference::new(super::shown(&path), format!("{error:#}"), Mend::Nothing)]),
+        };
+        let mut found = Vec::new();
+        for (version, known) in &self.versions {
+            found.extend(tag(facts, &repo, &path, name, version, known)?);
+        }
+        for held in &self.held {
+            found.extend(branch(facts, &repo, &path, &config.branch(&held.pocket), held)?);
+        }
+        Ok(found)
+    }
+}
+
+/// What a ref points at, unpeeled; a symbolic one points nowhere that we know.
+fn value(repo: &Repository, name: &str) -> Result<Option<Oid>> {
+    match repo.find_reference(name) {
+        Ok(found) => Ok(Some(found.target().unwrap_or(Oid::ZERO_SHA1))),
+        Err(error) if error.code() == git2::ErrorCode::NotFound => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn tag(
+    facts: &Facts,
+    repo: &Repository,
+    path: &Path,
+    package: &PackageName,
+    version: &Version,
+    known: &Known,
+) -> Result<Option<Difference>> {
+    let name = format!("refs/tags/{}", version.tag());
+    if facts.owes_ref(path, &name) {
+        return Ok(None);
+    }
+    let actual = value(repo, &name)?;
+    let stands_for = actual.and_then(|oid| {
+        let object = repo.find_object(oid, None).ok()?;
+        Some(object.peel_to_commit().ok()?.id())
+    });
+    let right = stands_for == Some(Oid::from(&known.commit));
+    let place = format!("{package}: tag {}", version.tag());
+    let Some(recorded) = &known.tag else {
+        // No pocket that tags had this version; somebody's own tag of it must not contradict.
+        let text = format!("it does not stand for {}, which is {version}: delete it", known.commit.short());
+        return Ok((actual.is_some() && !right).then(|| Difference::new(place, text, Mend::Nothing)));
+    };
+    let recorded = Oid::from_str(recorded)?;
+    if actual == Some(recorded) && right {
+        return Ok(None);
+    }
+    let text = match actual {
+        None => format!("it is gone; the record has it at {}", known.commit.short()),
+        Some(_) if right => "it is another tag object than the one that was published".to_owned(),
+        Some(oid) => format!("it is at {oid}; the record has it at {}", known.commit.short()),
+    };
+    let mv = Move { repo: path.to_owned(), name, old: actual, new: Some(recorded) };
+    let mend = if repo.find_object(recorded, None).is_ok() {
+        Mend::Ref(mv)
+    } else if repo.find_commit((&known.commit).into()).is_ok() {
+        Mend::Tag(package.clone(), version.clone())
+    } else {
+        Mend::Nothing
+    };
+    let adopt = actual.filter(|_| right).map(|oid| Adopt::Tag(package.clone(), version.clone(), oid.to_string()));
+    Ok(Some(Difference::new(place, text, mend).adoptable(adopt)))
+}
+
+fn branch(facts: &Facts, repo: &Repository, path: &Path, branch: &str, held: &Held) -> Result<Option<Difference>> {
+    let name = format!("refs/heads/{branch}");
+    let recorded = Oid::from(&held.commit);
+    let present = repo.find_commit(recorded).is_ok();
+    let actual = value(repo, &name)?;
+    if facts.owes_ref(path, &name) || (actual == Some(recorded) && present) {
+        return Ok(None);
+    }
+    let place = format!("{}: branch {branch}", held.package);
+    let at = actual.map_or("gone".to_owned(), |oid| format!("at {}", CommitId::from(oid).short()));
+    let short = held.commit.short();
+    let text = match present {
+        true => format!("it is {at}; the record has it at {short}"),
+        false => format!("it is {at}; the record has it at {short}, a commit that the repository does not have"),
+    };
+    let mv = Move { repo: path.to_owned(), name, old: actual, new: Some(recorded) };
+    let mend = if present { Mend::Ref(mv) } else { Mend::Nothing };
+    let adopt = actual
+        .filter(|oid| *oid != recorded && repo.find_commit(*oid).is_ok())
+        .map(|oid| Adopt::Branch(held.pocket.clone(), held.package.clone(), oid.into()));
+    Ok(Some(Difference::new(place, text, mend).adoptable(adopt)))
+}
+
+fn superproject(config: &Config, facts: &Facts, pocket: &PocketName) -> Result<Option<Difference>> {
+    let path = &config.git.superproject;
+    let branch = config.branch(pocket);
+    let name = format!("refs/heads/{branch}");
+    let place = format!("superproject: branch {branch}");
+    let recorded = facts.superproject.get(&branch);
+    let expected = facts.links(pocket);
+    if facts.owes_ref(path, &name) || (recorded.is_none() && expected.is_empty()) {
+        return Ok(None);
+    }
+    let repo = match gitrecord::open(path) {
+        Ok(repo) => repo,
+        Err(error) => return Ok(Some(Difference::new(place, format!("{error:#}"), Mend::Nothing))),
+    };
+    let actual = value(&repo, &name)?;
+    let links = match recorded {
+        Some(commit) => gitrecord::packages_at(path, commit)?,
+        None => None,
+    };
+    let (Some(recorded), Some(links)) = (recorded, links) else {
+        let text = "the commit that the record has for it is missing";
+        return Ok(Some(Difference::new(place, text, Mend::Superproject(pocket.clone()))));
+    };
+    if links != expected {
+        let text = format!("its submodules at {} are not what {pocket} has", recorded.short());
+        return Ok(Some(Difference::new(place, text, Mend::Superproject(pocket.clone()))));
+    }
+    if actual == Some(Oid::from(recorded)) {
+        return Ok(None);
+    }
+    let at = actual.map_or("gone".to_owned(), |oid| format!("at {}", CommitId::from(oid).short()));
+    let text = format!("it is {at}; the record has it at {}", recorded.short());
+    let mv = Move { repo: path.clone(), name, old: actual, new: Some(recorded.into()) };
+    let theirs = actual.map(CommitId::from);
+    let same =
+        |commit: &CommitId| gitrecord::packages_at(path, commit).is_ok_and(|links| links == Some(expected.clone()));
+    let adopt = theirs.filter(same).map(|commit| Adopt::Superproject(branch, commit));
+    Ok(Some(Difference::new(place, text, Mend::Ref(mv)).adoptable(adopt)))
+}

@@ -1,0 +1,469 @@
+//! An oracle of its own: what database, Git and archive say, read without any code of the service, and compared.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result};
+use rusqlite::{Connection, OpenFlags};
+use sha2::{Digest, Sha256};
+
+use crate::service::{SERVICE_UID, STATE};
+
+const ARCHIVE: &str = "/srv/apt";
+const PACKAGES: &str = "/srv/git/packages";
+const SUPERPROJECT: &str = "/srv/git/packages.git";
+
+/// Pocket, suite, branch, and whether versions are tagged, as the world's configuration has them.
+const POCKETS: [(&str, &str, &str, bool); 2] = [("prod", "stable", "prod", true), ("dev", "unstable", "dev", false)];
+
+/// The database, for reading.
+pub fn database() -> Result<Connection> {
+    let path = format!("{STATE}/invirtibuilder.db");
+    let db = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
+    db.busy_timeout(std::time::Duration::from_secs(20))?;
+    Ok(db)
+}
+
+/// What was found, a line a difference.
+#[derive(Default)]
+pub struct Findings(pub Vec<String>);
+
+impl Findings {
+    fn say(&mut self, text: impl Into<String>) {
+        self.0.push(text.into());
+    }
+
+    fn compare<T: PartialEq + std::fmt::Debug>(&mut self, what: &str, record: &T, there: &T) {
+        if record != there {
+            self.say(format!("{what}: the record has {record:?}, there is {there:?}"));
+        }
+    }
+}
+
+type Rows = BTreeSet<Vec<String>>;
+
+fn rows(db: &Connection, sql: &str) -> Result<Vec<Vec<String>>> {
+    let mut query = db.prepare(sql)?;
+    let columns = query.column_count();
+    let text = |row: &rusqlite::Row, n| -> rusqlite::Result<String> {
+        Ok(match row.get_ref(n)? {
+            rusqlite::types::ValueRef::Text(text) => String::from_utf8_lossy(text).into_owned(),
+            rusqlite::types::ValueRef::Integer(n) => n.to_string(),
+            rusqlite::types::ValueRef::Null => String::new(),
+            other => format!("{other:?}"),
+        })
+    };
+    let rows = query.query_map([], |row| (0..columns).map(|n| text(row, n)).collect::<rusqlite::Result<_>>())?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
+fn git(repo: &Path, args: &[&str]) -> Result<String> {
+    let out = Command::new("git").arg("-C").arg(repo).args(args).stdin(Stdio::null()).output()?;
+    anyhow::ensure!(
+        out.status.success(),
+        "git {args:?} in {}: {}",
+        repo.display(),
+        String::from_utf8_lossy(&out.stderr)
+    );
+    Ok(String::from_utf8_lossy(&out.stdout).into_owned())
+}
+
+/// Every repository: the packages', then the superproject.
+fn repositories() -> Result<Vec<PathBuf>> {
+    let mut all: Vec<PathBuf> = fs::read_dir(PACKAGES)?.map(|entry| Ok(entry?.path())).collect::<Result<_>>()?;
+    all.sort();
+    all.push(SUPERPROJECT.into());
+    Ok(all)
+}
+
+/// A ref's commit by its name.
+fn refs(repo: &Path) -> Result<BTreeMap<String, String>> {
+    let text = git(
+        repo,
+        &["for-each-ref", "--format=%(refname) %(if)%(*objectname)%(then)%(*objectname)%(else)%(objectname)%(end)"],
+    )?;
+    let pair = |line: &str| line.split_once(' ').map(|(name, id)| (name.to_owned(), id.to_owned()));
+    Ok(text.lines().filter_map(pair).collect())
+}
+
+/// Database, Git and archive agree. To be called when nothing is being published.
+pub fn agreement(found: &mut Findings) -> Result<()> {
+    let db = database()?;
+    let owed = rows(&db, "SELECT kind, place, name FROM owed_move")?;
+    if !owed.is_empty() {
+        found.say(format!("moves are still owed: {owed:?}"));
+    }
+    in_git(&db, found)?;
+    for (pocket, suite, _, _) in POCKETS {
+        in_archive(&db, pocket, suite, found)?;
+    }
+    Ok(())
+}
+
+fn in_git(db: &Connection, found: &mut Findings) -> Result<()> {
+    let held = rows(db, "SELECT pocket, package, commit_id, version FROM pocket_package")?;
+    let versions = rows(db, "SELECT package, version, commit_id FROM version")?;
+    let published =
+        rows(db, "SELECT DISTINCT package, version FROM job WHERE state = 'published' AND pocket = 'prod'")?;
+    for repo in repositories()?.iter().filter(|repo| *repo != Path::new(SUPERPROJECT)) {
+        let package = repo.file_stem().context("a repository has a name")?.to_string_lossy().into_owned();
+        let refs = refs(repo)?;
+        for (pocket, _, branch, _) in POCKETS {
+            let record = held.iter().find(|row| row[0] == pocket && row[1] == package).map(|row| row[2].clone());
+            let there = refs.get(&format!("refs/heads/{branch}")).cloned();
+            found.compare(&format!("branch {branch} of {package}"), &record, &there);
+        }
+        for (name, commit) in refs.iter().filter_map(|(name, id)| Some((name.strip_prefix("refs/tags/")?, id))) {
+            let record = versions.iter().find(|row| row[0] == package && row[1] == name).map(|row| &row[2]);
+            found.compare(&format!("tag {name} of {package}"), &record, &Some(commit));
+        }
+        for row in published.iter().filter(|row| row[0] == package) {
+            if !refs.contains_key(&format!("refs/tags/{}", row[1])) {
+                found.say(format!("{package} {} was published, but there is no tag", row[1]));
+            }
+        }
+        for row in held.iter().filter(|row| row[1] == package) {
+            let changelog = git(repo, &["show", &format!("{}:debian/changelog", row[2])])?;
+            if !changelog.starts_with(&format!("{package} ({}) ", row[3])) {
+                found.say(format!("{} is not version {} of {package}", row[2], row[3]));
+            }
+        }
+    }
+    let superproject = Path::new(SUPERPROJECT);
+    let branches = rows(db, "SELECT 'refs/heads/' || branch, commit_id FROM superproject ORDER BY branch")?;
+    let there: Vec<Vec<String>> = refs(superproject)?.into_iter().map(|(name, id)| vec![name, id]).collect();
+    found.compare("branches of the superproject", &branches, &there);
+    for (pocket, _, branch, _) in POCKETS {
+        let record: Rows = held.iter().filter(|row| row[0] == pocket).map(|row| row[1..3].to_vec()).collect();
+        if record.is_empty() {
+            continue;
+        }
+        let links: Rows = git(superproject, &["ls-tree", branch])?
+            .lines()
+            .filter_map(|line| line.strip_prefix("160000 commit ")?.split_once('\t'))
+            .map(|(id, name)| vec![name.to_owned(), id.to_owned()])
+            .collect();
+        found.compare(&format!("submodules of {branch}"), &record, &links);
+        let modules = git(superproject, &["show", &format!("{branch}:.gitmodules")])?;
+        let paths = modules.lines().filter_map(|line| line.trim().strip_prefix("path = ")).map(str::to_owned);
+        let names: BTreeSet<String> = record.iter().map(|row| row[0].clone()).collect();
+        found.compare(&format!(".gitmodules of {branch}"), &names, &paths.collect());
+    }
+    Ok(())
+}
+
+/// The value of a field, which may go on for some lines.
+fn field<'a>(stanza: &'a str, name: &str) -> Option<&'a str> {
+    let start =
+        stanza.find(&format!("\n{name}:")).map(|at| at + 1).or(stanza.starts_with(&format!("{name}:")).then_some(0))?;
+    let rest = &stanza[start + name.len() + 1..];
+    let end =
+        rest.match_indices('\n').find(|(at, _)| !rest[at + 1..].starts_with(' ')).map_or(rest.len(), |(at, _)| at);
+    Some(rest[..end].trim())
+}
+
+fn stanzas(path: &Path) -> Result<Vec<String>> {
+    let text = fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+    Ok(text.split("\n\n").filter(|stanza| !stanza.trim().is_empty()).map(str::to_owned).collect())
+}
+
+fn in_archive(db: &Connection, pocket: &str, suite: &str, found: &mut Findings) -> Result<()> {
+    let dists = Path::new(ARCHIVE).join("dists").join(suite);
+    let generation: String = db.query_row("SELECT generation FROM suite WHERE name = ?", [suite], |row| {
+        Ok(row.get::<_, i64>(0)?.to_string())
+    })?;
+    let shown = fs::read_link(&dists)?.file_name().map(|name| name.to_string_lossy().into_owned());
+    found.compare(&format!("generation of {suite}"), &Some(generation), &shown);
+
+    let mut query = db.prepare("SELECT package, version FROM pocket_package WHERE pocket = ?")?;
+    let record: Rows =
+        query.query_map([pocket], |row| Ok(vec![row.get(0)?, row.get(1)?]))?.collect::<Result<_, _>>()?;
+    for index in ["main/source/Sources", "main/binary-amd64/Packages"] {
+        let stanzas = stanzas(&dists.join(index))?;
+        let value = |stanza: &String, name| field(stanza, name).unwrap_or_default().to_owned();
+        let there: Rows =
+            stanzas.iter().map(|stanza| vec![value(stanza, "Package"), value(stanza, "Version")]).collect();
+        found.compare(&format!("{index} of {suite}"), &record, &there);
+        found.compare(&format!("entries of {index} of {suite}"), &record.len(), &stanzas.len());
+        for stanza in &stanzas {
+            let files: Vec<(PathBuf, String, String)> = match field(stanza, "Filename") {
+                Some(name) => vec![(name.into(), value(stanza, "Size"), value(stanza, "SHA256"))],
+                None => sums(field(stanza, "Checksums-Sha256").unwrap_or_default())
+                    .map(|(hash, size, name)| (Path::new(&value(stanza, "Directory")).join(name), size, hash))
+                    .collect(),
+            };
+            if files.is_empty() {
+                found.say(format!("{index} of {suite} has an entry without files: {stanza}"));
+            }
+            for (path, size, hash) in files {
+                same(&Path::new(ARCHIVE).join(path), &size, &hash, found);
+            }
+        }
+    }
+    let release = fs::read_to_string(dists.join("Release"))?;
+    for (hash, size, name) in sums(field(&release, "SHA256").unwrap_or_default()) {
+        same(&dists.join(&name), &size, &hash, found);
+        let dir = dists.join(&name).parent().context("an index has a directory")?.join("by-hash/SHA256");
+        same(&dir.join(&hash), &size, &hash, found);
+    }
+    Ok(())
+}
+
+/// Lines of hash, size and name.
+fn sums(text: &str) -> impl Iterator<Item = (String, String, String)> {
+    text.lines().filter_map(|line| match line.split_whitespace().collect::<Vec<_>>()[..] {
+        [hash, size, name] => Some((hash.to_owned(), size.to_owned(), name.to_owned())),
+        _ => None,
+    })
+}
+
+fn same(path: &Path, size: &str, hash: &str, found: &mut Findings) {
+    let Ok(bytes) = fs::read(path) else {
+        return found.say(format!("{} is missing", path.display()));
+    };
+    let there: String = Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect();
+    if bytes.len().to_string() != size || there != hash {
+        found.say(format!("{} is not what the index says", path.display()));
+    }
+}
+
+/// `git fsck --strict` finds nothing in any repository.
+pub fn fsck(found: &mut Findings) -> Result<()> {
+    let children: Vec<_> = repositories()?
+        .into_iter()
+        .map(|repo| {
+            let mut git = Command::new("git");
+            git.arg("-C").arg(&repo).args(["fsck", "--strict", "--no-dangling", "--no-progress"]);
+            let child = git.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
+            Ok((repo, child))
+        })
+        .collect::<Result<_>>()?;
+    for (repo, child) in children {
+        let done = child.wait_with_output()?;
+        let said = format!("{}{}", String::from_utf8_lossy(&done.stdout), String::from_utf8_lossy(&done.stderr));
+        // A superproject without a branch named main says so; that is no damage.
+        let lines: Vec<&str> = said.lines().filter(|line| !line.starts_with("notice: ")).collect();
+        if !done.status.success() || !lines.is_empty() {
+            found.say(format!("git fsck of {}: {} {}", repo.display(), done.status, lines.join(" | ")));
+        }
+    }
+    Ok(())
+}
+
+/// `apt-get update` of every suite says no word of warning.
+pub fn apt(found: &mut Findings) -> Result<()> {
+    let dir = Path::new("/run/world/apt");
+    if !dir.exists() {
+        for sub in ["lists/partial", "cache/archives/partial", "etc"] {
+            fs::create_dir_all(dir.join(sub))?;
+        }
+        fs::write(dir.join("status"), "")?;
+        let line = |suite| format!("[signed-by={ARCHIVE}/archive-key.asc] file:{ARCHIVE} {suite} main\n");
+        let list: String = POCKETS.iter().map(|pocket| format!("deb {0}deb-src {0}", line(pocket.1))).collect();
+        fs::write(dir.join("etc/sources.list"), list)?;
+    }
+    let dir = dir.display();
+    let options = [
+        format!("Dir::Etc={dir}/etc"),
+        "Dir::Etc::parts=none".into(),
+        format!("Dir::State::lists={dir}/lists"),
+        format!("Dir::State::status={dir}/status"),
+        format!("Dir::Cache={dir}/cache"),
+        "Dir::Cache::pkgcache=".into(),
+        "Dir::Cache::srcpkgcache=".into(),
+        "APT::Sandbox::User=root".into(),
+        "Acquire::Languages=none".into(),
+    ];
+    let done = Command::new("apt-get")
+        .arg("-q")
+        .args(options.iter().flat_map(|option| ["-o", option]))
+        .args(["--allow-releaseinfo-change", "update"])
+        .stdin(Stdio::null())
+        .output()?;
+    let said = format!("{}{}", String::from_utf8_lossy(&done.stdout), String::from_utf8_lossy(&done.stderr));
+    let bad = said.lines().any(|line| ["W:", "E:", "Err:"].iter().any(|start| line.starts_with(start)));
+    if !done.status.success() || bad {
+        found.say(format!("apt-get update: {} {}", done.status, said.replace('\n', " | ")));
+    }
+    Ok(())
+}
+
+/// `invirt-build verify` finds nothing.
+pub fn verify(found: &mut Findings) -> Result<()> {
+    let done = Command::new("invirt-build").arg("verify").stdin(Stdio::null()).output()?;
+    if !done.status.success() {
+        let said = format!("{}{}", String::from_utf8_lossy(&done.stdout), String::from_utf8_lossy(&done.stderr));
+        found.say(format!("verify: {} {}", done.status, said.replace('\n', " | ")));
+    }
+    Ok(())
+}
+
+/// Processes of the service's user, or of its builds' users, but for one.
+pub fn processes(daemon: Option<u32>) -> Result<Vec<String>> {
+    let mut all = Vec::new();
+    for entry in fs::read_dir("/proc")?.flatten() {
+        let pid = entry.file_name().to_string_lossy().into_owned();
+        let Ok(uid) = fs::metadata(entry.path()).map(|meta| meta.uid()) else { continue };
+        if daemon.is_some_and(|daemon| daemon.to_string() == pid) {
+            continue;
+        }
+        if pid.bytes().all(|b| b.is_ascii_digit()) && (uid == SERVICE_UID || (1_000_000..3_000_000).contains(&uid)) {
+            let line = fs::read(entry.path().join("cmdline")).unwrap_or_default();
+            let line = String::from_utf8_lossy(&line).replace('\0', " ");
+            // A zombie of a process that this world's pid 1 has yet to reap has no command line.
+            if !line.is_empty() {
+                all.push(format!("{pid}: {line}"));
+            }
+        }
+    }
+    Ok(all)
+}
+
+/// Nothing is left of work that is over: no workspace, mount, half-written file, or pool file that nothing needs.
+pub fn leftovers(found: &mut Findings) -> Result<()> {
+    for entry in fs::read_dir(format!("{STATE}/work"))?.flatten() {
+        found.say(format!("{} was left behind", entry.path().display()));
+    }
+    let mounts = fs::read_to_string("/proc/self/mountinfo")?;
+    for line in mounts.lines().filter(|line| line.contains(&format!("{STATE}/work"))) {
+        found.say(format!("a mount was left behind: {line}"));
+    }
+    for (_, suite, _, _) in POCKETS {
+        let generations = fs::read_dir(format!("{ARCHIVE}/dists/.generations/{suite}"))?.count();
+        if generations > 2 {
+            found.say(format!("{suite} has {generations} generations"));
+        }
+    }
+    let db = database()?;
+    let mut needed = BTreeSet::new();
+    for row in rows(&db, "SELECT source, version, changes FROM pool_version")? {
+        let changes = Path::new(ARCHIVE).join(&row[2]);
+        let dir = changes.parent().context("a file has a directory")?;
+        let dsc = dir.join(format!("{}_{}.dsc", row[0], row[1]));
+        for file in [&changes, &dsc] {
+            let Ok(text) = fs::read_to_string(file) else {
+                found.say(format!("{} is missing", file.display()));
+                continue;
+            };
+            needed.insert(file.clone());
+            needed.extend(sums(field(&text, "Checksums-Sha256").unwrap_or_default()).map(|(.., name)| dir.join(name)));
+        }
+    }
+    for file in files_below(&Path::new(ARCHIVE).join("pool"))? {
+        if !needed.contains(&file) {
+            found.say(format!("nothing needs {}", file.display()));
+        }
+    }
+    Ok(())
+}
+
+fn files_below(dir: &Path) -> Result<Vec<PathBuf>> {
+    let mut all = Vec::new();
+    let Ok(entries) = fs::read_dir(dir) else { return Ok(all) };
+    for entry in entries {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            all.extend(files_below(&entry.path())?);
+        } else {
+            all.push(entry.path());
+        }
+    }
+    Ok(all)
+}
+
+/// What the jobs went through.
+#[derive(Default)]
+pub struct Jobs {
+    /// Ended jobs by state.
+    pub ended: BTreeMap<String, usize>,
+    /// Accepted, and not to be found.
+    pub lost: usize,
+    /// Published more than once.
+    pub doubled: usize,
+    /// Interrupted while building, and then built again.
+    pub built_again: usize,
+    /// Interrupted while publishing, and then published without being built again.
+    pub resumed: usize,
+}
+
+/// Every accepted job is at one end, and went there by ways that there are.
+pub fn jobs(accepted: impl Iterator<Item = i64>, found: &mut Findings) -> Result<Jobs> {
+    let db = database()?;
+    let check: String = db.query_row("PRAGMA integrity_check", [], |row| row.get(0))?;
+    found.compare("PRAGMA integrity_check", &"ok".to_owned(), &check);
+    let mut steps: BTreeMap<i64, Vec<String>> = BTreeMap::new();
+    let trail = "SELECT job, json_extract(detail, '$.state') FROM audit WHERE event = 'job.state' ORDER BY id";
+    for row in rows(&db, trail)? {
+        steps.entry(row[0].parse()?).or_default().push(row[1].clone());
+    }
+    let mut jobs = Jobs::default();
+    for row in rows(&db, "SELECT id, state FROM job")? {
+        let (id, state) = (row[0].parse()?, &row[1]);
+        *jobs.ended.entry(state.clone()).or_default() += 1;
+        let steps = steps.remove(&id).unwrap_or_default();
+        if steps.last() != Some(state) {
+            found.say(format!("job {id} is {state}, but its trail ends with {:?}", steps.last()));
+        }
+        trace(id, &steps, &mut jobs, found);
+    }
+    let ids: BTreeSet<String> = rows(&db, "SELECT id FROM job")?.into_iter().map(|mut row| row.remove(0)).collect();
+    for id in accepted.filter(|id| !ids.contains(&id.to_string())) {
+        jobs.lost += 1;
+        found.say(format!("job {id} was accepted and is lost"));
+    }
+    let publications = "SELECT job, count(*) FROM audit WHERE event = 'published' GROUP BY job HAVING count(*) > 1";
+    for row in rows(&db, publications)? {
+        jobs.doubled += 1;
+        found.say(format!("job {} was published {} times", row[0], row[1]));
+    }
+    let published =
+        "SELECT id FROM job WHERE state = 'published' EXCEPT SELECT job FROM audit WHERE event = 'published'";
+    for row in rows(&db, published)? {
+        found.say(format!("job {} is published, but the trail has no publication of it", row[0]));
+    }
+    let clashes = "SELECT a.package, a.version FROM job a JOIN job b ON a.package = b.package AND a.version = b.version
+         AND a.commit_id < b.commit_id WHERE a.state = 'published' AND b.state = 'published'";
+    for row in rows(&db, clashes)? {
+        found.say(format!("{} {} names two commits", row[0], row[1]));
+    }
+    Ok(jobs)
+}
+
+/// Follows one job from state to state.
+fn trace(id: i64, steps: &[String], jobs: &mut Jobs, found: &mut Findings) {
+    let mut interrupted = "";
+    for pair in steps.windows(2) {
+        let (from, to) = (pair[0].as_str(), pair[1].as_str());
+        let fine = match from {
+            "queued" => ["preparing", "cancelled"].contains(&to),
+            "preparing" => ["building", "publishing", "failed", "cancelled", "queued"].contains(&to),
+            "building" => ["publishing", "failed", "cancelled", "queued"].contains(&to),
+            "publishing" => ["published", "failed", "queued"].contains(&to),
+            "failed" | "cancelled" => to == "queued",
+            _ => false,
+        };
+        if !fine {
+            found.say(format!("job {id} went from {from} to {to}: {steps:?}"));
+        }
+        match (from, to) {
+            ("publishing", "queued") => interrupted = "publishing",
+            ("building", "queued") if interrupted != "publishing" => interrupted = "building",
+            (_, "building") if interrupted == "publishing" => {
+                found.say(format!("job {id} was interrupted while publishing, and built again: {steps:?}"));
+            }
+            (_, "building") if interrupted == "building" => {
+                jobs.built_again += 1;
+                interrupted = "";
+            }
+            ("publishing", "published") if interrupted == "publishing" => {
+                jobs.resumed += 1;
+                interrupted = "";
+            }
+            (_, "failed" | "cancelled") => interrupted = "",
+            _ => {}
+        }
+    }
+}
