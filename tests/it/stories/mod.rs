@@ -10,3 +10,4 @@ mod main_job;
 mod pushes;
 mod reading;
 mod refusals;
+mod set_up;
