@@ -9,6 +9,7 @@ declare -A NEEDS=(
 	[demo]="devscripts git-buildpackage libdistro-info-perl"
 	[lint]="shellcheck"
 	[package]="debhelper dpkg-dev liblzma-dev lintian man-db po-debconf sqlite3"
+	[readers]="nginx-light"
 	[bench]="aptly reprepro"
 )
 

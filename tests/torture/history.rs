@@ -13,6 +13,8 @@ use crate::service::{as_service, run};
 pub enum Manner {
     /// Most succeed at once, some at the second or third try.
     Mixed,
+    /// All succeed.
+    Good,
     /// None succeeds.
     Broken,
     /// Each takes some seconds, in which it can be cancelled.
@@ -67,7 +69,7 @@ impl History {
         for n in first..first + BATCH {
             let word = match self.manner {
                 Manner::Mixed if random.u8(..8) == 0 => "flaky",
-                Manner::Mixed => "works",
+                Manner::Mixed | Manner::Good => "works",
                 Manner::Broken => "broken",
                 Manner::Slow => "slow",
             };

@@ -1,4 +1,4 @@
-//! The crash harness: `script/torture --kills N --seed S`.
+//! The crash harness: `script/torture --kills N --seed S`; for `--readers` see `readers.rs`.
 //!
 //! A real daemon works for real clients on real repositories and a real archive, and is killed with SIGKILL, at every
 //! named failpoint in turn and at random instants. After each death the next daemon recovers, and an oracle of its own
@@ -8,6 +8,7 @@ mod check;
 mod clients;
 mod history;
 mod plan;
+mod readers;
 mod service;
 
 use std::collections::BTreeMap;
@@ -40,6 +41,7 @@ struct Torture {
     random: usize,
     unreached: usize,
     points: BTreeMap<Point, usize>,
+    faults: BTreeMap<Point, usize>,
     in_recovery: usize,
     recoveries: Vec<Duration>,
     checks: usize,
@@ -59,6 +61,7 @@ impl Torture {
             random: 0,
             unreached: 0,
             points: BTreeMap::new(),
+            faults: BTreeMap::new(),
             in_recovery: 0,
             recoveries: Vec::new(),
             checks: 0,
@@ -122,8 +125,9 @@ impl Torture {
     fn work_until_death(&mut self, round: &Round) -> Result<()> {
         let point = match round.at_work {
             Death::At(point, _) => Some(point),
-            Death::Random(_) => None,
+            Death::Random(_) | Death::AfterError(..) => None,
         };
+        let errors_before = errors()?;
         let mut daemon = match Daemon::start(&round.at_work.failpoints())? {
             Start::Killed => {
                 self.in_recovery += 1;
@@ -142,6 +146,22 @@ impl Torture {
             self.died(None);
             return Ok(());
         }
+        if let Death::AfterError(point, _) = round.at_work {
+            while errors()? == errors_before && !daemon.dead()? && start.elapsed() < REACH {
+                std::thread::sleep(Duration::from_millis(30));
+            }
+            let reached = errors()? > errors_before;
+            // What it does about it is part of the round.
+            std::thread::sleep(Duration::from_millis(300));
+            daemon.kill()?;
+            if reached {
+                *self.faults.entry(point).or_default() += 1;
+                self.died(None);
+            } else {
+                self.unreached(round);
+            }
+            return Ok(());
+        }
         while !daemon.dead()? {
             if start.elapsed() > REACH {
                 daemon.kill()?;
@@ -158,7 +178,10 @@ impl Torture {
     fn unreached(&mut self, round: &Round) {
         self.died(None);
         self.unreached += 1;
-        self.plan.again(*round);
+        println!("      not reached: {round:?}");
+        if !self.plan.again(*round) {
+            self.violations.push(format!("never reached: {round:?}"));
+        }
     }
 
     fn die_in_recovery(&mut self, round: &Round, point: Point) -> Result<()> {
@@ -255,6 +278,7 @@ impl Torture {
             println!("  {:26} {:4}", point.name(), self.points.get(point).copied().unwrap_or(0));
         }
         println!("  {:26} {:4}\n", "a random instant", self.random);
+        println!("disk errors      {} at {} points", self.faults.values().sum::<usize>(), self.faults.len());
         let told = self.clients.told();
         let slow = self.recoveries.iter().filter(|took| **took > GOAL).count();
         println!("kills            {} ({} of them before the daemon was ready)", self.kills, self.in_recovery);
@@ -286,26 +310,38 @@ fn busy() -> Result<bool> {
     Ok(check::database()?.query_row(sql, [], |row| row.get(0))?)
 }
 
+/// How many errors of the disk jobs and the daemons have told of.
+fn errors() -> Result<usize> {
+    let sql = "SELECT count(*) FROM audit WHERE detail LIKE '%(os error%'";
+    let jobs: i64 = check::database()?.query_row(sql, [], |row| row.get(0))?;
+    Ok(jobs as usize + service::log().matches("(os error").count())
+}
+
 struct Arguments {
     kills: usize,
+    readers: usize,
     seed: u64,
 }
 
 fn arguments() -> Result<Arguments> {
-    let mut arguments = Arguments { kills: 60, seed: 1 };
+    let mut arguments = Arguments { kills: 60, readers: 0, seed: 1 };
     let mut words = std::env::args().skip(1);
     while let Some(word) = words.next() {
         let value = words.next().with_context(|| format!("{word} needs a value"))?;
         match word.as_str() {
             "--kills" => arguments.kills = value.parse().context("--kills takes a number")?,
+            "--readers" => arguments.readers = value.parse().context("--readers takes a number")?,
             "--seed" => arguments.seed = value.parse().context("--seed takes a number")?,
-            _ => bail!("{word} is not an option: use --kills N or --seed S"),
+            _ => bail!("{word} is not an option: use --kills N, --readers ROUNDS or --seed S"),
         }
     }
     Ok(arguments)
 }
 
 fn torture(arguments: &Arguments) -> Result<bool> {
+    if arguments.readers > 0 {
+        return readers::run_readers(arguments.readers, arguments.seed);
+    }
     let mut torture = Torture::new(arguments.seed)?;
     let run = torture.run(arguments.kills);
     let clean = torture.report()?;
@@ -327,6 +363,10 @@ fn main() -> ExitCode {
         false
     });
     let verdict = if clean { "passed" } else { "FAILED" };
-    println!("torture: {verdict} (seed {seed}; repeat with --kills {} --seed {seed})", arguments.kills);
+    let what = match arguments.readers {
+        0 => format!("--kills {}", arguments.kills),
+        rounds => format!("--readers {rounds}"),
+    };
+    println!("torture: {verdict} (seed {seed}; repeat with {what} --seed {seed})");
     if clean { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

@@ -1,12 +1,42 @@
 //! Which deaths are tried, in which order: every failpoint in turn, those of recovery in the recovery from another death,
 //! and random instants in between.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 
 use invirtibuilder::failpoint::Point;
 
 use crate::clients::Work;
+
+/// Where the disk can fail, and how.
+const FAULTS: [Point; 23] = {
+    use Point::*;
+    [
+        JobChecked,
+        SourceMade,
+        BuildMade,
+        JobPublishing,
+        PoolFileWritten,
+        PoolFileNamed,
+        PoolFilled,
+        TagWritten,
+        SuperprojectWritten,
+        SuiteIndexWritten,
+        SuiteIndexed,
+        SuiteReleaseWritten,
+        SuiteSigned,
+        SuiteWritten,
+        PublishPrepared,
+        PublishUncommitted,
+        MoveTag,
+        MoveBranch,
+        MoveSuperproject,
+        MoveSuite,
+        SuiteLinked,
+        SweepGeneration,
+        HookRan,
+    ]
+};
 
 /// One death.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -15,6 +45,8 @@ pub enum Death {
     At(Point, usize),
     /// So long after a job is running.
     Random(Duration),
+    /// Soon after the disk has failed at a point, once, with this error.
+    AfterError(Point, &'static str),
 }
 
 impl Death {
@@ -24,6 +56,7 @@ impl Death {
             Death::At(point, 1) => format!("{}=return(kill)", point.name()),
             Death::At(point, nth) => format!("{}={}*off->return(kill)", point.name(), nth - 1),
             Death::Random(_) => String::new(),
+            Death::AfterError(point, error) => format!("{}=1*return({error})", point.name()),
         }
     }
 }
@@ -45,12 +78,13 @@ pub struct Round {
 pub struct Plan {
     random: fastrand::Rng,
     queue: VecDeque<Round>,
+    tries: HashMap<String, usize>,
 }
 
 impl Plan {
     /// The plan of a seed.
     pub fn new(seed: u64) -> Self {
-        Self { random: fastrand::Rng::with_seed(seed), queue: VecDeque::new() }
+        Self { random: fastrand::Rng::with_seed(seed), queue: VecDeque::new(), tries: HashMap::new() }
     }
 
     /// The next round.
@@ -60,6 +94,11 @@ impl Plan {
                 return round;
             }
             let mut rounds: Vec<Round> = Point::ALL.iter().flat_map(|point| self.rounds_of(*point)).collect();
+            for point in FAULTS {
+                let error = ["eio", "enospc", "erofs"][self.random.usize(..3)];
+                let at_work = Death::AfterError(point, error);
+                rounds.push(Round { work: Work::Any, at_work, in_recovery: None, relabel: false });
+            }
             self.random.shuffle(&mut rounds);
             for (n, round) in rounds.into_iter().enumerate() {
                 self.queue.push_back(round);
@@ -71,9 +110,12 @@ impl Plan {
         }
     }
 
-    /// Tries a round again later, in which its point was not reached.
-    pub fn again(&mut self, round: Round) {
+    /// Tries a round again later, in which its point was not reached. `false`: that was tried often enough.
+    pub fn again(&mut self, round: Round) -> bool {
+        let tries = self.tries.entry(format!("{round:?}")).or_default();
+        *tries += 1;
         self.queue.push_back(round);
+        *tries < 4
     }
 
     fn random_instant(&mut self) -> Round {

@@ -168,9 +168,14 @@ impl Drop for Daemon {
     }
 }
 
-/// The end of what all daemons said.
+/// What all daemons said.
+pub fn log() -> String {
+    fs::read_to_string(LOG).unwrap_or_default()
+}
+
+/// The end of it.
 pub fn log_tail() -> String {
-    let text = fs::read_to_string(LOG).unwrap_or_default();
+    let text = log();
     let lines: Vec<&str> = text.lines().collect();
     lines[lines.len().saturating_sub(8)..].join(" | ")
 }

@@ -1,5 +1,6 @@
 //! The stories, by what their users want.
 
+mod archive;
 mod daemon;
 mod debian;
 mod disk;
