@@ -9,7 +9,7 @@ declare -A NEEDS=(
 		remctl-client remctl-server sbuild uidmap util-linux xz-utils zstd"
 	[demo]="devscripts git-buildpackage libdistro-info-perl"
 	[lint]="shellcheck"
-	[package]="debhelper dpkg-dev liblzma-dev lintian man-db po-debconf"
+	[package]="debhelper dpkg-dev liblzma-dev lintian man-db po-debconf sqlite3"
 	[readers]="nginx-light"
 	[bench]="aptly reprepro"
 )

@@ -13,4 +13,5 @@ mod privilege;
 mod pushes;
 mod reading;
 mod refusals;
+mod set_up;
 mod ssh;
