@@ -52,6 +52,13 @@ impl Store {
         Some(self.path(distro, architecture, "tar")).filter(|path| path.is_file())
     }
 
+    /// What is known of a chroot that was made.
+    pub fn manifest(&self, distro: &Distro, architecture: &Architecture) -> Result<Manifest> {
+        let path = self.path(distro, architecture, "json");
+        let text = fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
+        serde_json::from_slice(&text).with_context(|| format!("{} does not parse", path.display()))
+    }
+
     /// Every chroot, by distro and architecture.
     pub fn list(&self) -> Result<Vec<Manifest>> {
         let Ok(entries) = fs::read_dir(&self.dir) else { return Ok(Vec::new()) };

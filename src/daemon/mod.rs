@@ -17,7 +17,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::{Id, JoinSet};
 
 use crate::archive::Archive;
-use crate::build::sandbox;
+use crate::build::{cgroup, sandbox};
 use crate::config::{self, Config};
 use crate::error::{Error, Failure, FailureKind, exit_for};
 use crate::failpoint::{Point, reach};
@@ -90,6 +90,12 @@ async fn run(path: &Path) -> Result<()> {
     let orphans = orphans::kill_all(&config.state_dir);
     subprocess::mark_children(&config.state_dir);
     let daemon = Daemon::new(path.to_owned(), config).await?;
+    let limits = cgroup::mechanism().describe();
+    // For whoever checks the installation; builds do not need it.
+    if let Err(error) = std::fs::write(daemon.config.limits_note(), format!("{limits}\n")) {
+        daemon.shared.complain("what limits builds cannot be written down", &error.into());
+    }
+    daemon.shared.log.event(Severity::Info, "limits", &[("by", &limits)]);
     if let Err(error) = orphans {
         daemon.shared.complain("an earlier daemon's work goes on", &error);
     }
