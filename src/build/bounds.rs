@@ -44,9 +44,7 @@ pub fn was_full() -> bool {
 pub fn watch(bounds: Bounds) -> std::io::Result<()> {
     thread::Builder::new().spawn(move || {
         loop {
-            if let Ok(there) = statvfs("/")
-                && (there.blocks_free() as u64) * (there.fragment_size() as u64) < LEFT
-            {
+            if statvfs("/").is_ok_and(|there| there.blocks_free() * there.fragment_size() < LEFT) {
                 WAS_FULL.store(true, Ordering::Relaxed);
             }
             let used = look(false);

@@ -4,7 +4,7 @@ use std::fs;
 
 use crate::world::{BUILD, Repo, STATE, World, eventually, processes};
 
-const LIMITS: &str = "limits: { time: 10m, silence: 45s, memory: 400M, disk: 1200M, processes: 300, log: 2M }";
+const LIMITS: &str = "limits: { time: 10m, silence: 60s, memory: 400M, disk: 1200M, processes: 300, log: 2M }";
 
 /// What `debian/rules` runs, the name of its package, and how that has to end.
 const CASES: [(&str, &str, &str); 7] = [
@@ -36,8 +36,11 @@ fn greedy(repo: &Repo, rule: &str) -> String {
 #[test]
 fn whoever_uses_too_much_is_ended_and_told_why() {
     let world = World::new();
-    fs::write("/etc/invirtibuilder/conf.d/limits.yaml", format!("build: {{ pockets: {{ dev: {{ {LIMITS} }} }} }}\n"))
-        .unwrap();
+    fs::write(
+        "/etc/invirtibuilder/conf.d/limits.yaml",
+        format!("daemon: {{ jobs: 4 }}\nbuild: {{ pockets: {{ dev: {{ {LIMITS} }} }} }}\n"),
+    )
+    .unwrap();
     let daemon = world.daemon();
     let jobs: Vec<_> = CASES
         .iter()
@@ -47,7 +50,7 @@ fn whoever_uses_too_much_is_ended_and_told_why() {
         })
         .collect();
     for (job, package, kind) in &jobs {
-        eventually(&format!("{package} has ended"), BUILD * 2, || {
+        eventually(&format!("{package} has ended"), BUILD * 3, || {
             ["failed", "published"].contains(&&world.state(job)[..])
         });
         let status = world.status(job);
@@ -72,8 +75,11 @@ fn whoever_uses_too_much_is_ended_and_told_why() {
 #[test]
 fn a_build_within_its_limits_does_not_notice_them() {
     let world = World::new();
-    fs::write("/etc/invirtibuilder/conf.d/limits.yaml", format!("build: {{ pockets: {{ dev: {{ {LIMITS} }} }} }}\n"))
-        .unwrap();
+    fs::write(
+        "/etc/invirtibuilder/conf.d/limits.yaml",
+        format!("daemon: {{ jobs: 4 }}\nbuild: {{ pockets: {{ dev: {{ {LIMITS} }} }} }}\n"),
+    )
+    .unwrap();
     let _daemon = world.daemon();
     // Half of what it may have, shared by ten.
     let rule = r"perl -e '@x = map { q(x) x (1 << 20) } 1 .. 100; for (1 .. 10) { fork or do { sleep 3; exit } } 1 while wait > 0'";
