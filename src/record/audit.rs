@@ -174,8 +174,11 @@ mod tests {
         let (_dir, record) = trail();
         assert_eq!(walk(record.db()).unwrap().unwrap().len(), 5);
         let mut seen = Vec::new();
-        each_after(record.db(), 3, |entry| Ok(seen.push((entry.id, entry.field("x").is_some(), entry.fields()))))
-            .unwrap();
+        each_after(record.db(), 3, |entry| {
+            seen.push((entry.id, entry.field("x").is_some(), entry.fields()));
+            Ok(())
+        })
+        .unwrap();
         assert_eq!(seen, [(4, false, vec![("n".into(), "3".into())]), (5, false, vec![("n".into(), "4".into())])]);
     }
 

@@ -91,7 +91,10 @@ impl Record {
         let value = change(&tx)?;
         let mut new = Vec::new();
         if self.mirror.is_some() {
-            audit::each_after(&tx, before, |entry| Ok(new.push(entry)))?;
+            audit::each_after(&tx, before, |entry| {
+                new.push(entry);
+                Ok(())
+            })?;
         }
         tx.commit()?;
         if let Some(log) = &self.mirror {
