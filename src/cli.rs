@@ -99,9 +99,7 @@ enum Verb {
 
 /// The command line, as the manual and shells need it.
 pub fn command() -> clap::Command {
-    let mut command = Cli::command();
-    command.build();
-    command
+    Cli::command()
 }
 
 /// Runs the command line `args` (with the program's name first) and returns the exit code.
@@ -208,7 +206,8 @@ fn serve(cli: Cli, caller: &Caller) -> anyhow::Result<Exit> {
 /// The help of the whole program or of one verb; over remctl `help` comes with the verb as its argument.
 fn help(verb: &[String]) -> anyhow::Result<Exit> {
     use std::io::Write;
-    let mut command = command();
+    let mut command = Cli::command();
+    command.build();
     let mut found = &mut command;
     for word in verb {
         found = found.find_subcommand_mut(word).ok_or_else(|| {

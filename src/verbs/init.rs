@@ -56,8 +56,7 @@ pub fn run(path: Option<&Path>, args: &Args, as_json: bool) -> Result<Exit> {
     privilege::become_owner_of(&config.state_dir)?;
     made.iter().try_for_each(|line| say(line))?;
     Record::open(&config.database())?;
-    if !config.git.superproject.exists() {
-        gitrecord::init_superproject(&config.git.superproject)?;
+    if gitrecord::init_superproject(&config.git.superproject)? {
         say(&format!("superproject {}", config.git.superproject.display()))?;
     }
     install_guards(&config, &path)?;
@@ -134,9 +133,13 @@ fn make_chroot(config: &Config, distro: &Distro) -> Result<()> {
 /// Directories and the signing key, owned by the service's user; what was made.
 fn make_directories(config: &Config) -> Result<Vec<String>> {
     let owner = service_user(config)?;
-    let parent = config.git.superproject.parent().unwrap_or(Path::new("/"));
-    let directories: [(&Path, u32); 4] =
-        [(&config.state_dir, 0o750), (&config.git.packages, 0o755), (parent, 0o755), (&config.archive.root, 0o755)];
+    // Each is the service's own, what is above it need not be.
+    let directories: [(&Path, u32); 4] = [
+        (&config.state_dir, 0o750),
+        (&config.git.packages, 0o755),
+        (&config.git.superproject, 0o755),
+        (&config.archive.root, 0o755),
+    ];
     let mut made = Vec::new();
     for (dir, mode) in directories {
         if !dir.exists() {

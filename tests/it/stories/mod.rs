@@ -14,4 +14,5 @@ mod privilege;
 mod pushes;
 mod reading;
 mod refusals;
+mod set_up;
 mod ssh;
