@@ -17,6 +17,7 @@ use crate::log::Severity;
 use crate::names::JobId;
 use crate::publish::Item;
 use crate::record::State;
+use crate::record::audit::Entry;
 use crate::record::jobs::{self, Job};
 use crate::subprocess::CancellationToken;
 use crate::validate::{self, Plan, Request, Valid};
@@ -169,8 +170,7 @@ impl Task {
         let job = &self.job;
         let invalid = |text: String| Failure::new(FailureKind::Invalid, text);
         self.config.pocket(job.pocket.as_str()).map_err(|error| invalid(error.to_string()))?;
-        acl::authorize(&self.config, &job.pocket, &job.principal)
-            .map_err(|refusal| Failure::new(FailureKind::Denied, refusal.sentence))?;
+        self.authorize_again()?;
         let request = Request::read(&self.config, &job.pocket, job.package.clone(), job.commit.as_str())
             .map_err(|error| invalid(error.to_string()))?;
         let plan = self.shared.read(|db| validate::check(db, &self.config, &request, Some(job.id)));
@@ -183,6 +183,23 @@ impl Task {
             Err(error) if error.is::<crate::error::Error>() => Err(invalid(error.to_string())),
             Err(error) => Err(error.into()),
         }
+    }
+
+    /// Whoever submitted it may submit still. The decision is written down like the first one.
+    fn authorize_again(&self) -> Result<(), Failure> {
+        let job = &self.job;
+        // The ACL may run programs.
+        let decision = tokio::task::block_in_place(|| acl::authorize(&self.config, &job.pocket, &job.principal));
+        let (event, severity, why) = match &decision {
+            Ok(authorized) => ("allowed", Severity::Info, authorized.why()),
+            Err(refusal) => ("denied", Severity::Warning, &refusal.detail[..]),
+        };
+        let (id, request) = (job.id.to_string(), format!("submit to {}", job.pocket));
+        let fields = [("principal", job.principal.as_str()), ("request", &request), ("via", "daemon"), ("why", why)];
+        self.shared.log.event(severity, event, &[&fields[..], &[("job", &id)]].concat());
+        let entry = fields.iter().fold(Entry::new(event).job(job.id), |entry, (key, value)| entry.with(key, *value));
+        self.shared.write(|tx| entry.append(tx))?;
+        decision.map(drop).map_err(|refusal| Failure::new(FailureKind::Denied, refusal.sentence))
     }
 
     /// Source package, then binaries; where they are.

@@ -76,9 +76,13 @@ pub fn is_ancestor(repo: &Path, ancestor: &CommitId, descendant: &CommitId) -> R
     Ok(repo.graph_descendant_of(descendant, ancestor)?)
 }
 
-/// Makes the superproject, unless it is there.
-pub fn init_superproject(path: &Path) -> Result<()> {
-    if !path.exists() { create(path) } else { open(path).map(drop) }
+/// Makes the superproject, in an empty directory if there is one; whether it was not there yet.
+pub fn init_superproject(path: &Path) -> Result<bool> {
+    let empty = match std::fs::read_dir(path) {
+        Ok(mut entries) => entries.next().is_none(),
+        Err(error) => error.kind() == std::io::ErrorKind::NotFound,
+    };
+    if empty { create(path) } else { open(path).map(drop) }.map(|()| empty)
 }
 
 /// Makes an empty package repository; an error if there is anything at `path`.

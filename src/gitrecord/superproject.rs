@@ -106,8 +106,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let (packages, superproject) = (dir.path().join("packages"), dir.path().join("packages.git"));
         std::fs::create_dir(&packages).unwrap();
-        init_superproject(&superproject).unwrap();
-        init_superproject(&superproject).unwrap();
+        assert!(init_superproject(&superproject).unwrap() && !init_superproject(&superproject).unwrap());
         let stamp = Stamp { name: "Build Server".into(), email: "b@example.org".into(), time: 1_700_000_000 };
         let mut parent = None;
         for name in ["hello", "libc++-x"] {

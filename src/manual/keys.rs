@@ -16,7 +16,8 @@ pub struct Key {
 pub fn all() -> Vec<Key> {
     // The types come first, their defaults after them.
     let source = include_str!("../config/mod.rs").split("\nimpl Default").next().unwrap_or_default();
-    let types = parse(source);
+    let mut types = parse(source);
+    types.extend(parse(include_str!("../config/archive.rs")));
     let mut keys = Vec::new();
     expand("Config", "", &types, &mut keys);
     keys
@@ -70,6 +71,7 @@ fn expand(of: &str, prefix: &str, types: &[(String, Vec<Field>)], keys: &mut Vec
 fn word(kind: &str) -> &'static str {
     match kind {
         "PathBuf" => "path",
+        "Vec<SigningKey>" => "path or list",
         "bool" => "true or false",
         "Duration" => "duration",
         "ByteSize" => "size",

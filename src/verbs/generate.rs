@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use anyhow::{Context, Result};
 use clap_complete::Shell;
 
-use crate::error::{Error, Exit};
+use crate::error::Exit;
 use crate::manual;
 
 /// Arguments of `generate`.
@@ -16,11 +16,17 @@ pub struct Args {
     dir: PathBuf,
 }
 
+/// The command without what is hidden.
+fn visible(command: &clap::Command) -> clap::Command {
+    clap::Command::new("invirt-build")
+        .args(command.get_arguments().filter(|arg| !arg.is_hide_set()).cloned())
+        .subcommands(command.get_subcommands().filter(|sub| !sub.is_hide_set()).cloned())
+        .disable_help_subcommand(true)
+        .version(env!("CARGO_PKG_VERSION"))
+}
+
 /// Runs the verb: `man/` and `completions/` below the directory.
-pub fn run(mut command: clap::Command, args: &Args) -> Result<Exit> {
-    if std::env::var_os("REMOTE_USER").is_some() {
-        return Err(Error::denied("generate is for whoever builds the package").into());
-    }
+pub fn run(command: clap::Command, args: &Args) -> Result<Exit> {
     let (man, completions) = (args.dir.join("man"), args.dir.join("completions"));
     for dir in [&man, &completions] {
         fs::create_dir_all(dir).with_context(|| format!("cannot make {}", dir.display()))?;
@@ -32,7 +38,7 @@ pub fn run(mut command: clap::Command, args: &Args) -> Result<Exit> {
         [(Shell::Bash, "invirt-build"), (Shell::Zsh, "_invirt-build"), (Shell::Fish, "invirt-build.fish")]
     {
         let mut script = Vec::new();
-        clap_complete::generate(shell, &mut command, "invirt-build", &mut script);
+        clap_complete::generate(shell, &mut visible(&command), "invirt-build", &mut script);
         fs::write(completions.join(file), script)?;
     }
     Ok(Exit::Ok)

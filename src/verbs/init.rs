@@ -14,6 +14,7 @@ use crate::build::subids;
 use crate::chroot::Store;
 use crate::config::{Config, SigningKey};
 use crate::error::{Error, Exit};
+use crate::identity::Caller;
 use crate::names::Distro;
 use crate::readiness::{self, Check, Verdict};
 use crate::record::Record;
@@ -37,9 +38,6 @@ pub struct Args {
 /// Runs the verb: as root it makes everything for the service's user, as any other user for that one.
 /// With `--check` it changes nothing, and 69 says that something is missing.
 pub fn run(path: Option<&Path>, args: &Args, as_json: bool) -> Result<Exit> {
-    if std::env::var_os("REMOTE_USER").is_some() {
-        return Err(Error::denied("init is for administrators in a shell on the server only").into());
-    }
     let distro: Option<Distro> = args.distro.as_deref().map(str::parse).transpose()?;
     let path = config::path(path);
     let config = config::load(&path).map_err(|problems| Error::config(problems[0].to_string()))?;
@@ -58,13 +56,12 @@ pub fn run(path: Option<&Path>, args: &Args, as_json: bool) -> Result<Exit> {
     privilege::become_owner_of(&config.state_dir)?;
     made.iter().try_for_each(|line| say(line))?;
     Record::open(&config.database())?;
-    if !config.git.superproject.exists() {
-        gitrecord::init_superproject(&config.git.superproject)?;
+    if gitrecord::init_superproject(&config.git.superproject)? {
         say(&format!("superproject {}", config.git.superproject.display()))?;
     }
     install_guards(&config, &path)?;
     // What every verb needs works now: the identity, and the record.
-    Session::open(Some(&path), false)?;
+    Session::open(Some(&path), false, &Caller::Shell)?;
     Archive::open(&config)?.publish_key()?;
     if let Some(distro) = distro {
         make_chroot(&config, &distro)?;
@@ -136,9 +133,13 @@ fn make_chroot(config: &Config, distro: &Distro) -> Result<()> {
 /// Directories and the signing key, owned by the service's user; what was made.
 fn make_directories(config: &Config) -> Result<Vec<String>> {
     let owner = service_user(config)?;
-    let parent = config.git.superproject.parent().unwrap_or(Path::new("/"));
-    let directories: [(&Path, u32); 4] =
-        [(&config.state_dir, 0o750), (&config.git.packages, 0o755), (parent, 0o755), (&config.archive.root, 0o755)];
+    // Each is the service's own, what is above it need not be.
+    let directories: [(&Path, u32); 4] = [
+        (&config.state_dir, 0o750),
+        (&config.git.packages, 0o755),
+        (&config.git.superproject, 0o755),
+        (&config.archive.root, 0o755),
+    ];
     let mut made = Vec::new();
     for (dir, mode) in directories {
         if !dir.exists() {

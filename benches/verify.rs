@@ -1,0 +1,183 @@
+//! How long `verify` takes: `verify N DIR` makes a service of N packages in three pockets in DIR, each with a repository of
+//! its own, and prints the median time of a check in seconds. `script/bench verify` runs it beside a floor.
+
+use std::fs;
+use std::path::Path;
+use std::time::Instant;
+
+use anyhow::{Result, ensure};
+use invirtibuilder::archive::{Archive, Change};
+use invirtibuilder::config::{Config, Pocket, SigningKey};
+use invirtibuilder::gitrecord::{self, Stamp};
+use invirtibuilder::names::{CommitId, JobId, PackageName, PocketName, Principal, Version};
+use invirtibuilder::publish::Publisher;
+use invirtibuilder::record::Record;
+use invirtibuilder::record::contents::{Content, Kind, Part};
+use invirtibuilder::record::jobs::{self, NewJob};
+use invirtibuilder::record::pockets::{self, Held, Known};
+use invirtibuilder::record::pool::PoolFile;
+use invirtibuilder::verify;
+
+/// How often it is checked.
+const TIMES: usize = 3;
+
+fn main() -> Result<()> {
+    // `cargo bench` adds an option of its own.
+    let args: Vec<String> = std::env::args().skip(1).filter(|arg| arg != "--bench").collect();
+    match args.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        [n, dir] => measure(n.parse()?, Path::new(dir)),
+        _ => {
+            println!("usage: verify N DIR; script/bench verify runs it");
+            Ok(())
+        }
+    }
+}
+
+fn measure(n: usize, dir: &Path) -> Result<()> {
+    let config = configure(dir)?;
+    let mut record = Record::open(&config.database())?;
+    let publisher = Publisher::new(Record::open(&config.database())?, "amd64".parse()?);
+    fill(&config, &publisher, &mut record, n)?;
+    publisher.project(&config)?;
+    let mut times = Vec::new();
+    for _ in 0..TIMES {
+        let start = Instant::now();
+        let report = verify::check(&config, &publisher, &mut record, false)?;
+        times.push(start.elapsed().as_secs_f64());
+        ensure!(report.packages == n && report.differences.is_empty(), "{:?}", report.differences.first());
+    }
+    times.sort_by(f64::total_cmp);
+    println!("{:.2}", times[times.len() / 2]);
+    Ok(())
+}
+
+fn configure(dir: &Path) -> Result<Config> {
+    let mut config = Config { state_dir: dir.join("state"), ..Config::default() };
+    config.git.packages = dir.join("packages");
+    config.git.superproject = dir.join("packages.git");
+    config.archive.root = dir.join("apt");
+    let key = dir.join("key.asc");
+    config.archive.signing_key = vec![SigningKey::File(key.clone())];
+    for pocket in ["prod", "staging", "dev"] {
+        config.build.pockets.insert(pocket.parse()?, Pocket::default());
+    }
+    for made in [&config.state_dir, &config.git.packages, &config.archive.root] {
+        fs::create_dir_all(made)?;
+    }
+    Archive::generate_key(&key, "Bench")?;
+    gitrecord::init_superproject(&config.git.superproject)?;
+    Ok(config)
+}
+
+/// Puts the packages where publications would have put them.
+fn fill(config: &Config, publisher: &Publisher, record: &mut Record, n: usize) -> Result<()> {
+    let stamp = Stamp { name: "A".into(), email: "a@example.org".into(), time: 1_700_000_000 };
+    let pockets: Vec<PocketName> = config.build.pockets.keys().cloned().collect();
+    let version: Version = "1.0-1".parse()?;
+    let mut known = Vec::new();
+    for k in 0..n {
+        let package: PackageName = format!("{}pkg{k:06}", char::from(b'a' + (k % 26) as u8)).parse()?;
+        known.push((package.clone(), repository(config, &pockets, &package, &version, &stamp)?));
+    }
+    let job = record.write(|tx| {
+        let job = NewJob {
+            pocket: pockets[0].clone(),
+            package: known[0].0.clone(),
+            commit: known[0].1.0.clone(),
+            version: version.clone(),
+            principal: Principal::from_authenticated("alice@EXAMPLE.ORG")?,
+        };
+        jobs::enqueue(tx, &job)
+    })?;
+    let archive = Archive::open(config)?;
+    for pocket in &pockets {
+        let links: Vec<gitrecord::Change> = known
+            .iter()
+            .map(|(package, (commit, _))| gitrecord::Change { package: package.clone(), commit: Some(commit.clone()) })
+            .collect();
+        let (repo, url) = (&config.git.superproject, &config.git.submodule_url);
+        let mv = gitrecord::write_superproject(repo, pocket.as_str(), None, &links, url, "all\n", &stamp)?;
+        gitrecord::apply(&mv)?;
+        let changes = known.iter().map(|(package, _)| Ok(Change::Put(content(config, package, &version)?)));
+        let changes: Vec<Change> = changes.collect::<Result<_>>()?;
+        let prepared = archive.prepare(record.db(), &publisher.suite(config, pocket), &changes)?;
+        record.write(|tx| {
+            Archive::record(tx, &prepared, "bench")?;
+            pockets::set_superproject(tx, pocket.as_str(), &mv.new.map(CommitId::from).expect("a commit"))?;
+            known.iter().try_for_each(|(package, (commit, tag))| {
+                let distro = config.build.pockets[pocket].distro.clone();
+                let names = Known { commit: commit.clone(), distro, job, tag: Some(tag.clone()) };
+                pockets::tie(tx, package, &version, &names)?;
+                pockets::put(tx, &held(pocket, package, commit, &version, job))
+            })
+        })?;
+        archive.flip(prepared.suite(), prepared.generation())?;
+    }
+    Ok(())
+}
+
+fn held(pocket: &PocketName, package: &PackageName, commit: &CommitId, version: &Version, job: JobId) -> Held {
+    Held { pocket: pocket.clone(), package: package.clone(), commit: commit.clone(), version: version.clone(), job }
+}
+
+/// A repository with one commit, its tag, and a branch for each pocket; the commit, and the tag's object.
+fn repository(
+    config: &Config,
+    pockets: &[PocketName],
+    package: &PackageName,
+    version: &Version,
+    stamp: &Stamp,
+) -> Result<(CommitId, String)> {
+    let path = config.git.package(package);
+    gitrecord::create_package_repo(&path)?;
+    let repo = git2::Repository::open_bare(&path)?;
+    let me = git2::Signature::new("A", "a@example.org", &git2::Time::new(stamp.time, 0))?;
+    let mut tree = repo.treebuilder(None)?;
+    tree.insert("name", repo.blob(package.as_str().as_bytes())?, git2::FileMode::Blob.into())?;
+    let tree = repo.find_tree(tree.write()?)?;
+    let commit: CommitId = repo.commit(None, &me, &me, "a change", &tree, &[])?.into();
+    for pocket in pockets {
+        gitrecord::apply(&gitrecord::branch_move(&path, pocket.as_str(), None, Some(&commit)))?;
+    }
+    let tag = gitrecord::write_tag(&path, package, version, &commit, "a tag\n", stamp)?.expect("it is new");
+    gitrecord::apply(&tag)?;
+    Ok((commit, tag.new.expect("it is made").to_string()))
+}
+
+/// A source package, a binary package and their files, which are holes.
+fn content(config: &Config, package: &PackageName, version: &Version) -> Result<Content> {
+    let directory = format!("pool/main/{}/{package}", &package.as_str()[..1]);
+    let names = [
+        format!("{package}_{version}.dsc"),
+        format!("{package}_1.0.orig.tar.xz"),
+        format!("{package}_{version}_amd64.deb"),
+        format!("{package}_{version}_amd64.changes"),
+    ];
+    let dir = config.archive.root.join(&directory);
+    fs::create_dir_all(&dir)?;
+    let mut files = Vec::new();
+    for name in &names {
+        fs::File::create(dir.join(name))?.set_len(20_000)?;
+        files.push(PoolFile { path: format!("{directory}/{name}"), size: 20_000, sha256: "0".repeat(64) });
+    }
+    let more = "Maintainer: A <a@example.org>\nSection: misc\nPriority: optional\nDescription: a package\n a line\n";
+    let part = |kind, architecture: &str, stanza: String| Part {
+        kind,
+        name: package.to_string(),
+        architecture: architecture.to_owned(),
+        component: "main".to_owned(),
+        stanza,
+    };
+    let source = format!("Package: {package}\nVersion: {version}\nArchitecture: any\n{more}");
+    let binary = format!(
+        "Package: {package}\nVersion: {version}\nArchitecture: amd64\n{more}Filename: {directory}/{}\nSize: 20000\n",
+        names[2]
+    );
+    Ok(Content {
+        source: package.clone(),
+        version: version.clone(),
+        changes: format!("{directory}/{}", names[3]),
+        parts: vec![part(Kind::Dsc, "", source), part(Kind::Deb, "amd64", binary)],
+        files,
+    })
+}

@@ -1,0 +1,56 @@
+//! What an administrator is told about a machine, and that looking changes nothing.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+use crate::world::{CONFIG, World, run};
+
+const KEY: &str = "/etc/invirtibuilder/archive-key.asc";
+
+#[test]
+fn what_is_missing_is_named_with_the_command_that_mends_it() {
+    let world = World::new();
+    let _daemon = world.daemon();
+    let table = world.local(&["init", "--check"]).ok().out;
+    for thing in ["programs", "subordinate ids", "user namespaces", "signing key", "update hooks", "chroot bookworm"] {
+        let line = table.lines().find(|line| line.contains(thing)).unwrap_or_else(|| panic!("no {thing}: {table}"));
+        assert!(line.starts_with("fine"), "{line}");
+    }
+    assert!(table.contains("EXAMPLE.ORG, from") && table.contains("it runs"), "{table}");
+
+    // Each thing that is wrong, and what mends it; 69 until it is mended.
+    let wrong = |thing: &str, mend: &str| {
+        let before = world.snapshot();
+        let answer = world.local(&["init", "--check"]);
+        assert_eq!(answer.code, 69, "{}", answer.out);
+        let lines: Vec<&str> = answer.out.lines().collect();
+        let at = lines.iter().position(|line| line.starts_with("WRONG")).unwrap();
+        assert!(lines[at].contains(thing) && lines[at + 1].trim_start() == format!("-> {mend}"), "{}", answer.out);
+        assert_eq!(world.snapshot(), before);
+        let json = world.local(&["init", "--check", "--json"]).json();
+        let found = json.as_array().unwrap().iter().find(|check| check["verdict"] == "wrong").unwrap();
+        assert_eq!(found["mend"], mend);
+        if mend.starts_with("invirt-build init") || mend.starts_with("chmod") {
+            run("sh", &["-c", mend]);
+            world.local(&["init", "--check"]).ok();
+        }
+    };
+    fs::set_permissions(KEY, fs::Permissions::from_mode(0o644)).unwrap();
+    wrong("others may read", &format!("chmod 600 {KEY}"));
+    fs::remove_file("/srv/git/packages.git/hooks/update").unwrap();
+    wrong("1 of 1 repositories", "invirt-build init");
+    let before = ["/etc/subuid", "/etc/subgid"].map(|path| (path, fs::read_to_string(path).unwrap()));
+    fs::write("/etc/subuid", "").unwrap();
+    wrong("subordinate ids", "invirt-build init");
+    assert!(fs::read_to_string("/etc/subuid").unwrap().starts_with("_invirtibuilder:"));
+    before.iter().for_each(|(path, text)| fs::write(path, text).unwrap());
+    let text = fs::read_to_string(CONFIG).unwrap().replacen("distro: bookworm", "distro: sid", 1);
+    fs::write(CONFIG, text).unwrap();
+    wrong("chroot sid", "invirt-build chroot create sid");
+
+    world.build("alice", &["init", "--check"]).refused(77, &["on the server"]);
+    world.build("alice", &["package-setup"]).refused(77, &["package"]);
+    world.build("alice", &["generate", "/tmp/x"]).refused(77, &["package"]);
+    assert!(!Path::new("/tmp/x").exists());
+}
