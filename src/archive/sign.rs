@@ -108,7 +108,7 @@ impl Keys {
         Ok(fingerprints.join(" "))
     }
 
-    /// A sentence for each key that has expired or will within [`SOON`].
+    /// A sentence for each key that has expired or will within `SOON`.
     pub fn warnings(&self, now: SystemTime) -> Vec<String> {
         let warning = |key: &Key| {
             let at = key.expiry()?;
