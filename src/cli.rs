@@ -7,7 +7,9 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
 
+use crate::config;
 use crate::error::{Error, Exit, exit_for};
+use crate::identity::Caller;
 use crate::session::Session;
 use crate::verbs;
 
@@ -57,14 +59,23 @@ enum Verb {
     Acl(verbs::acl::Acl),
     /// Set the service up (on the server only)
     Init(verbs::init::Args),
-    /// Check the configuration (on the server only)
+    /// Check the configuration and the ACLs that it names (on the server only)
     CheckConfig,
+    /// Carry out what an ssh client asks for: sshd's forced command
+    #[command(hide = true)]
+    SshCommand(verbs::ssh::Command),
+    /// Print everybody's keys: sshd's AuthorizedKeysCommand
+    #[command(hide = true)]
+    AuthorizedKeys(verbs::ssh::AuthorizedKeys),
     /// Create, update and list chroots (on the server only)
     #[command(subcommand)]
     Chroot(verbs::chroot::Chroot),
     /// List and restore earlier states of suites, and tidy up (on the server only)
     #[command(subcommand)]
     Archive(verbs::archive::Archive),
+    /// Check, show and export the audit trail (on the server only)
+    #[command(subcommand)]
+    Audit(verbs::audit::Audit),
     /// Compare database, Git and archive, and mend what differs (on the server only)
     Verify(verbs::verify::Args),
     /// Explain a verb
@@ -93,16 +104,17 @@ pub fn command() -> clap::Command {
 
 /// Runs the command line `args` (with the program's name first) and returns the exit code.
 pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    crate::private::settle_umask();
     std::panic::set_hook(Box::new(|panic| {
         eprintln!("invirt-build: this is a bug, please report it: {}", crate::text::one_line(&panic.to_string()));
         std::process::exit(Exit::Bug as i32);
     }));
-    let cli = match Cli::try_parse_from(args) {
-        Ok(cli) => cli,
+    let done = match Cli::try_parse_from(args) {
+        Ok(cli) => run(cli, &Caller::of_this_process()),
         Err(error) => return usage(&error),
     };
-    match run(cli) {
-        Ok(exit) => exit.into(),
+    match done {
+        Ok(code) => code,
         Err(error) if is_broken_pipe(&error) => Exit::Ok.into(),
         Err(error) => {
             use std::io::Write;
@@ -112,9 +124,51 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     }
 }
 
-fn run(cli: Cli) -> anyhow::Result<Exit> {
+fn run(cli: Cli, caller: &Caller) -> anyhow::Result<ExitCode> {
+    if caller.is_remote() {
+        refuse_config(&cli)?;
+    }
+    let Verb::SshCommand(args) = &cli.verb else { return Ok(serve(cli, caller)?.into()) };
+    here(&cli, caller, "ssh-command")?;
+    // A client may be allowed to set variables: which configuration counts is for the forced command to say.
+    let config = cli.config.clone().unwrap_or_else(|| config::default_path().to_owned());
+    let (caller, words) = verbs::ssh::command(&config, args)?;
+    let request = match Cli::try_parse_from([OsString::from("invirt-build")].into_iter().chain(words)) {
+        Ok(request) => request,
+        Err(error) => return Ok(usage(&error)),
+    };
+    refuse_config(&request)?;
+    Ok(serve(Cli { config: Some(config), ..request }, &caller)?.into())
+}
+
+/// Which file is the configuration is not for somebody elsewhere to say.
+fn refuse_config(cli: &Cli) -> Result<(), Error> {
+    match &cli.config {
+        Some(_) => Err(Error::denied("--config is for administrators in a shell on the server only")),
+        None => Ok(()),
+    }
+}
+
+/// Demands that whoever asks sits at the server; otherwise it is written down.
+fn here(cli: &Cli, caller: &Caller, verb: &str) -> anyhow::Result<()> {
+    if caller.is_remote() { Session::open(cli.config.as_deref(), cli.json, caller)?.local_only(verb) } else { Ok(()) }
+}
+
+/// Serves a request.
+fn serve(cli: Cli, caller: &Caller) -> anyhow::Result<Exit> {
     let config = cli.config.as_deref();
-    let open = || Session::open(config, cli.json);
+    let open = || Session::open(config, cli.json, caller);
+    match &cli.verb {
+        Verb::CheckConfig => here(&cli, caller, "check-config")?,
+        Verb::Init(_) => here(&cli, caller, "init")?,
+        Verb::AuthorizedKeys(_) => here(&cli, caller, "authorized-keys")?,
+        Verb::SshCommand(_) => here(&cli, caller, "ssh-command")?,
+        Verb::Generate(_) => here(&cli, caller, "generate")?,
+        Verb::PackageSetup => here(&cli, caller, "package-setup")?,
+        // Git may run it with a REMOTE_USER of its own; it looks for itself.
+        Verb::UpdateHook(_) if matches!(caller, Caller::Ssh(_)) => here(&cli, caller, "update-hook")?,
+        _ => {}
+    }
     match cli.verb {
         Verb::Help { verb } => return help(&verb),
         Verb::Summary => {
@@ -125,6 +179,8 @@ fn run(cli: Cli) -> anyhow::Result<Exit> {
         Verb::Generate(args) => return verbs::generate::run(command(), &args),
         Verb::PackageSetup => return verbs::package_setup::run(config),
         Verb::CheckConfig => return verbs::check_config::run(config, cli.json),
+        Verb::SshCommand(_) => return Err(Error::denied("ssh-command is for sshd only").into()),
+        Verb::AuthorizedKeys(args) => return verbs::ssh::authorized_keys(config, &args),
         Verb::Init(args) => return verbs::init::run(config, &args, cli.json),
         Verb::Submit(args) => return verbs::submit::run(&mut open()?, &args),
         Verb::Status(args) => return verbs::status::run(&mut open()?, &args),
@@ -140,6 +196,7 @@ fn run(cli: Cli) -> anyhow::Result<Exit> {
         Verb::Whoami => return verbs::whoami::run(&mut open()?),
         Verb::Acl(verb) => return verbs::acl::run(&mut open()?, &verb),
         Verb::Archive(verb) => return verbs::archive::run(&mut open()?, &verb),
+        Verb::Audit(verb) => return verbs::audit::run(&mut open()?, &verb),
         Verb::Verify(args) => return verbs::verify::run(&mut open()?, &args),
         Verb::Chroot(verb) => return verbs::chroot::run(&mut open()?, &verb),
     }

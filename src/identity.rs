@@ -1,8 +1,11 @@
-//! Who asks.
+//! Who asks, and by which way.
 //!
-//! Over remctl that is `REMOTE_USER`, which remctld sets from the authenticated GSS-API context, and nothing else. With
-//! no `REMOTE_USER`, root and the owner of the state directory are `local:<user>`; anybody else has no identity.
+//! Over remctl that is `REMOTE_USER`, which remctld sets from the authenticated GSS-API context, and nothing else. Over
+//! ssh it is what `ssh-command` was given. With neither, root and the owner of the state directory are `local:<user>`;
+//! anybody else has no identity.
 
+use std::ffi::OsString;
+use std::io::IsTerminal;
 use std::os::unix::fs::MetadataExt;
 
 use libgssapi::name::Name;
@@ -13,23 +16,60 @@ use crate::config::Config;
 use crate::error::Error;
 use crate::names::Principal;
 
-/// The principal of whoever runs this process.
-pub fn who(config: &Config) -> Result<Principal, Error> {
-    match std::env::var_os("REMOTE_USER") {
-        Some(name) => {
-            let name =
-                name.to_str().ok_or_else(|| Error::denied("REMOTE_USER is not UTF-8: nobody is admitted by it"))?;
-            remote(name, config.realm.as_deref())
+/// The way by which a request came.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Caller {
+    /// remctld: the value of `REMOTE_USER`.
+    Remctl(OsString),
+    /// sshd: the principal that stands behind the key or the ticket.
+    Ssh(String),
+    /// A shell on this server.
+    Shell,
+}
+
+impl Caller {
+    /// The way by which this process was started.
+    pub fn of_this_process() -> Self {
+        std::env::var_os("REMOTE_USER").map_or(Caller::Shell, Caller::Remctl)
+    }
+
+    /// The way in one word.
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Caller::Remctl(_) => "remctl",
+            Caller::Ssh(_) => "ssh",
+            Caller::Shell => "shell",
         }
-        None => local(config),
+    }
+
+    /// Whether somebody asks from elsewhere: nobody who may name files of this server.
+    pub fn is_remote(&self) -> bool {
+        match self {
+            Caller::Remctl(_) | Caller::Ssh(_) => true,
+            Caller::Shell => false,
+        }
     }
 }
 
-/// A name as remctld gives it, with the realm it stands for when it has none.
-fn remote(name: &str, realm: Option<&str>) -> Result<Principal, Error> {
+/// The principal of whoever asks.
+pub fn who(config: &Config, caller: &Caller) -> Result<Principal, Error> {
+    let realm = config.realm.as_deref();
+    match caller {
+        Caller::Remctl(name) => {
+            let name =
+                name.to_str().ok_or_else(|| Error::denied("REMOTE_USER is not UTF-8: nobody is admitted by it"))?;
+            qualified(name, realm)
+        }
+        Caller::Ssh(name) => qualified(name, realm),
+        Caller::Shell => local(config),
+    }
+}
+
+/// A Kerberos name with the realm that it stands for when it has none.
+pub fn qualified(name: &str, realm: Option<&str>) -> Result<Principal, Error> {
     // A Kerberos name cannot be taken for somebody in a shell on the server.
     if name.is_empty() || name.starts_with("local:") {
-        return Err(Error::denied(format!("REMOTE_USER is {}: nobody is admitted by it", crate::text::quoted(name))));
+        return Err(Error::denied(format!("the principal is {}: nobody is admitted by it", crate::text::quoted(name))));
     }
     if has_realm(name) {
         return Principal::from_authenticated(name);
@@ -41,7 +81,7 @@ fn remote(name: &str, realm: Option<&str>) -> Result<Principal, Error> {
 }
 
 /// Whether there is an `@` that no backslash takes its meaning from (krb5_parse_name(3)).
-fn has_realm(name: &str) -> bool {
+pub fn has_realm(name: &str) -> bool {
     let mut escaped = false;
     name.chars().any(|c| {
         let at = c == '@' && !escaped;
@@ -76,6 +116,13 @@ fn local(config: &Config) -> Result<Principal, Error> {
             "nobody has authenticated you (REMOTE_USER is not set): use remctl, or be root or the service's own user",
         ));
     }
+    // remctld's 'sudo=' ends here as well, and by default sudo takes REMOTE_USER away.
+    if std::env::var_os("SUDO_UID").is_some() && !uid.is_root() && !std::io::stdin().is_terminal() {
+        return Err(Error::denied(
+            "sudo has taken away who asks: with remctld's 'sudo=' let sudoers say env_keep += \"REMOTE_USER\", and in a \
+             script run this as root, without sudo",
+        ));
+    }
     let name = User::from_uid(uid).ok().flatten().map_or_else(|| uid.to_string(), |user| user.name);
     Principal::local(&name)
 }
@@ -85,7 +132,7 @@ mod tests {
     use super::*;
 
     fn name(text: &str, realm: Option<&str>) -> Result<String, String> {
-        remote(text, realm).map(String::from).map_err(|error| error.to_string())
+        qualified(text, realm).map(String::from).map_err(|error| error.to_string())
     }
 
     #[test]

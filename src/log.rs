@@ -11,6 +11,7 @@ use std::sync::Mutex;
 use syslog::{Facility, Formatter3164, LogFormat};
 
 use crate::config;
+use crate::record::audit::Recorded;
 
 /// The longest line that is sent: what receivers take without cutting (RFC 5424 section 6.1 and rsyslog's default).
 const MAX_LINE: usize = 8000;
@@ -57,6 +58,18 @@ impl Log {
         if self.formatter.format(&mut packet, severity, line(name, fields)).is_ok() {
             self.send(&packet);
         }
+    }
+
+    /// Sends an entry of the audit trail: so there is a copy of it elsewhere, with the hash that ties it to all before.
+    pub fn audit(&self, entry: &Recorded) {
+        let (id, job) = (entry.id.to_string(), entry.job.map_or_else(String::new, |job| job.to_string()));
+        let mut fields = vec![("id", &id[..]), ("hash", &entry.hash), ("event", &entry.event)];
+        if !job.is_empty() {
+            fields.push(("job", &job));
+        }
+        let more = entry.fields();
+        fields.extend(more.iter().map(|(key, value)| (key.as_str(), value.as_str())));
+        self.event(Severity::Info, "audit", &fields);
     }
 
     fn send(&self, packet: &[u8]) {

@@ -250,9 +250,10 @@ fn access_lists(config: &Config) -> Vec<Check> {
     let pockets = config.build.pockets.iter().map(|(name, pocket)| (format!("ACL of {name}"), &pocket.acl));
     let all = pockets.chain([("ACL create_repo".to_owned(), &config.acl.create_repo)]);
     all.map(|(what, entries)| {
+        let entries: Vec<&str> = entries.iter().map(|entry| entry.text.as_str()).collect();
         let files: Vec<&str> = entries
             .iter()
-            .filter_map(|entry| entry.strip_prefix("file:").or(entry.starts_with('/').then_some(entry.as_str())))
+            .filter_map(|entry| entry.strip_prefix("file:").or(entry.starts_with('/').then_some(*entry)))
             .collect();
         if entries.is_empty() {
             return note(
@@ -358,7 +359,7 @@ mod tests {
         let key = SigningKey::File(path.clone());
         let acl = dir.path().join("acl");
         fs::write(&acl, "# nobody\n").unwrap();
-        config.acl.create_repo = vec![format!("file:{}", acl.display())];
+        config.acl.create_repo = vec![format!("file:{}", acl.display()).into()];
         let me = User::from_uid(getuid()).unwrap().unwrap();
 
         let state = &directories(&config, &me)[0];

@@ -3,24 +3,27 @@
 use std::fmt::Display;
 use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use anyhow::Result;
+use rusqlite::Transaction;
 use serde::Serialize;
 
 use crate::acl::{self, Authorized};
-use crate::config::{self, Config};
+use crate::config::{self, AclEntry, Config};
 use crate::error::Error;
+use crate::identity::{self, Caller};
 use crate::log::{Log, Severity};
 use crate::names::{JobId, PocketName, Principal};
 use crate::record::Record;
 use crate::record::audit::Entry;
 use crate::record::jobs::{self, Job};
-use crate::{identity, privilege, text};
+use crate::{privilege, text};
 
 /// One request being served.
 pub struct Session {
     /// The configuration.
-    pub config: Config,
+    pub config: Arc<Config>,
     /// The file that it was read from.
     pub path: PathBuf,
     /// Who asks.
@@ -29,24 +32,31 @@ pub struct Session {
     pub json: bool,
     /// The system log.
     pub log: Log,
-    /// The record.
+    /// The record, for reading; [`Session::write`] changes it.
     pub record: Record,
+    via: &'static str,
+    decided: Vec<Entry>,
 }
 
 impl Session {
     /// Reads the configuration, finds out who asks, gives up root, and opens the record.
-    pub fn open(config: Option<&Path>, json: bool) -> Result<Self> {
+    pub fn open(config: Option<&Path>, json: bool, caller: &Caller) -> Result<Self> {
         let path = config::path(config);
         let config = config::load(&path).map_err(|problems| {
             let more = problems.len() - 1;
             let also = if more == 0 { String::new() } else { format!(" ({more} more: see 'check-config')") };
             Error::config(format!("{}{also}", problems[0]))
         })?;
-        let who = identity::who(&config)?;
+        let who = identity::who(&config, caller)?;
         privilege::become_owner_of(&config.state_dir)?;
         let log = Log::open(&config.syslog);
-        let record = Record::open(&config.database())?;
-        Ok(Self { config, path, who, json, log, record })
+        let record = Record::open(&config.database())?.mirrored(Log::open(&config.syslog));
+        Ok(Self { config: Arc::new(config), path, who, json, log, record, via: caller.as_str(), decided: Vec::new() })
+    }
+
+    /// By which way whoever asks has come, in one word.
+    pub fn via(&self) -> &'static str {
+        self.via
     }
 
     /// Wakes the daemon, after a commit that gives it something to do.
@@ -54,24 +64,48 @@ impl Session {
         crate::wake::ring(&self.config.wake_socket());
     }
 
-    /// Demands that whoever asks may submit to `pocket`. A refusal goes to the system log and to the audit trail.
+    /// Changes the record, in one transaction. Decisions that are not yet in the audit trail go in before.
+    pub fn write<T>(&mut self, change: impl FnOnce(&Transaction) -> Result<T>) -> Result<T> {
+        let decided = &self.decided;
+        let done = self.record.write(|tx| {
+            decided.iter().try_for_each(|entry| entry.append(tx))?;
+            change(tx)
+        });
+        if done.is_ok() {
+            self.decided.clear();
+        }
+        done
+    }
+
+    /// Demands that whoever asks may submit to `pocket`. The decision goes to the system log and to the audit trail.
     pub fn authorize(&mut self, pocket: &PocketName) -> Result<Authorized> {
+        let request = format!("submit to {pocket}");
         match acl::authorize(&self.config, pocket, &self.who) {
-            Ok(authorized) => Ok(authorized),
+            Ok(authorized) => {
+                self.decide(true, &request, authorized.why());
+                Ok(authorized)
+            }
             Err(refusal) => {
-                self.denied(&format!("submit to {pocket}"), &refusal.detail)?;
+                self.decide(false, &request, &refusal.detail);
                 Err(Error::denied(refusal.sentence).into())
             }
         }
     }
 
-    /// Writes a denial down.
-    pub fn denied(&mut self, what: &str, why: &str) -> Result<()> {
-        let who = self.who.clone();
-        self.log.event(Severity::Warning, "denied", &[("principal", who.as_str()), ("request", what), ("why", why)]);
-        self.record.write(|tx| {
-            Entry::new("denied").with("principal", who.as_str()).with("request", what).with("why", why).append(tx)
-        })
+    /// Demands that a list of entries admits whoever asks; `may_not` is what they are told if it does not.
+    pub fn authorize_entries(&mut self, subject: &str, entries: &[AclEntry], may_not: &str) -> Result<()> {
+        let explained = acl::explain_entries(&self.config, subject, entries, &self.who);
+        self.decide(explained.admitted, subject, &explained.to_string());
+        if explained.admitted { Ok(()) } else { Err(Error::denied(format!("{} {may_not}", self.who)).into()) }
+    }
+
+    /// Tells the system log of a decision at once, and the audit trail with the next change or at the end.
+    fn decide(&mut self, admitted: bool, request: &str, why: &str) {
+        let (event, severity) = if admitted { ("allowed", Severity::Info) } else { ("denied", Severity::Warning) };
+        let fields = [("principal", self.who.as_str()), ("request", request), ("via", self.via), ("why", why)];
+        self.log.event(severity, event, &fields);
+        let entry = fields.iter().fold(Entry::new(event), |entry, (key, value)| entry.with(key, *value));
+        self.decided.push(entry);
     }
 
     /// Demands that whoever asks sits at the server.
@@ -79,7 +113,7 @@ impl Session {
         if self.who.is_local() {
             return Ok(());
         }
-        self.denied(verb, "only for administrators on the server")?;
+        self.decide(false, verb, "only for administrators on the server");
         Err(Error::denied(format!("{verb} is for administrators in a shell on the server only")).into())
     }
 
@@ -101,6 +135,18 @@ impl Session {
         serde_json::to_writer(&mut out, value).map_err(io::Error::from)?;
         writeln!(out)?;
         Ok(())
+    }
+}
+
+impl Drop for Session {
+    /// What was decided is written down even if nothing came of it.
+    fn drop(&mut self) {
+        if !self.decided.is_empty() {
+            if let Err(error) = self.write(|_| Ok(())) {
+                let why = format!("{error:#}");
+                self.log.event(Severity::Error, "trouble", &[("what", "a decision cannot be recorded"), ("why", &why)]);
+            }
+        }
     }
 }
 

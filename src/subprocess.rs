@@ -213,6 +213,16 @@ impl Cmd {
         Ok(Finished { program, ended, stdout, stderr })
     }
 
+    /// [`Cmd::run`] for whoever cannot wait otherwise; it may be called anywhere, but keeps the thread that calls it.
+    pub fn run_blocking(self) -> Result<Finished> {
+        let run = || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+            runtime.block_on(self.run(&CancellationToken::new()))
+        };
+        // In a thread of its own, as a runtime cannot be started inside another.
+        std::thread::scope(|scope| scope.spawn(run).join()).unwrap_or_else(|_| bail!("a thread died"))
+    }
+
     /// Feeds and reads the child until it has ended or has to; `None`: it has ended by itself and waits to be reaped.
     async fn watch(&self, group: &mut Group, cancel: &CancellationToken) -> Result<(Option<Ended>, Vec<u8>, Vec<u8>)> {
         let mut stdin = group.child.stdin.take();

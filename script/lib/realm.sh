@@ -24,6 +24,9 @@ write_realm() {
 		[realms]
 		$REALM = {
 		  kdc = 127.0.0.1:$port
+		  pkinit_anchors = FILE:$WORLD/realm/kdc.crt
+		  pkinit_eku_checking = kpServerAuth
+		  pkinit_kdc_hostname = localhost
 		}
 		[domain_realm]
 		localhost = $REALM
@@ -38,17 +41,28 @@ write_realm() {
 		  database_name = $WORLD/realm/principal
 		  key_stash_file = $WORLD/realm/stash
 		  supported_enctypes = aes256-cts-hmac-sha1-96:normal
+		  pkinit_identity = FILE:$WORLD/realm/kdc.crt,$WORLD/realm/kdc.key
+		  pkinit_anchors = FILE:$WORLD/realm/kdc.crt
 		}
 	EOF
 }
 
+# With a certificate of its own the KDC can give tickets to the anonymous principal: 'kinit -n'.
+certify_kdc() {
+	openssl req -x509 -newkey rsa:2048 -nodes -days 30 -subj /CN=localhost -addext subjectAltName=DNS:localhost \
+		-addext extendedKeyUsage=serverAuth -addext keyUsage=digitalSignature,keyCertSign \
+		-keyout "$WORLD/realm/kdc.key" -out "$WORLD/realm/kdc.crt" 2>/dev/null
+}
+
 fill_realm() {
 	local name
+	certify_kdc
 	kdb5_util create -s -r "$REALM" -P world >/dev/null 2>&1
 	{
 		for name in "${PEOPLE[@]}"; do
 			printf 'addprinc -clearpolicy -randkey %s\nktadd -norandkey -k %s/keytabs/%s %s\n' "$name" "$WORLD" "$name" "$name"
 		done
+		printf 'addprinc -clearpolicy -randkey WELLKNOWN/ANONYMOUS\n'
 		printf 'addprinc -clearpolicy -randkey host/localhost\nktadd -norandkey -k /etc/krb5.keytab host/localhost\n'
 		printf 'addprinc -clearpolicy -randkey HTTP/localhost\nktadd -norandkey -k /etc/invirtibuilder/http.keytab HTTP/localhost\n'
 	} | kadmin.local -p "root/admin@$REALM" >/dev/null

@@ -7,21 +7,37 @@ use std::fmt;
 
 mod entry;
 mod file;
+mod lint;
+mod localgroup;
+mod pattern;
+mod program;
+mod show;
+mod trust;
 
-use crate::config::Config;
+use crate::config::{AclEntry, Config};
 use crate::names::{PocketName, Principal};
-pub use entry::{Outcome, Scheme};
+use entry::{Outcome, Scheme};
+pub use lint::{Finding, lint};
+use program::Programs;
+pub use show::{Access, Effect};
+pub use trust::untrusted;
 
 /// Proof that a principal may submit to a pocket. Only this module makes one.
 #[derive(Debug)]
 pub struct Authorized {
     pocket: PocketName,
+    why: String,
 }
 
 impl Authorized {
     /// The pocket.
     pub fn pocket(&self) -> &PocketName {
         &self.pocket
+    }
+
+    /// The entries that admitted, for the system log and the audit trail.
+    pub fn why(&self) -> &str {
+        &self.why
     }
 }
 
@@ -37,12 +53,14 @@ pub struct Refusal {
 /// One entry that was looked at.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Step {
-    /// Where it stands: `FILE:LINE`, or the entry of the configuration.
+    /// Where it stands: `FILE:LINE`.
     pub place: String,
     /// The entry itself.
     pub text: String,
     /// What came of it.
     pub result: String,
+    /// How many files it is inside of.
+    pub depth: usize,
 }
 
 /// A decision and how it came about.
@@ -50,55 +68,139 @@ pub struct Step {
 pub struct Explained {
     /// Whether the principal is admitted.
     pub admitted: bool,
-    /// Every entry that was looked at, in order.
+    /// The entries of the list that were looked at, in order; below the decisive one, those inside it that counted.
     pub steps: Vec<Step>,
 }
 
 impl fmt::Display for Explained {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.steps.iter().rev().find(|step| step.result != "no match") {
-            Some(step) => write!(f, "{}: {}: {}", step.place, step.text, step.result),
-            None => write!(f, "no entry of {} matches", self.steps.len()),
+        let Some(decisive) = self.steps.iter().position(|step| step.result != "no match") else {
+            let tried = self.steps.iter().filter(|step| step.depth == 0).count();
+            return write!(f, "no entry of {tried} matches");
+        };
+        for (n, step) in self.steps[decisive..].iter().enumerate() {
+            write!(f, "{}{}: {}", if n == 0 { "" } else { " > " }, step.place, step.text)?;
         }
+        write!(f, ": {}", self.steps[decisive].result)
     }
 }
 
 /// Whether `who` may submit to `pocket`, which is configured. Whoever sits at the server as root or as the service's
 /// user owns all that the ACL protects, and is admitted.
+///
+/// It may run programs, so it can take as long as `acl.timeout` for each.
 pub fn authorize(config: &Config, pocket: &PocketName, who: &Principal) -> Result<Authorized, Refusal> {
     let explained = explain(config, pocket, who);
+    let detail = explained.to_string();
     if explained.admitted {
-        return Ok(Authorized { pocket: pocket.clone() });
+        return Ok(Authorized { pocket: pocket.clone(), why: detail });
     }
-    Err(Refusal { sentence: format!("{who} may not submit to {pocket}"), detail: explained.to_string() })
+    Err(Refusal { sentence: format!("{who} may not submit to {pocket}"), detail })
 }
 
 /// The decision of [`authorize`], with all that led to it.
 pub fn explain(config: &Config, pocket: &PocketName, who: &Principal) -> Explained {
-    let none = Vec::new();
-    let entries = config.build.pockets.get(pocket).map_or(&none, |pocket| &pocket.acl);
-    decide(&format!("acl of {pocket}"), entries, who)
+    decide(config, pocket.as_str(), entries(config, pocket), who)
 }
 
-/// Whether a list of entries admits `who`; the detail if it does not.
-pub fn authorize_entries(entries: &[String], who: &Principal) -> Result<(), String> {
-    let explained = decide("acl", entries, who);
-    if explained.admitted { Ok(()) } else { Err(explained.to_string()) }
+/// Whether a list of entries admits `who`, and why. `subject` is what programs in it are told.
+pub fn explain_entries(config: &Config, subject: &str, entries: &[AclEntry], who: &Principal) -> Explained {
+    decide(config, subject, entries, who)
 }
 
-fn decide(name: &str, entries: &[String], who: &Principal) -> Explained {
+/// All that can be known of who may submit to `pocket`, in the order in which it is decided.
+pub fn show(config: &Config, pocket: &PocketName) -> Vec<Access> {
+    let programs = Programs::new(config, pocket.as_str());
+    let mut listing = show::Listing::new(&programs);
+    for entry in entries(config, pocket) {
+        listing.entry(&entry.place(), entry.text.as_bytes(), Scheme::File, Effect::Allow);
+    }
+    listing.into_found()
+}
+
+fn entries<'a>(config: &'a Config, pocket: &PocketName) -> &'a [AclEntry] {
+    config.build.pockets.get(pocket).map_or(&[], |pocket| &pocket.acl)
+}
+
+fn decide(config: &Config, subject: &str, entries: &[AclEntry], who: &Principal) -> Explained {
     if who.is_local() {
         let result = "administrators on the server are admitted".to_owned();
-        return Explained { admitted: true, steps: vec![Step { place: name.into(), text: who.to_string(), result }] };
+        let step = Step { place: format!("acl of {subject}"), text: who.to_string(), result, depth: 0 };
+        return Explained { admitted: true, steps: vec![step] };
     }
-    let mut evaluation = entry::Evaluation::new(who);
-    for (n, entry) in entries.iter().enumerate() {
-        let place = format!("{name}, entry {}", n + 1);
-        match evaluation.entry(&place, entry, Scheme::File) {
+    let programs = Programs::new(config, subject);
+    let mut evaluation = entry::Evaluation::new(who, &programs);
+    let mut steps = Vec::new();
+    for entry in entries {
+        let verdict = evaluation.entry(&entry.place(), entry.text.as_bytes(), Scheme::File);
+        steps.extend(verdict.chain);
+        match verdict.outcome {
             Outcome::NoMatch => {}
-            Outcome::Match => return Explained { admitted: true, steps: evaluation.into_steps() },
+            Outcome::Match => return Explained { admitted: true, steps },
             Outcome::Deny | Outcome::Error(_) => break,
         }
     }
-    Explained { admitted: false, steps: evaluation.into_steps() }
+    Explained { admitted: false, steps }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config(entries: &[&str]) -> Config {
+        let mut config = Config::default();
+        let entries = entries.iter().map(|text| AclEntry::from((*text).to_owned()));
+        config.build.pockets.entry("prod".parse().unwrap()).or_default().acl = entries.collect();
+        config
+    }
+
+    fn ask(config: &Config, who: &str) -> Explained {
+        explain(config, &"prod".parse().unwrap(), &Principal::from_authenticated(who).unwrap())
+    }
+
+    #[test]
+    fn the_first_decisive_entry_wins_and_no_entry_denies() {
+        for (entries, admitted) in [
+            (&["princ:alice@R"][..], true),
+            (&[], false),
+            (&["princ:bob@R"], false),
+            (&["princ:bob@R", "princ:alice@R"], true),
+            (&["deny:princ:alice@R", "princ:alice@R"], false),
+            (&["princ:alice@R", "deny:princ:alice@R"], true),
+            (&["nonsense:x", "princ:alice@R"], false),
+            (&["princ:alice@R", "nonsense:x"], true),
+            (&["deny:deny:alice@R", "princ:alice@R"], true),
+            (&["exec:/nonexistent", "princ:alice@R"], false),
+        ] {
+            assert_eq!(ask(&config(entries), "alice@R").admitted, admitted, "{entries:?}");
+        }
+        assert!(ask(&config(&[]), "local:root").admitted);
+    }
+
+    #[test]
+    fn the_chain_names_every_entry_that_counted() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = |name: &str| dir.path().join(name).display().to_string();
+        std::fs::write(path("inner"), "bob@R\nalice@R\n").unwrap();
+        std::fs::write(path("outer"), format!("# us\nprinc:carol@R\ninclude {}\n", path("inner"))).unwrap();
+        let config = config(&["princ:bob@R", &format!("file:{}", path("outer"))]);
+        let explained = ask(&config, "alice@R");
+        let steps: Vec<(String, usize, &str)> = explained
+            .steps
+            .iter()
+            .map(|step| (step.place.replace(&path(""), ""), step.depth, step.result.as_str()))
+            .collect();
+        assert_eq!(
+            steps,
+            [
+                ("configuration".to_owned(), 0, "no match"),
+                ("configuration".to_owned(), 0, "match"),
+                ("outer:3".to_owned(), 1, "match"),
+                ("inner:2".to_owned(), 2, "match"),
+            ]
+        );
+        let text = explained.to_string().replace(&path(""), "");
+        assert_eq!(text, "configuration: file:outer > outer:3: include inner > inner:2: alice@R: match");
+        assert_eq!(ask(&config, "mallory@R").to_string(), "no entry of 2 matches");
+    }
 }

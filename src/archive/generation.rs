@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
+use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result};
 use rayon::prelude::*;
@@ -14,12 +15,16 @@ use super::sign::Keys;
 use super::{Prepared, files, xz};
 use crate::failpoint::{Point, reach};
 use crate::names::Suite;
+use crate::record::now;
 
 /// Where generations are, below `dists`.
 pub const DIRECTORY: &str = ".generations";
 
-/// Generations whose index files can still be had by hash.
+/// Generations whose index files can still be had by hash, however old they are.
 const BY_HASH: i64 = 8;
+
+/// So are those of any that was shown so lately, in milliseconds: who has read its InRelease asks for them next.
+const LATE: i64 = 120_000;
 
 /// The forms that each index file has.
 const SUFFIXES: [&str; 3] = ["", ".gz", ".xz"];
@@ -48,7 +53,8 @@ pub fn write(root: &Path, db: &Connection, prepared: &Prepared, kept: &[String],
     let mut listed = Vec::new();
     for file in recorded(db, &prepared.suite, prepared.from)? {
         if kept.iter().any(|path| file.path.strip_prefix(path.as_str()).is_some_and(|rest| SUFFIXES.contains(&rest))) {
-            link(&before.join(&file.path), &dir.join(&file.path))?;
+            let home = home(&file);
+            link(&before.join(&home), &dir.join(&home))?;
             listed.push(file);
         }
     }
@@ -64,11 +70,25 @@ pub fn write(root: &Path, db: &Connection, prepared: &Prepared, kept: &[String],
     reach(Point::SuiteReleaseWritten)?;
     files::write_new(&dir.join("InRelease"), &[&signed.inline])?;
     files::write_new(&dir.join("Release.gpg"), &[&signed.detached])?;
+    date(&before, &dir)?;
     reach(Point::SuiteSigned)?;
     sync_tree(&dir)?;
     files::sync_dir(&base)?;
     reach(Point::SuiteWritten)?;
     Ok(listed)
+}
+
+/// Makes the files that are fetched by name a second younger than those before at least: HTTP compares whole seconds, and
+/// a reader who has the ones before would be told for ever that nothing has changed.
+fn date(before: &Path, dir: &Path) -> Result<()> {
+    let mut time = SystemTime::now();
+    if let Ok(last) = fs::metadata(before.join("InRelease")).and_then(|meta| meta.modified()) {
+        time = time.max(last + Duration::from_secs(1));
+    }
+    for name in ["Release", "InRelease", "Release.gpg"] {
+        fs::File::options().write(true).open(dir.join(name))?.set_modified(time)?;
+    }
+    Ok(())
 }
 
 fn write_index(dir: &Path, index: &Index) -> Result<Vec<Listed>> {
@@ -89,14 +109,15 @@ fn write_index(dir: &Path, index: &Index) -> Result<Vec<Listed>> {
         .zip(SUFFIXES)
         .map(|(parts, suffix)| {
             let path = format!("{}{suffix}", index.path);
-            let target = dir.join(&path);
-            fs::create_dir_all(target.parent().context("an index has a directory")?)?;
-            files::write_new(&target, &parts)?;
-            reach(Point::SuiteIndexWritten)?;
             let mut hash = Sha256::new();
             parts.iter().for_each(|part| hash.update(part));
             let size = parts.iter().map(|part| part.len() as u64).sum();
-            Ok(Listed { path, size, sha256: files::hex(&hash.finalize()) })
+            let listed = Listed { path, size, sha256: files::hex(&hash.finalize()) };
+            let target = dir.join(home(&listed));
+            fs::create_dir_all(target.parent().context("an index has a directory")?)?;
+            files::write_new(&target, &parts)?;
+            reach(Point::SuiteIndexWritten)?;
+            Ok(listed)
         })
         .collect()
 }
@@ -118,7 +139,7 @@ fn by_hash(before: &Path, dir: &Path, db: &Connection, prepared: &Prepared, list
         let target = dir.join(&name);
         // Two empty files of one directory have one name.
         if !target.exists() {
-            link(&dir.join(&file.path), &target)?;
+            link(&dir.join(home(file)), &target)?;
         }
         late.remove(&name);
     }
@@ -133,10 +154,26 @@ fn by_hash(before: &Path, dir: &Path, db: &Connection, prepared: &Prepared, list
 /// What late readers of the generations before this one may still ask for, by hash.
 pub fn late(db: &Connection, suite: &Suite, generation: i64) -> Result<BTreeSet<String>> {
     let mut late = BTreeSet::new();
-    for before in (generation - BY_HASH..generation).filter(|before| *before > 0) {
+    for before in first_late(db, suite, generation)?..generation {
         late.extend(recorded(db, suite, before)?.into_iter().map(|file| hashed(&file)));
     }
     Ok(late)
+}
+
+/// The first generation whose files readers may still ask for when `generation` is shown.
+fn first_late(db: &Connection, suite: &Suite, generation: i64) -> Result<i64> {
+    // The newest of those that are old was shown until the next came.
+    let newest_old: Option<i64> = db
+        .prepare_cached("SELECT max(number) FROM snapshot WHERE suite = ? AND at < ?")?
+        .query_row(params![suite, now() - LATE], |row| row.get(0))?;
+    Ok((generation - BY_HASH).min(newest_old.unwrap_or(1)).max(1))
+}
+
+/// Where a listed file is, below the generation. One that is not compressed has no name but that by hash: apt would take
+/// it in place of the compressed one that it has found by hash, although after a flip it is another's.
+pub fn home(file: &Listed) -> String {
+    let compressed = SUFFIXES.iter().any(|suffix| !suffix.is_empty() && file.path.ends_with(suffix));
+    if compressed { file.path.clone() } else { hashed(file) }
 }
 
 /// The name of a listed file by hash, below the generation.
@@ -184,7 +221,8 @@ pub fn recorded(db: &Connection, suite: &Suite, generation: i64) -> Result<Vec<L
 
 /// Records the files of a generation, and forgets those that by-hash has no longer.
 pub fn record(tx: &Transaction, suite: &Suite, generation: i64, listed: &[Listed]) -> Result<()> {
-    tx.execute("DELETE FROM suite_file WHERE suite = ? AND generation <= ?", params![suite, generation - BY_HASH])?;
+    let first = first_late(tx, suite, generation)?;
+    tx.execute("DELETE FROM suite_file WHERE suite = ? AND generation < ?", params![suite, first])?;
     let mut insert =
         tx.prepare_cached("INSERT INTO suite_file (suite, generation, path, size, sha256) VALUES (?, ?, ?, ?, ?)")?;
     for file in listed {

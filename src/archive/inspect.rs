@@ -39,7 +39,7 @@ impl Archive {
         }
         wrong.extend(self.release(&dir, state, &listed));
         if wrong.is_empty() {
-            wrong.extend(indexes(db, spec, &dir, shown)?);
+            wrong.extend(indexes(db, spec, &dir, &listed, shown)?);
         }
         Ok(wrong)
     }
@@ -107,7 +107,7 @@ fn walk(root: &Path, below: &str, found: &mut impl FnMut(&str)) -> Result<()> {
 
 fn listed_file(dir: &Path, file: &generation::Listed) -> Vec<String> {
     let mut wrong = Vec::new();
-    match files::digest(&dir.join(&file.path)) {
+    match files::digest(&dir.join(generation::home(file))) {
         Ok(found) if found == (file.size, file.sha256.clone()) => {}
         Ok(_) => wrong.push(format!("{} is not what was written", file.path)),
         Err(_) => wrong.push(format!("{} is missing", file.path)),
@@ -124,6 +124,7 @@ fn indexes(
     db: &Connection,
     spec: &SuiteSpec,
     dir: &Path,
+    listed: &[generation::Listed],
     shown: &BTreeMap<PackageName, Version>,
 ) -> Result<Vec<String>> {
     let mut expected: BTreeMap<String, BTreeMap<String, String>> = BTreeMap::new();
@@ -140,7 +141,11 @@ fn indexes(
     }
     let mut wrong = Vec::new();
     for (path, expected) in expected {
-        let text = fs::read(dir.join(&path))?;
+        let Some(file) = listed.iter().find(|file| file.path == path) else {
+            wrong.push(format!("Release does not list {path}"));
+            continue;
+        };
+        let text = fs::read(dir.join(generation::home(file)))?;
         let actual = index::entries(&text)?;
         if index::plain(db, &spec.suite, &path)? != text {
             wrong.push(format!("{path} is not put together from the pieces that the record has"));

@@ -30,6 +30,7 @@ use crate::names::{Architecture, Component, PackageName, Suite, Version};
 use crate::record::contents::{self, Content, Kind, Part, SuiteState};
 use crate::record::{now, snapshots};
 pub use admit::{Admission, Admitted};
+pub use deb::{control, fields};
 use index::{Edits, Index};
 pub use sign::{Keys, Signed};
 

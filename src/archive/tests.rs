@@ -107,7 +107,8 @@ impl Fixture {
     }
 
     fn packages(&self, suite: &str) -> String {
-        fs::read_to_string(self.archive.dists().join(suite).join("main/binary-amd64/Packages")).unwrap()
+        let index = self.archive.dists().join(suite).join("main/binary-amd64/Packages.gz");
+        std::io::read_to_string(flate2::read::MultiGzDecoder::new(fs::File::open(index).unwrap())).unwrap()
     }
 }
 
@@ -184,13 +185,24 @@ fn many_packages_come_out_in_order_whatever_the_order_they_came_in() {
         assert!(out.status.success() && out.stdout == text.as_bytes(), "{file}");
     }
     archive.apt("stable", &["update"]);
-    // Readers who are late find the files of the last generations, and nothing is kept for ever.
-    let hashes = fs::read_dir(dir.join("by-hash/SHA256")).unwrap().count();
-    assert!((3 * 8..=3 * 9).contains(&hashes), "{hashes}");
+    // An uncompressed file beside the others would be taken in their place.
+    assert!(!dir.join("Packages").exists());
+    // Readers who are late find the files of all that was shown lately, and nothing is kept for ever.
+    let hashes = || fs::read_dir(dir.join("by-hash/SHA256")).unwrap().count();
+    assert_eq!(hashes(), 3 * 34);
+    archive.record.db().execute("UPDATE snapshot SET at = 0", []).unwrap();
+    archive.publish("stable", vec![content(1420)]).unwrap();
+    assert!((3 * 8..=3 * 9).contains(&hashes()), "{}", hashes());
     let suites = ["stable".parse().unwrap()];
     archive.archive.sweep(archive.record.db(), &suites).unwrap();
     let generations = fs::read_dir(archive.archive.dists().join(".generations/stable")).unwrap().count();
     assert_eq!(generations, 2);
+    // HTTP tells two states of a file apart by whole seconds.
+    let time = |n: i64| {
+        let file = archive.archive.dists().join(format!(".generations/stable/{n}/InRelease"));
+        fs::metadata(file).unwrap().modified().unwrap()
+    };
+    assert!(time(35) >= time(34) + std::time::Duration::from_secs(1));
 }
 
 #[test]

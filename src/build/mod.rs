@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 
+mod remove;
 pub mod sandbox;
 mod sbuild;
 mod slot;
@@ -22,6 +23,7 @@ use crate::config::{Config, Limits};
 use crate::error::{Failure, FailureKind};
 use crate::names::{Architecture, Component, Distro, PackageName, Suite, Version};
 use crate::subprocess::{CancellationToken, Cmd, Ended, Finished};
+pub use remove::remove_tree;
 use sandbox::{Bind, Spec};
 use slot::Slot;
 

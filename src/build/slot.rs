@@ -46,6 +46,12 @@ impl Slot {
     }
 }
 
+/// Options of unshare(1): our own id is root there, and all of our subordinate ids follow.
+pub fn everybody() -> Result<[String; 2]> {
+    let (uids, gids) = (range("/etc/subuid")?, range("/etc/subgid")?);
+    Ok([format!("--map-users={},1,{}", uids.0, uids.1), format!("--map-groups={},1,{}", gids.0, gids.1)])
+}
+
 /// The first range of subordinate ids that a file gives us: start and count.
 fn range(path: &str) -> Result<(u32, u32)> {
     let uid = getuid();

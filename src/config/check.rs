@@ -42,7 +42,7 @@ fn key(path: &str) -> KeyPath {
 }
 
 fn paths(config: &Config, found: &mut Vec<(KeyPath, String)>) {
-    let all: [(&str, Option<&Path>); 10] = [
+    let all: [(&str, Option<&Path>); 11] = [
         ("state_dir", Some(&config.state_dir)),
         ("git.packages", Some(&config.git.packages)),
         ("git.superproject", Some(&config.git.superproject)),
@@ -52,6 +52,7 @@ fn paths(config: &Config, found: &mut Vec<(KeyPath, String)>) {
         ("chroots.scratch", config.chroots.scratch.as_deref()),
         ("hooks.dir", Some(&config.hooks.dir)),
         ("http.keytab", config.http.as_ref().and_then(|http| http.keytab.as_deref())),
+        ("ssh.keys", config.ssh.keys.as_deref()),
         ("syslog.socket", Some(&config.syslog.socket)),
     ];
     for (name, path) in all {

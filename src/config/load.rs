@@ -5,9 +5,10 @@ use std::path::{Path, PathBuf};
 
 use serde_path_to_error::Segment;
 use serde_yaml::{Mapping, Value};
+use sha2::{Digest, Sha256};
 
 use super::places::{KeyPath, Place, Places};
-use super::{Config, check};
+use super::{AclEntry, Config, check};
 
 /// Larger files are not configurations.
 const MAX_FILE: u64 = 1 << 20;
@@ -61,14 +62,42 @@ pub fn load(path: &Path) -> Result<Config, Vec<Problem>> {
             Err(problem) => problems.push(problem),
         }
     }
-    let config = parse(merged, &places, &mut problems);
-    if let Some(config) = &config {
+    let mut config = parse(merged, &places, &mut problems);
+    if let Some(config) = &mut config {
+        locate(config, &places);
         let found = check::problems(config).into_iter();
         problems.extend(found.map(|(path, message)| Problem::at(places.find(&path), message)));
     }
     match config {
         Some(config) if problems.is_empty() => Ok(config),
         _ => Err(problems),
+    }
+}
+
+/// SHA-256 over the files that [`load()`] reads, in hexadecimal: which configuration it was.
+pub fn fingerprint(path: &Path) -> String {
+    let mut hasher = Sha256::new();
+    for file in files(path) {
+        for part in [file.as_os_str().as_encoded_bytes(), &std::fs::read(&file).unwrap_or_default()] {
+            hasher.update((part.len() as u64).to_be_bytes());
+            hasher.update(part);
+        }
+    }
+    crate::record::audit::hex(&hasher.finalize())
+}
+
+/// Notes where each entry of an ACL stands.
+fn locate(config: &mut Config, places: &Places) {
+    let path = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect::<KeyPath>();
+    let note = |entries: &mut Vec<AclEntry>, list: &KeyPath| {
+        for (n, entry) in entries.iter_mut().enumerate() {
+            entry.place = Some(places.find(&[&list[..], &[n.to_string()]].concat()));
+        }
+    };
+    note(&mut config.acl.create_repo, &path(&["acl", "create_repo"]));
+    note(&mut config.acl.admins, &path(&["acl", "admins"]));
+    for (name, pocket) in &mut config.build.pockets {
+        note(&mut pocket.acl, &path(&["build", "pockets", name.as_str(), "acl"]));
     }
 }
 
@@ -222,6 +251,7 @@ mod tests {
         let config = load_files(&files).unwrap();
         let prod = &config.build.pockets[&"prod".parse().unwrap()];
         assert_eq!((prod.distro.as_str(), prod.acl.len()), ("bookworm", 2));
+        assert!(prod.acl[1].place().ends_with("config.yaml:1"));
         let mut bad = files.to_vec();
         bad.push(("conf.d/20-bad.yaml", "\nbuild: { pockets: { prod: { distro: 7 } } }\n"));
         let problems = load_files(&bad).unwrap_err();
@@ -255,7 +285,7 @@ mod tests {
                     allow_backtracking: yes\n";
         let config = load_files(&[("config.yaml", &text.replace("yes", "true"))]).unwrap();
         let dev = "dev".parse().unwrap();
-        assert_eq!(config.build.pockets[&dev].acl, ["system:xvm-dev"]);
+        assert_eq!(config.build.pockets[&dev].acl[0].text, "system:xvm-dev");
         assert_eq!(config.suite(&dev).as_str(), "unstable");
         assert!(config.build.pockets[&dev].allow_backtracking);
     }

@@ -10,14 +10,17 @@ use serde::Deserialize;
 
 use crate::names::{Architecture, Component, Distro, PackageName, PocketName, Suite};
 
+mod acl;
 mod archive;
 mod check;
 mod load;
 mod places;
 mod units;
 
+pub use acl::AclEntry;
 pub use archive::{Keep, SigningCommand, SigningKey};
-pub use load::{Problem, load, path};
+pub use load::{Problem, fingerprint, load, path};
+pub use places::Place;
 pub use units::ByteSize;
 
 /// Everything that `config.yaml` and `conf.d` say.
@@ -44,6 +47,8 @@ pub struct Config {
     pub daemon: Daemon,
     /// The status pages; `None`: not served.
     pub http: Option<Http>,
+    /// Logins by ssh.
+    pub ssh: Ssh,
     /// The system log.
     pub syslog: Syslog,
 }
@@ -113,7 +118,7 @@ pub struct Tagger {
 pub struct Pocket {
     /// Entries in order, as in remctld(8); no match denies. One entry may stand without a list.
     #[serde(deserialize_with = "units::one_or_many")]
-    pub acl: Vec<String>,
+    pub acl: Vec<AclEntry>,
     /// Suite; `None` is the pocket's name. Use [`Config::suite`].
     pub apt: Option<Suite>,
     /// Branch; `None` is the pocket's name. Use [`Config::branch`].
@@ -172,15 +177,18 @@ pub struct Limits {
 pub struct AclPrograms {
     /// Entries that may create package repositories.
     #[serde(deserialize_with = "units::one_or_many")]
-    pub create_repo: Vec<String>,
+    pub create_repo: Vec<AclEntry>,
     /// Entries that may read others' decisions (`acl check`, `acl show`).
     #[serde(deserialize_with = "units::one_or_many")]
-    pub admins: Vec<String>,
+    pub admins: Vec<AclEntry>,
     /// Program that resolves `system:` and other Invirt locators.
     pub locator_command: Option<PathBuf>,
     /// How long an entry's program may run.
     #[serde(deserialize_with = "units::duration")]
     pub timeout: Duration,
+    /// How long its answer holds; nothing is kept at 0.
+    #[serde(deserialize_with = "units::duration")]
+    pub cache: Duration,
 }
 
 /// `chroots:`
@@ -222,6 +230,14 @@ pub struct Http {
     pub keytab: Option<PathBuf>,
 }
 
+/// `ssh:`
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Ssh {
+    /// A directory of files named for principals, or a YAML map, with everybody's public keys; `None`: nobody has one.
+    pub keys: Option<PathBuf>,
+}
+
 /// `syslog:`
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -245,6 +261,7 @@ impl Default for Config {
             hooks: Hooks::default(),
             daemon: Daemon::default(),
             http: None,
+            ssh: Ssh::default(),
             syslog: Syslog::default(),
         }
     }
@@ -311,7 +328,13 @@ impl Default for Limits {
 
 impl Default for AclPrograms {
     fn default() -> Self {
-        Self { create_repo: Vec::new(), admins: Vec::new(), locator_command: None, timeout: Duration::from_secs(10) }
+        Self {
+            create_repo: Vec::new(),
+            admins: Vec::new(),
+            locator_command: None,
+            timeout: Duration::from_secs(10),
+            cache: Duration::from_secs(60),
+        }
     }
 }
 

@@ -6,6 +6,8 @@ use std::time::Duration;
 use serde::de::{Error, Visitor};
 use serde::{Deserialize, Deserializer};
 
+use super::AclEntry;
+
 /// A number of bytes; written as a number or with K, M, G or T (powers of 1024).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ByteSize(pub u64);
@@ -66,20 +68,20 @@ pub(super) fn some_duration<'de, D: Deserializer<'de>>(deserializer: D) -> Resul
 }
 
 /// A list, or the one thing that would be in it.
-pub(super) fn one_or_many<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+pub(super) fn one_or_many<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<AclEntry>, D::Error> {
     struct OneOrMany;
     impl<'de> Visitor<'de> for OneOrMany {
-        type Value = Vec<String>;
+        type Value = Vec<AclEntry>;
 
         fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
             f.write_str("a list of ACL entries")
         }
 
-        fn visit_str<E: Error>(self, text: &str) -> Result<Vec<String>, E> {
-            Ok(vec![text.to_owned()])
+        fn visit_str<E: Error>(self, text: &str) -> Result<Vec<AclEntry>, E> {
+            Ok(vec![text.to_owned().into()])
         }
 
-        fn visit_seq<A: serde::de::SeqAccess<'de>>(self, mut list: A) -> Result<Vec<String>, A::Error> {
+        fn visit_seq<A: serde::de::SeqAccess<'de>>(self, mut list: A) -> Result<Vec<AclEntry>, A::Error> {
             let mut all = Vec::new();
             while let Some(one) = list.next_element()? {
                 all.push(one);

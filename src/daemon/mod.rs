@@ -23,6 +23,7 @@ use crate::error::{Error, Failure, FailureKind, exit_for};
 use crate::failpoint::{Point, reach};
 use crate::log::Severity;
 use crate::names::JobId;
+use crate::record::audit::Entry;
 use crate::record::jobs;
 use crate::subprocess::{self, CancellationToken};
 use crate::{privilege, text, wake};
@@ -66,6 +67,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     if args.get(1).is_some_and(|first| first == sandbox::ARGUMENT) {
         return sandbox::main(args.get(2).map(OsString::as_os_str));
     }
+    crate::private::settle_umask();
     let cli = Cli::parse_from(args);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let done = runtime
@@ -137,6 +139,7 @@ impl Daemon {
         let mut interrupt = signal(SignalKind::interrupt())?;
         let period = sd_notify::watchdog_enabled().map_or(TICK, |watchdog| (watchdog / 3).min(TICK));
         let mut tick = tokio::time::interval(period);
+        self.loaded();
         self.shared.log.event(Severity::Info, "ready", &[("version", env!("CARGO_PKG_VERSION"))]);
         notify(sd_notify::NotifyState::Ready);
         loop {
@@ -221,6 +224,27 @@ impl Daemon {
         }
     }
 
+    /// Writes down which configuration counts from now on.
+    fn loaded(&self) {
+        let entry = Entry::new("configuration.loaded")
+            .with("file", self.path.display().to_string())
+            .with("sha256", config::fingerprint(&self.path));
+        if let Err(error) = self.shared.write(|tx| entry.append(tx)) {
+            self.shared.complain("the configuration's loading cannot be recorded", &error);
+        }
+    }
+
+    /// Writes down that a configuration was refused, and why.
+    fn refused(&self, why: &anyhow::Error) {
+        self.shared.complain("the old configuration is kept", why);
+        let entry = Entry::new("configuration.refused")
+            .with("file", self.path.display().to_string())
+            .with("why", format!("{why:#}"));
+        if let Err(error) = self.shared.write(|tx| entry.append(tx)) {
+            self.shared.complain("a refused configuration cannot be recorded", &error);
+        }
+    }
+
     async fn reload(&mut self) {
         notify(sd_notify::NotifyState::Reloading);
         match load(&self.path) {
@@ -234,12 +258,13 @@ impl Daemon {
                     Ok(()) => {
                         self.config = new;
                         self.warned = None;
+                        self.loaded();
                         self.shared.log.event(Severity::Info, "reloaded", &[]);
                     }
                     Err(error) => self.shared.complain("the old configuration is kept", &error),
                 }
             }
-            Err(error) => self.shared.complain("the old configuration is kept", &error),
+            Err(error) => self.refused(&error),
         }
         notify(sd_notify::NotifyState::Ready);
     }

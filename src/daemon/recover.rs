@@ -30,7 +30,9 @@ pub async fn run(config: &Arc<Config>, shared: &Shared) -> Result<()> {
         })?;
         reach(Point::RecoverGivenBack)?;
     }
-    Workspace::sweep(config, &keep)?;
+    for error in Workspace::sweep(config, &keep).await? {
+        shared.complain("work of an earlier daemon is left", &error);
+    }
     reach(Point::RecoverSwept)?;
     shared.project(config).await?;
     Ok(reach(Point::Recovered)?)

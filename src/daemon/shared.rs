@@ -25,12 +25,9 @@ impl Shared {
     /// Opens everything.
     pub async fn open(config: &Config) -> Result<Self> {
         let host = crate::chroot::host_architecture().await?;
-        let publisher = Publisher::new(Record::open(&config.database())?, host);
-        Ok(Self {
-            log: Log::open(&config.syslog),
-            publisher: Arc::new(publisher),
-            record: Mutex::new(Record::open(&config.database())?),
-        })
+        let record = || Record::open(&config.database()).map(|record| record.mirrored(Log::open(&config.syslog)));
+        let publisher = Publisher::new(record()?, host);
+        Ok(Self { log: Log::open(&config.syslog), publisher: Arc::new(publisher), record: Mutex::new(record()?) })
     }
 
     fn record(&self) -> MutexGuard<'_, Record> {

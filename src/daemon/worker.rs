@@ -17,6 +17,7 @@ use crate::log::Severity;
 use crate::names::JobId;
 use crate::publish::Item;
 use crate::record::State;
+use crate::record::audit::Entry;
 use crate::record::jobs::{self, Job};
 use crate::subprocess::CancellationToken;
 use crate::validate::{self, Plan, Request, Valid};
@@ -41,7 +42,7 @@ pub async fn run(shared: Arc<Shared>, config: Arc<Config>, job: Job, cancel: Can
         }
         tokio::time::sleep(AGAIN).await;
     }
-    if let Err(error) = task.workspace.remove() {
+    if let Err(error) = task.workspace.remove().await {
         task.shared.complain("a job's workspace cannot be removed", &error);
     }
 }
@@ -69,8 +70,8 @@ impl Workspace {
         self.dir.join("built")
     }
 
-    fn fresh(&self) -> Result<()> {
-        self.remove()?;
+    async fn fresh(&self) -> Result<()> {
+        self.remove().await?;
         for dir in [self.dir.clone(), self.output(), self.dir.join("source"), self.dir.join("build")] {
             std::fs::create_dir_all(dir)?;
         }
@@ -89,27 +90,22 @@ impl Workspace {
         Ok(sync(self.dir.parent().unwrap_or(&self.dir))?)
     }
 
-    fn remove(&self) -> Result<()> {
-        match std::fs::remove_dir_all(&self.dir) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error.into()),
-            _ => Ok(()),
-        }
+    async fn remove(&self) -> Result<()> {
+        build::remove_tree(&self.dir).await
     }
 
-    /// Removes what dead workers left, but for the complete builds of these jobs.
-    pub fn sweep(config: &Config, keep: &[JobId]) -> Result<()> {
+    /// Removes what dead workers left, but for the complete builds of these jobs. What cannot be removed is returned, and
+    /// is no reason not to work.
+    pub async fn sweep(config: &Config, keep: &[JobId]) -> Result<Vec<anyhow::Error>> {
+        let mut left = Vec::new();
         for entry in std::fs::read_dir(config.scratch())?.flatten() {
             let name = entry.file_name();
             let id = name.to_str().and_then(|name| name.strip_prefix("job-")).and_then(|id| id.parse().ok());
-            match id {
-                Some(id) if !keep.contains(&id) => {
-                    reach(Point::SweepWorkspace)?;
-                    Self::new(config, id).remove()?;
-                }
-                _ => {}
-            }
+            let Some(id) = id.filter(|id| !keep.contains(id)) else { continue };
+            reach(Point::SweepWorkspace)?;
+            left.extend(Self::new(config, id).remove().await.err());
         }
-        Ok(())
+        Ok(left)
     }
 }
 
@@ -174,8 +170,7 @@ impl Task {
         let job = &self.job;
         let invalid = |text: String| Failure::new(FailureKind::Invalid, text);
         self.config.pocket(job.pocket.as_str()).map_err(|error| invalid(error.to_string()))?;
-        acl::authorize(&self.config, &job.pocket, &job.principal)
-            .map_err(|refusal| Failure::new(FailureKind::Denied, refusal.sentence))?;
+        self.authorize_again()?;
         let request = Request::read(&self.config, &job.pocket, job.package.clone(), job.commit.as_str())
             .map_err(|error| invalid(error.to_string()))?;
         let plan = self.shared.read(|db| validate::check(db, &self.config, &request, Some(job.id)));
@@ -190,9 +185,26 @@ impl Task {
         }
     }
 
+    /// Whoever submitted it may submit still. The decision is written down like the first one.
+    fn authorize_again(&self) -> Result<(), Failure> {
+        let job = &self.job;
+        // The ACL may run programs.
+        let decision = tokio::task::block_in_place(|| acl::authorize(&self.config, &job.pocket, &job.principal));
+        let (event, severity, why) = match &decision {
+            Ok(authorized) => ("allowed", Severity::Info, authorized.why()),
+            Err(refusal) => ("denied", Severity::Warning, &refusal.detail[..]),
+        };
+        let (id, request) = (job.id.to_string(), format!("submit to {}", job.pocket));
+        let fields = [("principal", job.principal.as_str()), ("request", &request), ("via", "daemon"), ("why", why)];
+        self.shared.log.event(severity, event, &[&fields[..], &[("job", &id)]].concat());
+        let entry = fields.iter().fold(Entry::new(event).job(job.id), |entry, (key, value)| entry.with(key, *value));
+        self.shared.write(|tx| entry.append(tx))?;
+        decision.map(drop).map_err(|refusal| Failure::new(FailureKind::Denied, refusal.sentence))
+    }
+
     /// Source package, then binaries; where they are.
     async fn build(&mut self) -> Result<PathBuf, Failure> {
-        self.workspace.fresh()?;
+        self.workspace.fresh().await?;
         let log = self.config.build_log(self.job.id);
         std::fs::create_dir_all(self.config.job_logs(self.job.id))?;
         let _ = std::fs::remove_file(&log);

@@ -17,7 +17,7 @@ use crate::names::{CommitId, PackageName, Version};
 const LOG: &str = "invirtibuilder: published";
 
 /// How long the lock of a ref may be somebody's at work: Git holds one for the time of a rename.
-const PATIENCE: Duration = Duration::from_millis(100);
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// What [`apply`] found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -53,7 +53,7 @@ pub fn verbs(command: &Command) -> String {
     item(&mut roff, vec![bold("--version")], "Print the version.");
     exit_status(&mut roff);
     roff.control("SH", ["ENVIRONMENT"]);
-    item(&mut roff, vec![bold("REMOTE_USER")], "The principal, as remctld(8) sets it; nothing else is believed.");
+    item(&mut roff, vec![bold("REMOTE_USER")], "The principal, as remctld(8) sets it; over ssh, sshd(8) says it.");
     item(&mut roff, vec![bold("INVIRTIBUILDER_CONFIG")], "The configuration file, unless `--config` names one.");
     files(&mut roff);
     roff.control("SH", ["EXAMPLES"]);

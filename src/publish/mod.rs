@@ -21,6 +21,7 @@ use crate::gitrecord;
 use crate::names::{Architecture, PocketName, Principal, Suite};
 use crate::record::jobs::Job;
 use crate::record::moves::{self, Owed, What};
+use crate::record::seal::seal;
 use crate::record::{Record, pool};
 
 mod gc;
@@ -80,7 +81,8 @@ impl Publisher {
     pub fn open(config: &Config) -> Result<Self> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let host = runtime.block_on(crate::chroot::host_architecture())?;
-        Ok(Self::new(Record::open(&config.database())?, host))
+        let record = Record::open(&config.database())?.mirrored(crate::log::Log::open(&config.syslog));
+        Ok(Self::new(record, host))
     }
 
     /// Waits until nobody else publishes, and keeps it so.
@@ -199,6 +201,8 @@ fn commit(
     reach(Point::PublishPrepared)?;
     record.write(|tx| publication.commit(tx, config))?;
     reach(Point::PublishCommitted)?;
+    // Without a seal the next publication's is the one that counts.
+    let _ = Archive::open(config).and_then(|archive| seal(record, &archive.keys()?));
     // Committed is published: what cannot be settled now is owed, and whoever settles next says why it cannot.
     Ok(settle(config, record).unwrap_or_default())
 }

@@ -125,8 +125,9 @@ impl Service {
 
     /// The versions of a binary package that a suite's index shows.
     pub fn shown(&self, suite: &str, package: &str) -> Vec<String> {
-        let index = self.config.archive.root.join("dists").join(suite).join("main/binary-amd64/Packages");
-        let text = std::fs::read_to_string(index).unwrap();
+        let index = self.config.archive.root.join("dists").join(suite).join("main/binary-amd64/Packages.gz");
+        let index = std::fs::File::open(index).unwrap();
+        let text = std::io::read_to_string(flate2::read::MultiGzDecoder::new(index)).unwrap();
         let entries = text.split("\n\n").filter(|entry| entry.starts_with(&format!("Package: {package}\n")));
         let version = |entry: &str| entry.lines().find_map(|line| line.strip_prefix("Version: ")).unwrap().to_owned();
         entries.map(version).collect()

@@ -4,7 +4,8 @@
 //! that was changed, removed or moved breaks the chain from there on.
 
 use anyhow::Result;
-use rusqlite::{OptionalExtension, Transaction, params};
+use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
+use serde::Serialize;
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
@@ -38,14 +39,11 @@ impl Entry {
     }
 
     /// Appends it to the trail, as part of the transaction that makes it true.
-    pub fn append(self, tx: &Transaction) -> Result<()> {
-        let last: Option<(i64, Vec<u8>)> = tx
-            .prepare_cached("SELECT id, hash FROM audit ORDER BY id DESC LIMIT 1")?
-            .query_row([], |row| Ok((row.get(0)?, row.get(1)?)))
-            .optional()?;
-        let (id, previous) = last.map_or((1, Vec::new()), |(id, hash)| (id + 1, hash));
+    pub fn append(&self, tx: &Transaction) -> Result<()> {
+        let (last, previous) = head(tx)?;
+        let id = last + 1;
         let at = now();
-        let detail = Value::Object(self.detail).to_string();
+        let detail = Value::Object(self.detail.clone()).to_string();
         let hash = link(&previous, id, at, self.event, self.job, &detail);
         tx.prepare_cached("INSERT INTO audit (id, at, event, job, detail, hash) VALUES (?, ?, ?, ?, ?, ?)")?
             .execute(params![id, at, self.event, self.job, detail, hash])?;
@@ -65,24 +63,96 @@ fn link(previous: &[u8], id: i64, at: i64, event: &str, job: Option<JobId>, deta
     hasher.finalize().to_vec()
 }
 
-/// Walks the chain; `Err` names the first entry that was changed, removed or moved.
-pub fn verify(db: &rusqlite::Connection) -> Result<Result<i64, String>> {
-    let mut statement = db.prepare("SELECT id, at, event, job, detail, hash FROM audit ORDER BY id")?;
-    let mut rows = statement.query([])?;
-    let (mut count, mut previous) = (0, Vec::new());
+/// An entry as it is in the trail.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Recorded {
+    /// Its number: entries are counted from 1 without a gap.
+    pub id: i64,
+    /// Milliseconds since 1970-01-01 UTC.
+    pub at: i64,
+    /// What happened, a dotted word.
+    pub event: String,
+    /// The job it is about.
+    pub job: Option<JobId>,
+    /// The rest.
+    pub detail: Value,
+    /// SHA-256 over its predecessor's hash and its own fields, in hexadecimal.
+    pub hash: String,
+}
+
+impl Recorded {
+    fn read(row: &Row) -> rusqlite::Result<Self> {
+        let (detail, hash): (String, Vec<u8>) = (row.get(4)?, row.get(5)?);
+        Ok(Self {
+            id: row.get(0)?,
+            at: row.get(1)?,
+            event: row.get(2)?,
+            job: row.get(3)?,
+            detail: serde_json::from_str(&detail).unwrap_or(Value::String(detail)),
+            hash: hex(&hash),
+        })
+    }
+
+    /// A field of the detail as text.
+    pub fn field(&self, key: &str) -> Option<&str> {
+        self.detail.get(key)?.as_str()
+    }
+
+    /// The fields of the detail as text, in order.
+    pub fn fields(&self) -> Vec<(String, String)> {
+        let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+        match &self.detail {
+            Value::Object(map) => map.iter().map(|(key, value)| (key.clone(), text(value))).collect(),
+            other => vec![("detail".to_owned(), text(other))],
+        }
+    }
+}
+
+/// A hash as people and logs see it.
+pub fn hex(hash: &[u8]) -> String {
+    hash.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+const COLUMNS: &str = "SELECT id, at, event, job, detail, hash FROM audit";
+
+/// Calls `see` with every entry after `id`, in order.
+pub fn each_after(db: &Connection, id: i64, mut see: impl FnMut(Recorded) -> Result<()>) -> Result<()> {
+    let mut statement = db.prepare_cached(&format!("{COLUMNS} WHERE id > ? ORDER BY id"))?;
+    let mut rows = statement.query([id])?;
     while let Some(row) = rows.next()? {
-        let id: i64 = row.get(0)?;
-        if id != count + 1 {
-            return Ok(Err(format!("entry {} of the audit trail is missing", count + 1)));
+        see(Recorded::read(row)?)?;
+    }
+    Ok(())
+}
+
+/// The last entry's number and hash; 0 and nothing when there is none.
+pub fn head(db: &Connection) -> Result<(i64, Vec<u8>)> {
+    let last = db
+        .prepare_cached("SELECT id, hash FROM audit ORDER BY id DESC LIMIT 1")?
+        .query_row([], |row| Ok((row.get(0)?, row.get(1)?)))
+        .optional()?;
+    Ok(last.unwrap_or_default())
+}
+
+/// Walks the chain; returns the hash of each entry, or names the first that was changed, removed or moved.
+pub fn walk(db: &Connection) -> Result<Result<Vec<Vec<u8>>, String>> {
+    let mut statement = db.prepare(&format!("{COLUMNS} ORDER BY id"))?;
+    let mut rows = statement.query([])?;
+    let mut hashes: Vec<Vec<u8>> = Vec::new();
+    while let Some(row) = rows.next()? {
+        let (id, next): (i64, i64) = (row.get(0)?, hashes.len() as i64 + 1);
+        if id != next {
+            return Ok(Err(format!("entry {next} of the audit trail is missing")));
         }
         let (event, detail): (String, String) = (row.get(2)?, row.get(4)?);
         let hash: Vec<u8> = row.get(5)?;
-        if hash != link(&previous, id, row.get(1)?, &event, row.get(3)?, &detail) {
-            return Ok(Err(format!("entry {id} of the audit trail was changed")));
+        let previous = hashes.last().map_or(&[][..], |hash| hash);
+        if hash != link(previous, id, row.get(1)?, &event, row.get(3)?, &detail) {
+            return Ok(Err(format!("entry {id} of the audit trail was changed, or is not where it was")));
         }
-        (count, previous) = (id, hash);
+        hashes.push(hash);
     }
-    Ok(Ok(count))
+    Ok(Ok(hashes))
 }
 
 #[cfg(test)]
@@ -102,7 +172,14 @@ mod tests {
     #[test]
     fn an_untouched_trail_verifies() {
         let (_dir, record) = trail();
-        assert_eq!(verify(record.db()).unwrap(), Ok(5));
+        assert_eq!(walk(record.db()).unwrap().unwrap().len(), 5);
+        let mut seen = Vec::new();
+        each_after(record.db(), 3, |entry| {
+            seen.push((entry.id, entry.field("x").is_some(), entry.fields()));
+            Ok(())
+        })
+        .unwrap();
+        assert_eq!(seen, [(4, false, vec![("n".into(), "3".into())]), (5, false, vec![("n".into(), "4".into())])]);
     }
 
     #[test]
@@ -112,10 +189,17 @@ mod tests {
             ("UPDATE audit SET job = NULL WHERE id = 2", "entry 2 of the audit trail was changed"),
             ("DELETE FROM audit WHERE id = 4", "entry 4 of the audit trail is missing"),
             ("UPDATE audit SET at = at + 1 WHERE id = 1", "entry 1 of the audit trail was changed"),
+            ("DELETE FROM audit WHERE id = 1", "entry 1 of the audit trail is missing"),
+            (
+                "UPDATE audit SET id = 99 WHERE id = 2; UPDATE audit SET id = 2 WHERE id = 3;
+                 UPDATE audit SET id = 3 WHERE id = 99",
+                "entry 2 of the audit trail was changed, or is not where it was",
+            ),
         ] {
             let (_dir, record) = trail();
-            record.db().execute(sql, []).unwrap();
-            assert_eq!(verify(record.db()).unwrap(), Err(found.to_owned()), "{sql}");
+            record.db().execute_batch(sql).unwrap();
+            let why = walk(record.db()).unwrap().unwrap_err();
+            assert!(why.starts_with(found), "{sql}: {why}");
         }
     }
 }

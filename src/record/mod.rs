@@ -7,6 +7,7 @@
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
+use crate::log::Log;
 use anyhow::{Context, Result, bail};
 use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior, config::DbConfig};
 
@@ -17,6 +18,7 @@ pub mod jobs;
 pub mod moves;
 pub mod pockets;
 pub mod pool;
+pub mod seal;
 pub mod snapshots;
 mod state;
 pub mod upgrade;
@@ -32,19 +34,22 @@ const BUSY: Duration = Duration::from_secs(20);
 /// An open database.
 pub struct Record {
     db: Connection,
+    mirror: Option<Log>,
 }
 
 impl Record {
     /// Opens the database, creating and migrating it as needed.
     pub fn open(path: &Path) -> Result<Self> {
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        // SQLite gives its other files the modes of the first.
+        crate::private::create_file(path).with_context(|| format!("cannot create the database {}", path.display()))?;
         let db = Connection::open_with_flags(path, flags)
             .with_context(|| format!("cannot open the database {}", path.display()))?;
         db.busy_timeout(BUSY)?;
         // The last one to close would otherwise checkpoint and delete the log: several fsyncs in a request's path.
         db.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
         db.set_prepared_statement_cache_capacity(64);
-        let mut record = Self { db };
+        let mut record = Self { db, mirror: None };
         if record.user_version()? != MIGRATIONS.len() {
             record.migrate()?;
         }
@@ -82,9 +87,26 @@ impl Record {
     /// Runs `change` in one IMMEDIATE transaction: all of it is durable when this returns `Ok`, none of it otherwise.
     pub fn write<T>(&mut self, change: impl FnOnce(&Transaction) -> Result<T>) -> Result<T> {
         let tx = self.db.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let before = audit::head(&tx)?.0;
         let value = change(&tx)?;
+        let mut new = Vec::new();
+        if self.mirror.is_some() {
+            audit::each_after(&tx, before, |entry| {
+                new.push(entry);
+                Ok(())
+            })?;
+        }
         tx.commit()?;
+        if let Some(log) = &self.mirror {
+            new.iter().for_each(|entry| log.audit(entry));
+        }
         Ok(value)
+    }
+
+    /// Tells the system log of every entry that this connection adds to the audit trail, when it has been committed.
+    pub fn mirrored(mut self, log: Log) -> Self {
+        self.mirror = Some(log);
+        self
     }
 
     /// Runs `look` on one snapshot of the database.

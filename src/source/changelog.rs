@@ -50,7 +50,7 @@ fn fail(text: impl Into<String>) -> Failure {
 }
 
 /// Parses the text up to the end of its first entry.
-pub(super) fn first_entry(bytes: &[u8]) -> Result<Changelog, Failure> {
+pub fn first_entry(bytes: &[u8]) -> Result<Changelog, Failure> {
     let mut end = 0;
     for line in bytes.split_inclusive(|&b| b == b'\n') {
         end += line.len();

@@ -18,7 +18,7 @@ mod sandbox;
 mod tree;
 mod upstream;
 
-pub use changelog::{Changelog, changelog};
+pub use changelog::{Changelog, changelog, first_entry};
 pub use resolve::resolve;
 
 /// What is to be made.

@@ -22,7 +22,7 @@ pub fn run(session: &mut Session, args: &Args) -> Result<Exit> {
         session.authorize(&job.pocket)?;
     }
     let who = session.who.clone();
-    let state = session.record.write(|tx| {
+    let state = session.write(|tx| {
         let job = jobs::get(tx, job.id)?;
         match job.state {
             State::Queued => jobs::cancelled(tx, job.id, State::Queued, &who)?,

@@ -1,4 +1,4 @@
-//! `check-config`: every problem of the configuration at once.
+//! `check-config`: every problem of the configuration at once, and what looks wrong in the ACLs that it names.
 
 use std::io::Write;
 use std::path::Path;
@@ -6,6 +6,7 @@ use std::path::Path;
 use anyhow::Result;
 use serde_json::json;
 
+use crate::acl::{self, Finding};
 use crate::config;
 use crate::error::Exit;
 
@@ -13,7 +14,10 @@ use crate::error::Exit;
 /// with the rights of whoever runs it.
 pub fn run(path: Option<&Path>, as_json: bool) -> Result<Exit> {
     let path = config::path(path);
-    let problems = config::load(&path).err().unwrap_or_default();
+    let (problems, findings) = match config::load(&path) {
+        Ok(config) => (Vec::new(), acl::lint(&config)),
+        Err(problems) => (problems, Vec::new()),
+    };
     let mut out = std::io::stdout();
     if as_json {
         writeln!(
@@ -21,14 +25,23 @@ pub fn run(path: Option<&Path>, as_json: bool) -> Result<Exit> {
             "{}",
             json!({ "file": path, "problems": problems.iter().map(|p| json!({
             "file": p.file, "line": p.line, "column": p.column, "message": p.message,
+        })).collect::<Vec<_>>(), "acl": findings.iter().map(|f| json!({
+            "place": f.place, "message": f.message, "refuses": f.refuses,
         })).collect::<Vec<_>>() })
         )?;
-    } else if problems.is_empty() {
-        writeln!(out, "{}: no problems", path.display())?;
     } else {
         for problem in &problems {
             writeln!(std::io::stderr(), "{}", crate::text::one_line(&problem.to_string()))?;
         }
+        for Finding { place, message, refuses } in &findings {
+            let word = if *refuses { "" } else { "warning: " };
+            writeln!(std::io::stderr(), "{}", crate::text::one_line(&format!("{place}: {word}{message}")))?;
+        }
+        if problems.is_empty() && findings.is_empty() {
+            writeln!(out, "{}: no problems", path.display())?;
+        }
     }
-    Ok(if problems.is_empty() { Exit::Ok } else { Exit::Config })
+    // An entry that says nothing is odd, and one that refuses everybody is wrong.
+    let wrong = !problems.is_empty() || findings.iter().any(|finding| finding.refuses);
+    Ok(if wrong { Exit::Config } else { Exit::Ok })
 }

@@ -4,11 +4,11 @@ use anyhow::Result;
 use serde_json::json;
 
 use crate::error::{Error, Exit};
+use crate::gitrecord;
 use crate::log::Severity;
 use crate::names::PackageName;
 use crate::record::audit::Entry;
 use crate::session::Session;
-use crate::{acl, gitrecord};
 
 /// Arguments of `create-repo`.
 #[derive(Debug, clap::Args)]
@@ -19,10 +19,8 @@ pub struct Args {
 
 /// Runs the verb.
 pub fn run(session: &mut Session, args: &Args) -> Result<Exit> {
-    if let Err(why) = acl::authorize_entries(&session.config.acl.create_repo, &session.who) {
-        session.denied("create-repo", &why)?;
-        return Err(Error::denied(format!("{} may not create repositories", session.who)).into());
-    }
+    let config = session.config.clone();
+    session.authorize_entries("create-repo", &config.acl.create_repo, "may not create repositories")?;
     let package: PackageName = args.package.parse()?;
     let path = session.config.git.package(&package);
     if path.exists() {
@@ -32,7 +30,7 @@ pub fn run(session: &mut Session, args: &Args) -> Result<Exit> {
     gitrecord::create_package_repo(&path)?;
     guard.install(&path).inspect_err(|_| drop(std::fs::remove_dir_all(&path)))?;
     let who = session.who.clone();
-    session.record.write(|tx| {
+    session.write(|tx| {
         Entry::new("repository.created").with("package", package.as_str()).with("by", who.as_str()).append(tx)
     })?;
     session.log.event(Severity::Info, "repository-created", &[("package", package.as_str()), ("by", who.as_str())]);

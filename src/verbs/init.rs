@@ -14,6 +14,7 @@ use crate::build::subids;
 use crate::chroot::Store;
 use crate::config::{Config, SigningKey};
 use crate::error::{Error, Exit};
+use crate::identity::Caller;
 use crate::names::Distro;
 use crate::readiness::{self, Check, Verdict};
 use crate::record::Record;
@@ -37,9 +38,6 @@ pub struct Args {
 /// Runs the verb: as root it makes everything for the service's user, as any other user for that one.
 /// With `--check` it changes nothing, and 69 says that something is missing.
 pub fn run(path: Option<&Path>, args: &Args, as_json: bool) -> Result<Exit> {
-    if std::env::var_os("REMOTE_USER").is_some() {
-        return Err(Error::denied("init is for administrators in a shell on the server only").into());
-    }
     let distro: Option<Distro> = args.distro.as_deref().map(str::parse).transpose()?;
     let path = config::path(path);
     let config = config::load(&path).map_err(|problems| Error::config(problems[0].to_string()))?;
@@ -63,7 +61,7 @@ pub fn run(path: Option<&Path>, args: &Args, as_json: bool) -> Result<Exit> {
     }
     install_guards(&config, &path)?;
     // What every verb needs works now: the identity, and the record.
-    Session::open(Some(&path), false)?;
+    Session::open(Some(&path), false, &Caller::Shell)?;
     Archive::open(&config)?.publish_key()?;
     if let Some(distro) = distro {
         make_chroot(&config, &distro)?;

@@ -2,6 +2,7 @@
 
 pub mod acl;
 pub mod archive;
+pub mod audit;
 pub mod cancel;
 pub mod check_config;
 pub mod chroot;
@@ -17,6 +18,7 @@ pub mod packages;
 pub mod pockets;
 pub mod promote;
 pub mod retry;
+pub mod ssh;
 pub mod status;
 pub mod submit;
 pub mod update_hook;

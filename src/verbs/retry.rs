@@ -20,7 +20,7 @@ pub fn run(session: &mut Session, args: &Args) -> Result<Exit> {
     session.config.pocket(job.pocket.as_str())?;
     session.authorize(&job.pocket)?;
     let who = session.who.clone();
-    session.record.write(|tx| {
+    session.write(|tx| {
         let job = jobs::get(tx, job.id)?;
         if !matches!(job.state, State::Failed | State::Cancelled) {
             let state = job.state;

@@ -58,9 +58,9 @@ pub fn submit(
         version: request.version.clone(),
         principal: session.who.clone(),
     };
-    let config = &session.config;
-    let (plan, id) = session.record.write(|tx| {
-        let plan = validate::check_record(tx, config, &request, None)?;
+    let config = session.config.clone();
+    let (plan, id) = session.write(|tx| {
+        let plan = validate::check_record(tx, &config, &request, None)?;
         let id = match &plan {
             Plan::Run(_) => Some(jobs::enqueue(tx, &new)?),
             Plan::UnderWay(_) | Plan::AlreadyThere(_) => None,

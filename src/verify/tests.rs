@@ -108,8 +108,8 @@ fn whatever_is_done_to_git_or_the_archive_is_named_and_put_back() {
             "written anew as generation 4",
         ),
         (
-            "suite stable: main/binary-amd64/Packages is not what was written",
-            |s| fs::write(dists(s, "stable/main/binary-amd64/Packages"), "").unwrap(),
+            "suite stable: main/binary-amd64/Packages.gz is not what was written",
+            |s| fs::write(dists(s, "stable/main/binary-amd64/Packages.gz"), "").unwrap(),
             "written anew",
         ),
         (
@@ -265,11 +265,11 @@ fn a_publication_that_was_cut_short_is_named_and_ended() {
     let item = service.item("prod", "hello", "3.0");
     // A stranger in the way of the branch: everything is committed, one move cannot be made.
     let lock = service.repo("hello").join("refs/heads/prod.lock");
-    fs::write(&lock, "").unwrap();
+    fs::create_dir(&lock).unwrap();
     assert_eq!(service.publish_all(&[item]).unwrap().len(), 1);
     let said = found(&mut service);
     assert!(said.len() == 1 && said[0].ends_with("the move of refs/heads/prod is owed still"), "{said:?}");
-    fs::remove_file(lock).unwrap();
+    fs::remove_dir(lock).unwrap();
     assert_eq!(repair(&service, false), (Vec::new(), 0));
     assert_eq!(found(&mut service), [""; 0]);
     assert_eq!(service.shown("stable", "hello"), ["3.0"]);

@@ -166,7 +166,7 @@ fn field<'a>(stanza: &'a str, name: &str) -> Option<&'a str> {
 }
 
 fn stanzas(path: &Path) -> Result<Vec<String>> {
-    let text = fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+    let text = crate::service::run(Command::new("xz").args(["--decompress", "--stdout"]).arg(path))?;
     Ok(text.split("\n\n").filter(|stanza| !stanza.trim().is_empty()).map(str::to_owned).collect())
 }
 
@@ -181,7 +181,7 @@ fn in_archive(db: &Connection, pocket: &str, suite: &str, found: &mut Findings) 
     let mut query = db.prepare("SELECT package, version FROM pocket_package WHERE pocket = ?")?;
     let record: Rows =
         query.query_map([pocket], |row| Ok(vec![row.get(0)?, row.get(1)?]))?.collect::<Result<_, _>>()?;
-    for index in ["main/source/Sources", "main/binary-amd64/Packages"] {
+    for index in ["main/source/Sources.xz", "main/binary-amd64/Packages.xz"] {
         let stanzas = stanzas(&dists.join(index))?;
         let value = |stanza: &String, name| field(stanza, name).unwrap_or_default().to_owned();
         let there: Rows =
@@ -205,7 +205,10 @@ fn in_archive(db: &Connection, pocket: &str, suite: &str, found: &mut Findings) 
     }
     let release = fs::read_to_string(dists.join("Release"))?;
     for (hash, size, name) in sums(field(&release, "SHA256").unwrap_or_default()) {
-        same(&dists.join(&name), &size, &hash, found);
+        // What is not compressed can be had by hash only.
+        if name.ends_with(".gz") || name.ends_with(".xz") {
+            same(&dists.join(&name), &size, &hash, found);
+        }
         let dir = dists.join(&name).parent().context("an index has a directory")?.join("by-hash/SHA256");
         same(&dir.join(&hash), &size, &hash, found);
     }

@@ -36,7 +36,6 @@ const GOAL: Duration = Duration::from_secs(1);
 struct Torture {
     plan: Plan,
     clients: Arc<Clients>,
-    has_verify: bool,
     kills: usize,
     random: usize,
     unreached: usize,
@@ -52,11 +51,9 @@ struct Torture {
 impl Torture {
     fn new(seed: u64) -> Result<Self> {
         service::set_up()?;
-        let has_verify = service::run(std::process::Command::new("invirt-build").args(["help", "verify"])).is_ok();
         Ok(Self {
             plan: Plan::new(seed),
             clients: Arc::new(Clients::new(seed)?),
-            has_verify,
             kills: 0,
             random: 0,
             unreached: 0,
@@ -232,9 +229,7 @@ impl Torture {
         let mut found = Findings::default();
         check::agreement(&mut found)?;
         check::fsck(&mut found)?;
-        if self.has_verify {
-            check::verify(&mut found)?;
-        }
+        check::verify(&mut found)?;
         self.take(found);
         self.checks += 1;
         daemon.kill()

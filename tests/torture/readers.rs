@@ -258,7 +258,7 @@ impl Apt {
     fn new(name: &'static str, root: Option<&'static str>, uri: String) -> Result<Self> {
         let dir = format!("/var/lib/readers/{}", name.replace(' ', "-"));
         let outside = PathBuf::from(format!("{}{dir}", root.unwrap_or_default()));
-        for sub in ["lists/partial", "cache/archives/partial", "etc"] {
+        for sub in ["lists/partial", "cache/archives/partial", "etc/preferences.d", "etc/sources.list.d"] {
             fs::create_dir_all(outside.join(sub))?;
         }
         fs::write(outside.join("status"), "")?;
@@ -322,7 +322,8 @@ impl Apt {
             let sql = "SELECT version FROM pocket_package WHERE pocket = 'dev' AND package = ?";
             let version: String = db.query_row(sql, [package], |row| row.get(0))?;
             let said = self.apt("apt-cache", &["madison", package])?;
-            let there = said.lines().any(|line| line.contains(&format!("| {version} |")) && line.contains("unstable/"));
+            let row = |line: &str| line.split('|').map(|cell| cell.trim().to_owned()).collect::<Vec<_>>();
+            let there = said.lines().map(row).any(|row| row[1] == version && row[2].contains("unstable/"));
             ensure!(there, "dev has {package} {version}, but apt knows {}", said.replace('\n', " | "));
         }
         Ok(())

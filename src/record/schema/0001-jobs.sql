@@ -101,4 +101,12 @@ CREATE TABLE audit (
     detail TEXT NOT NULL,                               -- a JSON object
     hash   BLOB NOT NULL                                -- SHA-256 over the previous hash and this entry
 ) STRICT;
+-- Heads of the trail that were signed: at each publication.
+CREATE TABLE audit_seal (
+    id       INTEGER PRIMARY KEY,                       -- the entry that was the last
+    hash     BLOB NOT NULL,
+    at       INTEGER NOT NULL,
+    inline   BLOB NOT NULL,                             -- the signed text
+    detached BLOB NOT NULL                              -- its signature alone
+) STRICT;
 CREATE INDEX audit_job ON audit (job, id) WHERE job IS NOT NULL;

@@ -1,11 +1,13 @@
 //! The daemon comes and goes, and no job is lost.
 
 use std::fs;
+use std::os::unix::process::ExitStatusExt;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 
-use crate::world::{Apt, BUILD, CONFIG, SOON, Tiny, World, eventually, processes};
+use crate::world::{Apt, BUILD, CONFIG, SOON, STATE, Tiny, World, eventually, processes, run};
 
 #[test]
 fn jobs_are_accepted_without_a_daemon_and_built_when_there_is_one() {
@@ -61,6 +63,34 @@ fn a_daemon_that_is_killed_leaves_work_that_the_next_one_finishes() {
     assert_eq!(Apt::new("stable").update().candidate("tiny").as_deref(), Some("1.0"));
     assert_eq!(repo.served("refs/heads/prod"), Some(commit));
     assert_eq!(fs::read_dir("/var/lib/invirtibuilder/work").map_or(0, Iterator::count), 0, "work was left behind");
+}
+
+#[test]
+fn what_a_dead_daemon_left_is_ended_and_removed_whoever_owns_it() {
+    let world = World::new();
+    world.daemon().stop();
+    // A directory of one of its builds' users, one that even its owner may not enter, and a process.
+    let left = "/var/lib/invirtibuilder/work/job-999";
+    let script = format!(
+        "install -d -o _invirtibuilder -g _invirtibuilder {left} {left}/build {left}/closed && \
+         install -d -o 1000123 -g 1000123 {left}/build/theirs && touch {left}/build/theirs/file {left}/closed/file && \
+         chown _invirtibuilder {left}/closed/file && chmod 000 {left}/closed"
+    );
+    run("sh", &["-c", &script]);
+    let sleep = |seconds: &str, of: &str| {
+        let mark = format!("INVIRTIBUILDER_CHILD_OF={of}");
+        let program = ["env", &mark, "sleep", seconds];
+        Command::new("as-service").args(program).spawn().unwrap()
+    };
+    let (mut orphan, mut stranger) = (sleep("618", STATE), sleep("619", "/elsewhere"));
+    eventually("both sleep", SOON, || !processes("sleep 618").is_empty() && !processes("sleep 619").is_empty());
+
+    let _daemon = world.daemon();
+    assert!(!std::path::Path::new(left).exists(), "{}", run("find", &[left]));
+    assert_eq!(orphan.wait().unwrap().signal(), Some(Signal::SIGKILL as i32));
+    assert!(stranger.try_wait().unwrap().is_none(), "somebody else's process was killed");
+    stranger.kill().unwrap();
+    stranger.wait().unwrap();
 }
 
 #[test]

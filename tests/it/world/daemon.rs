@@ -20,11 +20,16 @@ pub struct Daemon {
 impl Daemon {
     /// Starts it as the service's user, and waits until it listens.
     pub fn start() -> Self {
+        Self::start_with_umask("022")
+    }
+
+    /// Starts it with this umask.
+    pub fn start_with_umask(umask: &str) -> Self {
         let log = File::create(LOG).unwrap();
         let bell = format!("{STATE}/wake");
         let _ = fs::remove_file(&bell);
-        let child = Command::new("as-service")
-            .arg("invirtibuilderd")
+        let child = Command::new("sh")
+            .args(["-c", &format!("umask {umask}; exec as-service invirtibuilderd")])
             .stdin(std::process::Stdio::null())
             .stdout(log.try_clone().unwrap())
             .stderr(log)

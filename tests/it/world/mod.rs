@@ -13,14 +13,18 @@ mod answer;
 mod apt;
 mod daemon;
 mod disk;
+mod remctld;
 mod repo;
 mod snapshot;
+mod ssh;
 
 pub use answer::Answer;
 pub use apt::Apt;
 pub use daemon::{Daemon, log as daemon_log};
 pub use disk::Disk;
+pub use remctld::Remctld;
 pub use repo::{Repo, Tiny, bare, rev};
+pub use ssh::{Login, Sshd};
 
 /// Where the service keeps everything.
 pub const STATE: &str = "/var/lib/invirtibuilder";
@@ -81,6 +85,11 @@ impl World {
     pub fn stub_sbuild(&self) {
         let stub = Path::new(env!("CARGO_MANIFEST_DIR")).join("script/lib/sbuild-stub");
         fs::copy(&stub, STUB).unwrap_or_else(|e| panic!("{}: {e}", stub.display()));
+    }
+
+    /// Starts the daemon with this umask.
+    pub fn daemon_with_umask(&self, umask: &str) -> Daemon {
+        Daemon::start_with_umask(umask)
     }
 
     /// Starts the daemon.

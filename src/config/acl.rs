@@ -1,0 +1,36 @@
+//! Entries of ACLs, with the place where each stands: a decision has to be able to name it.
+
+use serde::{Deserialize, Deserializer};
+
+use super::places::Place;
+
+/// One entry of an ACL in the configuration.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AclEntry {
+    /// The entry, as in remctld(8).
+    pub text: String,
+    /// Where it stands; [`super::load()`] fills it in.
+    pub place: Option<Place>,
+}
+
+impl AclEntry {
+    /// `FILE:LINE`.
+    pub fn place(&self) -> String {
+        match &self.place {
+            Some(place) => format!("{}:{}", place.file.display(), place.line),
+            None => "configuration".to_owned(),
+        }
+    }
+}
+
+impl From<String> for AclEntry {
+    fn from(text: String) -> Self {
+        Self { text, place: None }
+    }
+}
+
+impl<'de> Deserialize<'de> for AclEntry {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer).map(Self::from)
+    }
+}

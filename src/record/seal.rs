@@ -1,0 +1,164 @@
+//! Seals of the audit trail: its head, signed with the archive's keys.
+//!
+//! Whoever can write to the database can compute the chain anew from any entry on. They cannot sign, so what was sealed
+//! before stays as it was: at each publication the number and hash of the last entry are signed, and kept.
+
+use anyhow::Result;
+use rusqlite::{Connection, params};
+
+use super::audit::{head, hex, walk};
+use super::{Record, now};
+use crate::archive::{Keys, Signed};
+
+/// One signed head.
+#[derive(Debug)]
+struct Seal {
+    id: i64,
+    hash: Vec<u8>,
+    at: i64,
+    inline: Vec<u8>,
+    detached: Vec<u8>,
+}
+
+/// What is signed.
+fn text(id: i64, hash: &[u8], at: i64) -> String {
+    let date = chrono::DateTime::from_timestamp_millis(at).map_or_else(String::new, |at| at.to_rfc3339());
+    format!("Invirtibuilder-Audit-Trail: 1\nEntry: {id}\nHash: {}\nDate: {date}\n", hex(hash))
+}
+
+/// Signs the head of the trail, unless it is signed already.
+pub fn seal(record: &mut Record, keys: &Keys) -> Result<()> {
+    let (id, hash) = head(record.db())?;
+    let there = record.db().query_row("SELECT max(id) FROM audit_seal", [], |row| row.get::<_, Option<i64>>(0))?;
+    if id == 0 || there >= Some(id) {
+        return Ok(());
+    }
+    let at = now();
+    // Signing may take its time: nobody waits for the record meanwhile.
+    let signed = keys.sign(&text(id, &hash, at))?;
+    record.write(|tx| {
+        tx.execute(
+            "INSERT OR IGNORE INTO audit_seal (id, hash, at, inline, detached) VALUES (?, ?, ?, ?, ?)",
+            params![id, hash, at, signed.inline, signed.detached],
+        )?;
+        Ok(())
+    })
+}
+
+/// What is known of the trail.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Verified {
+    /// How many entries there are.
+    pub entries: i64,
+    /// The last entry whose seal a configured key has signed, and when: it and all before it are as they were then.
+    pub sealed: Option<(i64, i64)>,
+    /// Seals that no configured key has signed: the keys that did may be gone.
+    pub unknown: usize,
+}
+
+/// Walks the trail and compares it with its seals; `Err` names the first thing that is wrong.
+pub fn verify(db: &Connection, keys: &Keys) -> Result<Result<Verified, String>> {
+    let hashes = match walk(db)? {
+        Ok(hashes) => hashes,
+        Err(why) => return Ok(Err(why)),
+    };
+    let mut verified = Verified { entries: hashes.len() as i64, sealed: None, unknown: 0 };
+    for seal in seals(db)? {
+        let signed = Signed { inline: seal.inline, detached: seal.detached };
+        if keys.verify(&text(seal.id, &seal.hash, seal.at), &signed).is_err() {
+            verified.unknown += 1;
+            continue;
+        }
+        match usize::try_from(seal.id - 1).ok().and_then(|n| hashes.get(n)) {
+            Some(hash) if *hash == seal.hash => verified.sealed = Some((seal.id, seal.at)),
+            Some(_) => {
+                return Ok(Err(format!(
+                    "entry {} of the audit trail, or one before it, is not the one that was signed: the chain was made anew",
+                    seal.id
+                )));
+            }
+            None => {
+                let gone = verified.entries + 1;
+                return Ok(Err(format!("entry {gone} of the audit trail is missing: entry {} was signed", seal.id)));
+            }
+        }
+    }
+    Ok(Ok(verified))
+}
+
+fn seals(db: &Connection) -> Result<Vec<Seal>> {
+    let mut statement = db.prepare("SELECT id, hash, at, inline, detached FROM audit_seal ORDER BY id")?;
+    let rows = statement.query_map([], |row| {
+        Ok(Seal { id: row.get(0)?, hash: row.get(1)?, at: row.get(2)?, inline: row.get(3)?, detached: row.get(4)? })
+    })?;
+    Ok(rows.collect::<rusqlite::Result<_>>()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::audit::Entry;
+    use super::*;
+    use crate::archive::Archive;
+    use crate::config::SigningKey;
+
+    struct Trail {
+        dir: tempfile::TempDir,
+        record: Record,
+        keys: Keys,
+    }
+
+    impl Trail {
+        fn new() -> Self {
+            let dir = tempfile::tempdir().unwrap();
+            let key = dir.path().join("key");
+            Archive::generate_key(&key, "Test").unwrap();
+            let record = Record::open(&dir.path().join("db")).unwrap();
+            let mut trail = Self { dir, record, keys: Keys::open(&[SigningKey::File(key)]).unwrap() };
+            for n in 0..6 {
+                trail.record.write(|tx| Entry::new("test").with("n", n).append(tx)).unwrap();
+                if n % 2 == 1 {
+                    seal(&mut trail.record, &trail.keys).unwrap();
+                }
+            }
+            trail
+        }
+
+        fn verify(&self) -> Result<Verified, String> {
+            verify(self.record.db(), &self.keys).unwrap()
+        }
+
+        /// Writes entries from `from` on anew, as somebody would who knows how the chain is made.
+        fn forge(&mut self, from: i64, last: i64) {
+            self.record.db().execute("DELETE FROM audit WHERE id >= ?", [from]).unwrap();
+            for _ in from..=last {
+                self.record.write(|tx| Entry::new("test").with("n", "forged").append(tx)).unwrap();
+            }
+            assert!(walk(self.record.db()).unwrap().is_ok());
+        }
+    }
+
+    #[test]
+    fn a_chain_made_anew_is_found_by_its_seals() {
+        let mut trail = Trail::new();
+        let verified = trail.verify().unwrap();
+        assert_eq!((verified.entries, verified.sealed.unwrap().0, verified.unknown), (6, 6, 0));
+        seal(&mut trail.record, &trail.keys).unwrap();
+        trail.forge(3, 6);
+        assert!(trail.verify().unwrap_err().contains("entry 4 of the audit trail, or one before it"));
+        trail.forge(3, 3);
+        assert!(trail.verify().unwrap_err().contains("entry 4 of the audit trail is missing: entry 4 was signed"));
+    }
+
+    #[test]
+    fn a_seal_that_somebody_else_has_signed_counts_for_nothing() {
+        let mut trail = Trail::new();
+        let other = trail.dir.path().join("other");
+        Archive::generate_key(&other, "Other").unwrap();
+        let other = Keys::open(&[SigningKey::File(other)]).unwrap();
+        trail.record.db().execute("DELETE FROM audit_seal WHERE id > 2", []).unwrap();
+        trail.forge(5, 6);
+        seal(&mut trail.record, &other).unwrap();
+        let verified = trail.verify().unwrap();
+        assert_eq!((verified.sealed.unwrap().0, verified.unknown), (2, 1));
+    }
+}
