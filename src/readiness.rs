@@ -21,11 +21,12 @@ use crate::names::Architecture;
 use crate::subprocess::{CancellationToken, Cmd, PATH};
 
 /// Programs that we run, and Debian's packages of them.
-const PROGRAMS: [(&str, &str); 11] = [
+const PROGRAMS: [(&str, &str); 12] = [
     ("apt-get", "apt"),
     ("bwrap", "bubblewrap"),
     ("dpkg-source", "dpkg-dev"),
     ("git", "git"),
+    ("ip", "iproute2"),
     ("mmdebstrap", "mmdebstrap"),
     ("newuidmap", "uidmap"),
     ("pristine-tar", "pristine-tar"),
