@@ -21,8 +21,7 @@ use crate::gitrecord;
 use crate::names::{Architecture, PocketName, Principal, Suite};
 use crate::record::jobs::Job;
 use crate::record::moves::{self, Owed, What};
-use crate::record::seal::seal;
-use crate::record::{Record, contents, pool};
+use crate::record::{Record, contents, pool, seal};
 
 mod gc;
 mod items;
@@ -149,10 +148,11 @@ impl Publisher {
         Ok(collected)
     }
 
-    /// Ends what earlier publications have left: their moves, and files on their way.
+    /// Ends what earlier publications have left, as far as that can be done: their moves, and files on their way.
     pub fn finish(&self, config: &Config, record: &mut Exclusive) -> Result<Vec<Unmade>> {
         let unmade = settle(config, record)?;
-        sweep_pool(config, record)?;
+        // What is left is an intent still, and is named as such.
+        let _ = sweep_pool(config, record);
         Ok(unmade)
     }
 
@@ -161,7 +161,11 @@ impl Publisher {
     pub fn upkeep(&self, config: &Config) -> Result<Vec<String>> {
         let Ok(mut record) = self.record.try_lock() else { return Ok(Vec::new()) };
         let Some(_lock) = PublishLock::try_take(&config.state_dir)? else { return Ok(Vec::new()) };
-        self.refresh(config, &mut record)
+        let mut troubles = self.refresh(config, &mut record)?;
+        if seal::is_due(record.db())? {
+            troubles.extend(sign_trail(config, &mut record).err());
+        }
+        Ok(troubles)
     }
 
     /// Brings every pocket's suite to what the configuration says about it: a new pocket's is empty, but there. Ends what
@@ -173,6 +177,8 @@ impl Publisher {
         let suites: Vec<Suite> = config.build.pockets.keys().map(|pocket| config.suite(pocket)).collect();
         let rest = [sweep_pool(config, &mut record), archive.publish_key(), archive.sweep(record.db(), &suites)];
         troubles.extend(rest.into_iter().filter_map(Result::err).map(|error| format!("{error:#}")));
+        // With the keys that are configured now: those that signed it before may be gone.
+        troubles.extend(sign_trail(config, &mut record).err());
         Ok(troubles)
     }
 
@@ -219,10 +225,16 @@ fn commit(
     reach(Point::PublishPrepared)?;
     record.write(|tx| publication.commit(tx, config))?;
     reach(Point::PublishCommitted)?;
-    // Without a seal the next publication's is the one that counts.
-    let _ = Archive::open(config).and_then(|archive| seal(record, &archive.keys()?));
+    // What cannot be signed now is signed by upkeep, which complains.
+    let _ = sign_trail(config, record);
     // Committed is published: what cannot be settled now is owed, and whoever settles next says why it cannot.
     Ok(settle(config, record).unwrap_or_default())
+}
+
+/// Signs the head of the audit trail; why it cannot, in a sentence.
+fn sign_trail(config: &Config, record: &mut Record) -> Result<(), String> {
+    let signed = Archive::open(config).and_then(|archive| seal::seal(record, &archive.keys()?));
+    signed.map_err(|error| format!("the audit trail cannot be signed: {error:#}"))
 }
 
 /// A move that is owed and could not be made.
