@@ -225,10 +225,11 @@ fn commit(
     reach(Point::PublishPrepared)?;
     record.write(|tx| publication.commit(tx, config))?;
     reach(Point::PublishCommitted)?;
+    // Committed is published: what cannot be settled now is owed, and whoever settles next says why it cannot.
+    let unmade = settle(config, record).unwrap_or_default();
     // What cannot be signed now is signed by upkeep, which complains.
     let _ = sign_trail(config, record);
-    // Committed is published: what cannot be settled now is owed, and whoever settles next says why it cannot.
-    Ok(settle(config, record).unwrap_or_default())
+    Ok(unmade)
 }
 
 /// Signs the head of the audit trail; why it cannot, in a sentence.
