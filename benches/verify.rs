@@ -16,7 +16,7 @@ use invirtibuilder::record::contents::{Content, Kind, Part};
 use invirtibuilder::record::jobs::{self, NewJob};
 use invirtibuilder::record::pockets::{self, Held, Known};
 use invirtibuilder::record::pool::PoolFile;
-use invirtibuilder::verify;
+use invirtibuilder::verify::{self, Deep};
 
 /// How often it is checked.
 const TIMES: usize = 3;
@@ -42,7 +42,7 @@ fn measure(n: usize, dir: &Path) -> Result<()> {
     let mut times = Vec::new();
     for _ in 0..TIMES {
         let start = Instant::now();
-        let report = verify::check(&config, &publisher, &mut record, false)?;
+        let report = verify::check(&config, &publisher, &mut record, &Deep::none())?;
         times.push(start.elapsed().as_secs_f64());
         ensure!(report.packages == n && report.differences.is_empty(), "{:?}", report.differences.first());
     }

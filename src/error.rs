@@ -99,6 +99,9 @@ pub fn exit_for(error: &anyhow::Error) -> Exit {
         if let Some(e) = cause.downcast_ref::<Error>() {
             return e.exit();
         }
+        if let Some(e) = cause.downcast_ref::<Failure>() {
+            return if e.kind == FailureKind::Invalid { Exit::Invalid } else { Exit::Unavailable };
+        }
         if let Some(e) = cause.downcast_ref::<rusqlite::Error>() {
             use rusqlite::ErrorCode::*;
             return match e.sqlite_error_code() {

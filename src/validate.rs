@@ -159,11 +159,13 @@ fn check_unique(db: &Connection, config: &Config, request: &Request) -> Result<V
 fn check_git(db: &Connection, config: &Config, request: &Request) -> Result<()> {
     let Request { pocket, package, commit, version } = request;
     let repo = config.git.package(package);
-    if let Some(tagged) = gitrecord::tag_target(&repo, &version.tag())? {
+    let tagged = gitrecord::tag_target(&repo, &version.tag())
+        .map_err(|error| Error::invalid(format!("tag {} of {package}: {error:#}", version.tag())))?;
+    if let Some(tagged) = tagged {
         if tagged != *commit {
             return Err(Error::invalid(format!(
-                "tag {} of {package} points at {}, not at {}: raise the version in debian/changelog, or delete the tag \
-                 if it is a mistake",
+                "tag {} of {package} points at {}, not at {}: raise the version in debian/changelog, or have \
+                 an administrator delete the tag if it is a mistake",
                 version.tag(),
                 tagged.short(),
                 commit.short()

@@ -44,7 +44,7 @@ pub struct Listed {
 pub fn write(root: &Path, db: &Connection, prepared: &Prepared, kept: &[String], keys: &Keys) -> Result<Vec<Listed>> {
     let base = root.join("dists").join(DIRECTORY).join(prepared.suite.as_str());
     let dir = base.join(prepared.generation().to_string());
-    let before = base.join(prepared.from.to_string());
+    let before = base.join((prepared.generation() - 1).to_string());
     if dir.exists() {
         // Somebody died before it was recorded.
         fs::remove_dir_all(&dir)?;
@@ -133,7 +133,7 @@ fn link(from: &Path, to: &Path) -> Result<()> {
 
 /// Gives every listed file its name by hash, and keeps those of the last generations.
 fn by_hash(before: &Path, dir: &Path, db: &Connection, prepared: &Prepared, listed: &[Listed]) -> Result<()> {
-    let mut late = late(db, &prepared.suite, prepared.from + 1)?;
+    let mut late = late(db, &prepared.suite, prepared.generation())?;
     for file in listed {
         let name = hashed(file);
         let target = dir.join(&name);
@@ -228,5 +228,11 @@ pub fn record(tx: &Transaction, suite: &Suite, generation: i64, listed: &[Listed
     for file in listed {
         insert.execute(params![suite, generation, file.path, file.size as i64, file.sha256])?;
     }
+    Ok(())
+}
+
+/// Forgets the files of every generation: the next one is written without regard to them.
+pub fn forget(tx: &Transaction, suite: &Suite) -> Result<()> {
+    tx.execute("DELETE FROM suite_file WHERE suite = ?", [suite])?;
     Ok(())
 }

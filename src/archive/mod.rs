@@ -73,6 +73,7 @@ pub struct Prepared {
     files: Vec<generation::Listed>,
     unchanged: bool,
     anew: bool,
+    rewrite: bool,
 }
 
 impl Prepared {
@@ -191,17 +192,22 @@ impl Archive {
         self.next(db, spec, changes, false)
     }
 
-    /// Writes the next generation of a suite from nothing but what the record says of its contents.
+    /// Writes the next generation of a suite from nothing but what the record says of its contents, whatever is shown now.
     pub fn rewrite(&self, db: &Connection, spec: &SuiteSpec) -> Result<Prepared, Failure> {
         self.next(db, spec, &[], true)
     }
 
     fn next(&self, db: &Connection, spec: &SuiteSpec, changes: &[Change], rewrite: bool) -> Result<Prepared, Failure> {
         let recorded = contents::suite(db, &spec.suite)?.unwrap_or_default();
-        self.in_step(&spec.suite, recorded.generation)?;
+        let mut before = recorded.generation;
+        if rewrite {
+            before = before.max(self.current(&spec.suite)?.unwrap_or(0));
+        } else {
+            self.in_step(&spec.suite, before)?;
+        }
         let keys = self.keys()?;
         let to = SuiteState {
-            generation: recorded.generation + 1,
+            generation: before + 1,
             release: self.describe(spec),
             signers: keys.signers()?,
             valid_until: self.valid_for.map(|span| now() + span.as_millis() as i64),
@@ -217,6 +223,7 @@ impl Archive {
             files: Vec::new(),
             unchanged: !anew && fresh && changes.is_empty(),
             anew,
+            rewrite,
         };
         if !prepared.unchanged {
             self.write(db, spec, &keys, &mut prepared)?;
@@ -328,6 +335,10 @@ impl Archive {
         if prepared.from == 0 || !prepared.changes.is_empty() {
             snapshots::take(tx, suite, generation, note)?;
         }
+        if prepared.rewrite {
+            // Whether the earlier ones' files are all there is not known.
+            generation::forget(tx, suite)?;
+        }
         if prepared.anew {
             tx.execute("DELETE FROM bucket WHERE suite = ?", [suite])?;
         }
@@ -354,10 +365,11 @@ impl Archive {
 
     /// Shows a generation; fine if it, or a later one, is shown already.
     pub fn flip(&self, suite: &Suite, generation: i64) -> Result<()> {
-        if self.current(suite)?.is_some_and(|shown| shown >= generation) {
-            return Ok(());
-        }
         let dists = self.dists();
+        if self.current(suite)?.is_some_and(|shown| shown >= generation) {
+            // Whoever flipped it may have died before that was on the disk.
+            return files::sync_dir(&dists);
+        }
         let new = dists.join(format!(".{suite}.new"));
         let _ = fs::remove_file(&new);
         symlink(Path::new(generation::DIRECTORY).join(suite.as_str()).join(generation.to_string()), &new)?;

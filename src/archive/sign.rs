@@ -28,7 +28,7 @@ use crate::config::SigningKey;
 use crate::subprocess::{CancellationToken, Cmd};
 
 /// How long a signing command may take: a person may have to touch a token.
-const TIMEOUT: Duration = Duration::from_secs(120);
+const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// How long before its end a key is warned of: clients need time to get another.
 const SOON: Duration = Duration::from_secs(60 * 86_400);
@@ -108,7 +108,7 @@ impl Keys {
         Ok(fingerprints.join(" "))
     }
 
-    /// A sentence for each key that has expired or will within [`SOON`].
+    /// A sentence for each key that has expired or will within 60 days.
     pub fn warnings(&self, now: SystemTime) -> Vec<String> {
         let warning = |key: &Key| {
             let at = key.expiry()?;

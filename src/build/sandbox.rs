@@ -156,8 +156,11 @@ fn make_root(spec: &Spec) -> Result<()> {
     let options = format!("mode=0755,size={}", spec.size);
     let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
     mount(Some("build"), root, Some("tmpfs"), flags, Some(options.as_str())).context("cannot mount the root")?;
-    for dir in
-        ["etc", "root", "dev", "dev/pts", "proc", "sys", "usr", "run", "var", "input", "archive", "settings", ".old"]
+    // sbuild masks /sys/kernel of its chroots, and so wants one.
+    let more = ["sys/kernel", "settings"];
+    for dir in ["etc", "root", "dev", "dev/pts", "proc", "sys", "usr", "run", "var", "input", "archive", ".old"]
+        .into_iter()
+        .chain(more)
     {
         DirBuilder::new().mode(0o755).create(root.join(dir))?;
     }

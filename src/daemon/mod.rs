@@ -113,6 +113,14 @@ fn load(path: &Path) -> Result<Config> {
     })
 }
 
+/// What is done to the archive beside the loop.
+enum Chore {
+    /// What is due by the clock.
+    Upkeep,
+    /// Suites were brought to what a new configuration says.
+    Reload(Arc<Config>, Result<()>),
+}
+
 /// The loop's state. Everything else is in the record.
 struct Daemon {
     path: PathBuf,
@@ -122,6 +130,7 @@ struct Daemon {
     running: HashMap<JobId, CancellationToken>,
     tasks: HashMap<Id, JobId>,
     heralds: announce::Heralds,
+    chores: JoinSet<Chore>,
     warned: Option<Instant>,
 }
 
@@ -138,6 +147,7 @@ impl Daemon {
             running: HashMap::new(),
             tasks: HashMap::new(),
             heralds: announce::Heralds::default(),
+            chores: JoinSet::new(),
             warned: None,
         })
     }
@@ -160,8 +170,9 @@ impl Daemon {
                 heard = wake::heard(&bell) => heard.context("cannot listen for submissions")?,
                 Some(ended) = self.workers.join_next_with_id() => self.worker_ended(ended),
                 Some(ended) = self.heralds.join_next() => ended.context("a task that runs hooks died")?,
-                _ = hangup.recv() => self.reload().await,
-                _ = tick.tick() => self.tick().await,
+                Some(ended) = self.chores.join_next() => self.chore_ended(ended.context("a task of upkeep died")?),
+                _ = hangup.recv() => self.reload(),
+                _ = tick.tick() => self.tick(),
                 _ = terminate.recv() => break,
                 _ = interrupt.recv() => break,
             }
@@ -209,7 +220,7 @@ impl Daemon {
     }
 
     /// What is due by the clock: leases, claims whose end could not be written, moves that could not be made.
-    async fn tick(&mut self) {
+    fn tick(&mut self) {
         notify(sd_notify::NotifyState::Watchdog);
         let running: Vec<JobId> = self.running.keys().copied().collect();
         let renewed = if running.is_empty() { Ok(()) } else { self.shared.write(|tx| jobs::renew(tx, &running)) };
@@ -219,7 +230,14 @@ impl Daemon {
         if let Err(error) = self.shared.take_back(&running) {
             self.shared.complain("expired claims cannot be taken back", &error);
         }
-        self.shared.upkeep(&self.config).await;
+        // Signing may take its time, and the archive may be somebody else's for a while: nothing waits for it.
+        if self.chores.is_empty() {
+            let (shared, config) = (self.shared.clone(), self.config.clone());
+            self.chores.spawn(async move {
+                shared.upkeep(&config).await;
+                Chore::Upkeep
+            });
+        }
         self.warn_of_expiry();
     }
 
@@ -255,26 +273,36 @@ impl Daemon {
         }
     }
 
-    async fn reload(&mut self) {
+    fn reload(&mut self) {
         notify(sd_notify::NotifyState::Reloading);
         match load(&self.path) {
             Ok(new) if new.state_dir != self.config.state_dir => {
                 let error = Error::config("state_dir cannot change while the daemon runs: restart it");
-                self.shared.complain("the old configuration is kept", &error.into());
+                self.refused(&error.into());
             }
             Ok(new) => {
-                let new = Arc::new(new);
-                match self.shared.project(&new).await {
-                    Ok(()) => {
-                        self.config = new;
-                        self.warned = None;
-                        self.loaded();
-                        self.shared.log.event(Severity::Info, "reloaded", &[]);
-                    }
-                    Err(error) => self.shared.complain("the old configuration is kept", &error),
-                }
+                let (shared, new) = (self.shared.clone(), Arc::new(new));
+                self.chores.spawn(async move {
+                    let projected = shared.project(&new).await;
+                    Chore::Reload(new, projected)
+                });
+                return;
             }
             Err(error) => self.refused(&error),
+        }
+        notify(sd_notify::NotifyState::Ready);
+    }
+
+    fn chore_ended(&mut self, chore: Chore) {
+        match chore {
+            Chore::Upkeep => return,
+            Chore::Reload(new, Ok(())) => {
+                self.config = new;
+                self.warned = None;
+                self.loaded();
+                self.shared.log.event(Severity::Info, "reloaded", &[]);
+            }
+            Chore::Reload(_, Err(error)) => self.refused(&error),
         }
         notify(sd_notify::NotifyState::Ready);
     }
@@ -290,6 +318,7 @@ impl Daemon {
                 self.worker_ended(ended);
             }
             while self.heralds.join_next().await.is_some() {}
+            while self.chores.join_next().await.is_some() {}
         };
         let _ = tokio::time::timeout(DRAIN, all).await;
     }

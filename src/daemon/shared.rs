@@ -8,7 +8,7 @@ use rusqlite::{Connection, Transaction};
 use crate::config::Config;
 use crate::log::{Log, Severity};
 use crate::names::JobId;
-use crate::publish::{Publisher, Unmade};
+use crate::publish::Publisher;
 use crate::record::{Record, jobs};
 use crate::text;
 
@@ -56,23 +56,24 @@ impl Shared {
     pub async fn upkeep(&self, config: &Arc<Config>) {
         let (publisher, config) = (self.publisher.clone(), config.clone());
         match tokio::task::spawn_blocking(move || publisher.upkeep(&config)).await {
-            Ok(Ok(unmade)) => self.report(&unmade),
+            Ok(Ok(troubles)) => self.report(&troubles),
             Ok(Err(error)) => self.complain("the archive cannot be kept up", &error),
             Err(error) => self.complain("the archive cannot be kept up", &error.into()),
         }
     }
 
-    /// Complains about moves that could not be made.
-    pub fn report(&self, unmade: &[Unmade]) {
-        for unmade in unmade {
-            self.complain("a publication is not complete", &anyhow::anyhow!("{}", unmade.why));
+    /// Complains about what could not be done to the archive.
+    pub fn report(&self, troubles: &[String]) {
+        for trouble in troubles {
+            self.complain("the archive is not as it should be", &anyhow::anyhow!("{trouble}"));
         }
     }
 
-    /// Brings the suites to what the configuration says.
+    /// Brings the suites to what the configuration says, and complains about those that cannot be brought there.
     pub async fn project(&self, config: &Arc<Config>) -> Result<()> {
         let (publisher, config) = (self.publisher.clone(), config.clone());
-        tokio::task::spawn_blocking(move || publisher.project(&config)).await?
+        self.report(&tokio::task::spawn_blocking(move || publisher.project(&config)).await??);
+        Ok(())
     }
 
     /// Gives running jobs whose lease has run out back to the queue, but for those that are in hand here.

@@ -268,7 +268,7 @@ impl Task {
         let published = tokio::task::spawn_blocking(move || publisher.publish(&config, &items)).await;
         let unmade = published.map_err(anyhow::Error::from)??;
         self.state = State::Published;
-        self.shared.report(&unmade);
+        self.shared.report(&unmade.iter().map(|unmade| unmade.why.clone()).collect::<Vec<_>>());
         Ok(())
     }
 

@@ -75,7 +75,9 @@ impl Guard {
         }
         let failed = || format!("cannot install {}: the service's user has to own the repository", hook.display());
         if read(&hook)?.is_some_and(|text| config_of(&text).is_none()) {
-            fs::hard_link(&hook, hooks.join("update.old")).with_context(failed)?;
+            let names = std::iter::once("update.old".to_owned()).chain((2..).map(|n| format!("update.old.{n}")));
+            let free = names.map(|name| hooks.join(name)).find(|path| !path.exists());
+            fs::hard_link(&hook, free.unwrap_or_default()).with_context(failed)?;
         }
         fs::create_dir_all(&hooks).with_context(failed)?;
         let mut file = tempfile::NamedTempFile::new_in(&hooks).with_context(failed)?;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use git2::{ErrorCode, Oid};
 
-use super::repository::{open, tag_target};
+use super::repository::{open, started, tag_target};
 use super::{Move, Stamp};
 use crate::error::{Failure, FailureKind};
 use crate::failpoint::{Point, reach};
@@ -16,8 +16,11 @@ use crate::names::{CommitId, PackageName, Version};
 /// What the reflog says.
 const LOG: &str = "invirtibuilder: published";
 
-/// How long the lock of a ref may be somebody's at work: Git holds one for the time of a rename.
-const PATIENCE: Duration = Duration::from_secs(1);
+/// How long the lock of a ref that is older than this process is watched before it is broken.
+const PATIENCE: Duration = Duration::from_millis(100);
+
+/// A lock of this age is nobody's: Git holds one for the time of a rename.
+const STALE: Duration = Duration::from_secs(60);
 
 /// What [`apply`] found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -121,13 +124,16 @@ fn set(repo: &git2::Repository, mv: &Move) -> Result<(), git2::Error> {
 }
 
 /// Removes the lock file that a process left which died while it made this move; git(1) and we would wait for it for
-/// ever. Somebody else's is given time to go.
+/// ever. One that was made while we lived may be of somebody who lives too: it is left until it is old.
 fn break_lock(mv: &Move) -> Result<()> {
     let path = mv.repo.join(format!("{}.lock", mv.name));
-    let seen = |path: &Path| std::fs::metadata(path).ok().map(|meta| (meta.ino(), meta.mtime_nsec()));
-    let Some(first) = seen(&path) else { return Ok(()) };
+    let seen = |path: &Path| std::fs::metadata(path).ok().map(|meta| (meta.ino(), meta.modified().ok()));
+    let Some((inode, Some(made))) = seen(&path) else { return Ok(()) };
+    if made > started() && made.elapsed().is_ok_and(|age| age < STALE) {
+        return Ok(());
+    }
     std::thread::sleep(PATIENCE);
-    if seen(&path) == Some(first) {
+    if seen(&path) == Some((inode, Some(made))) {
         std::fs::remove_file(&path).with_context(|| format!("cannot remove {}", path.display()))?;
     }
     Ok(())
@@ -188,7 +194,10 @@ mod tests {
         let repo = dir.path().join("hello.git");
         create_package_repo(&repo).unwrap();
         let mv = branch_move(&repo, "prod", None, Some(&commit(&repo, &[("f", "1")])));
-        std::fs::write(repo.join("refs/heads/prod.lock"), "").unwrap();
+        let lock = std::fs::File::create(repo.join("refs/heads/prod.lock")).unwrap();
+        let failure = apply(&mv).unwrap_err();
+        assert_eq!(failure.kind, FailureKind::System, "whoever made it may be at work: {failure}");
+        lock.set_modified(started() - Duration::from_secs(1)).unwrap();
         assert_eq!(apply(&mv).unwrap(), Applied::Moved);
     }
 

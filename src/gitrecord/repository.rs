@@ -2,7 +2,8 @@
 
 use std::ffi::c_int;
 use std::path::{Path, PathBuf};
-use std::sync::Once;
+use std::sync::{LazyLock, Once};
+use std::time::SystemTime;
 
 use anyhow::{Context, Result};
 use git2::{ErrorCode, Oid, Repository, RepositoryInitOptions, RepositoryOpenFlags};
@@ -19,9 +20,16 @@ pub fn open(path: &Path) -> Result<Repository> {
         .with_context(|| format!("cannot open the repository {}", path.display()))
 }
 
+/// When this process first had to do with Git: whatever is older was left by another.
+pub fn started() -> SystemTime {
+    static STARTED: LazyLock<SystemTime> = LazyLock::new(SystemTime::now);
+    *STARTED
+}
+
 /// Settings of libgit2 that hold for the process.
 fn settle_library() {
     static ONCE: Once = Once::new();
+    started();
     // SAFETY: these change global state of libgit2 without a lock, so they are made once, before any repository of ours
     // is opened, and never again.
     #[allow(unsafe_code)]

@@ -32,18 +32,19 @@ pub struct Collected {
 /// Forgets in the record; the files that are to go are intents then. Refused while a suite shows what the record does not
 /// know: then it is the record that has forgotten.
 pub fn forget(config: &Config, record: &mut Record, by: &Principal) -> Result<Collected> {
-    let archive = Archive::open(config)?;
-    for pocket in config.build.pockets.keys() {
-        let suite = config.suite(pocket);
-        let recorded = contents::suite(record.db(), &suite)?.map_or(0, |state| state.generation);
-        archive.in_step(&suite, recorded)?;
-    }
+    super::in_step(config, record)?;
+    // Nobody else writes to the pool meanwhile, so it is looked through outside of the transaction.
+    let known = pool::files(record.db())?;
+    let strays = Archive::open(config)?.strays(&known.iter().map(|file| file.path.as_str()).collect())?;
     // Git is asked outside of the transaction: a tag that is made meanwhile is of a version that a suite shows.
     let tagged: BTreeSet<(PackageName, Version)> = {
         let all = contents::versions(record.db())?.into_iter();
         let needed = all.map(|(source, version)| {
             let repo = config.git.package(&source);
-            let tag = if repo.exists() { gitrecord::tag_target(&repo, &version.tag())? } else { None };
+            let tag = match repo.exists() {
+                true => gitrecord::ref_value(&repo, &format!("refs/tags/{}", version.tag()))?,
+                false => None,
+            };
             Ok((source, version, tag.is_some()))
         });
         let needed: Vec<_> = needed.collect::<Result<_>>()?;
@@ -62,8 +63,7 @@ pub fn forget(config: &Config, record: &mut Record, by: &Principal) -> Result<Co
                 forget_version(tx, &mut collected, source, version)?;
             }
         }
-        let files = pool::files(tx)?;
-        for stray in archive.strays(&files.iter().map(|file| file.path.as_str()).collect())? {
+        for stray in strays {
             pool::intend(tx, &stray)?;
             collected.strays.push(stray);
         }

@@ -6,14 +6,14 @@ use super::publication::{Part, Publication, in_step, stamp, superproject};
 use super::{Item, Publisher};
 use crate::archive::{Admission, Archive, Change};
 use crate::config::Config;
-use crate::error::{Failure, FailureKind};
+use crate::error::{Error, Failure, FailureKind};
 use crate::gitrecord::{self, Move};
 use crate::names::PocketName;
 use crate::record::contents;
 use crate::record::jobs::Job;
 use crate::record::pockets::{self, Known};
 use crate::record::{Record, pool};
-use crate::validate::Request;
+use crate::validate::{self, Request};
 
 /// Puts what was built into the pool, and writes Git objects and the next generation of every suite that changes.
 pub fn prepare(
@@ -34,6 +34,7 @@ pub fn prepare(
             return Err(Failure::new(FailureKind::Conflict, text));
         }
         let part = part(config, record, job)?;
+        still_valid(config, record, &part)?;
         mine.push((job, content(publisher, config, &archive, record, item)?));
         publication.add(config, record, part)?;
     }
@@ -75,6 +76,16 @@ impl Publication {
         self.refs.push((Some(job.id), gitrecord::branch_move(&repo, &branch, head.as_ref(), Some(&job.commit))));
         self.parts.push(part);
         Ok(())
+    }
+}
+
+/// What was true before the build may not be now: history too, which the transaction cannot look at. Nobody else
+/// publishes until it is committed.
+fn still_valid(config: &Config, record: &Record, part: &Part) -> Result<(), Failure> {
+    match validate::check(record.db(), config, &part.request, Some(part.job.id)) {
+        Err(error) if error.is::<Error>() => Err(Failure::new(FailureKind::Conflict, format!("{error:#}"))),
+        // What the record says is looked at once more in the transaction.
+        other => Ok(other.map(drop)?),
     }
 }
 

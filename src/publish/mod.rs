@@ -21,8 +21,7 @@ use crate::gitrecord;
 use crate::names::{Architecture, PocketName, Principal, Suite};
 use crate::record::jobs::Job;
 use crate::record::moves::{self, Owed, What};
-use crate::record::seal::seal;
-use crate::record::{Record, pool};
+use crate::record::{Record, contents, pool, seal};
 
 mod gc;
 mod items;
@@ -136,54 +135,79 @@ impl Publisher {
     }
 
     /// Forgets the snapshots that `archive.keep` does not keep, and removes what nothing needs any more.
-    pub fn collect(&self, config: &Config, by: &Principal) -> Result<Collected> {
+    pub fn collect(&self, config: &Config, by: &Principal) -> Result<Collected, Failure> {
         let mut record = self.exclusive(config)?;
+        // What a suite still shows must not go.
+        let unmade = settle(config, &mut record)?;
+        if let Some(blocking) = unmade.iter().find(|unmade| matches!(unmade.owed.what, What::Suite { .. })) {
+            let text = format!("an earlier publication is not complete: {}", blocking.why);
+            return Err(Failure::new(FailureKind::Conflict, text));
+        }
         let collected = gc::forget(config, &mut record, by)?;
         sweep_pool(config, &mut record)?;
         Ok(collected)
     }
 
-    /// Ends what earlier publications have left: their moves, and files on their way.
+    /// Ends what earlier publications have left, as far as that can be done: their moves, and files on their way.
     pub fn finish(&self, config: &Config, record: &mut Exclusive) -> Result<Vec<Unmade>> {
-        sweep_pool(config, record)?;
-        settle(config, record)
+        let unmade = settle(config, record)?;
+        // What is left is an intent still, and is named as such.
+        let _ = sweep_pool(config, record);
+        Ok(unmade)
     }
 
     /// What is due by the clock: makes the moves that committed publications owe, and signs anew what is soon no longer
-    /// valid. Returns the moves that could not be made. While somebody publishes this does nothing: it is done then.
-    pub fn upkeep(&self, config: &Config) -> Result<Vec<Unmade>> {
+    /// valid. Returns what could not be done, each a sentence. While somebody publishes this does nothing: it is done then.
+    pub fn upkeep(&self, config: &Config) -> Result<Vec<String>> {
         let Ok(mut record) = self.record.try_lock() else { return Ok(Vec::new()) };
         let Some(_lock) = PublishLock::try_take(&config.state_dir)? else { return Ok(Vec::new()) };
-        self.refresh(config, &mut record)?;
-        settle(config, &mut record)
+        let mut troubles = self.refresh(config, &mut record)?;
+        if seal::is_due(record.db())? {
+            troubles.extend(sign_trail(config, &mut record).err());
+        }
+        Ok(troubles)
     }
 
     /// Brings every pocket's suite to what the configuration says about it: a new pocket's is empty, but there. Ends what
-    /// a publication that was killed has left.
-    pub fn project(&self, config: &Config) -> Result<()> {
+    /// a publication that was killed has left. Returns what could not be done, each a sentence.
+    pub fn project(&self, config: &Config) -> Result<Vec<String>> {
         let mut record = self.exclusive(config)?;
-        sweep_pool(config, &mut record)?;
-        self.refresh(config, &mut record)?;
-        settle(config, &mut record)?;
+        let mut troubles = self.refresh(config, &mut record)?;
         let archive = Archive::open(config)?;
-        archive.publish_key()?;
-        archive.sweep(record.db(), &config.build.pockets.keys().map(|p| config.suite(p)).collect::<Vec<_>>())
+        let suites: Vec<Suite> = config.build.pockets.keys().map(|pocket| config.suite(pocket)).collect();
+        let rest = [sweep_pool(config, &mut record), archive.publish_key(), archive.sweep(record.db(), &suites)];
+        troubles.extend(rest.into_iter().filter_map(Result::err).map(|error| format!("{error:#}")));
+        // With the keys that are configured now: those that signed it before may be gone.
+        troubles.extend(sign_trail(config, &mut record).err());
+        Ok(troubles)
     }
 
-    /// Writes suites whose description or keys have changed, that are soon no longer valid, or that are not there yet.
-    fn refresh(&self, config: &Config, record: &mut Record) -> Result<()> {
+    /// Makes owed moves, and writes suites whose description or keys have changed, that are soon no longer valid, or that
+    /// are not there yet. One that cannot be written does not keep the others from it.
+    fn refresh(&self, config: &Config, record: &mut Record) -> Result<Vec<String>> {
+        let mut troubles = Vec::new();
+        let mut unmade = settle(config, record)?;
         let archive = Archive::open(config)?;
+        let mut written = false;
         for pocket in config.build.pockets.keys() {
-            let prepared = archive.prepare(record.db(), &self.suite(config, pocket), &[])?;
-            if !prepared.is_empty() {
-                record.write(|tx| {
-                    Archive::record(tx, &prepared, "created")?;
-                    moves::owe_suite(tx, None, prepared.suite(), prepared.generation())
-                })?;
-                reach(Point::ProjectCommitted)?;
+            match archive.prepare(record.db(), &self.suite(config, pocket), &[]) {
+                Ok(prepared) if prepared.is_empty() => {}
+                Ok(prepared) => {
+                    record.write(|tx| {
+                        Archive::record(tx, &prepared, "created")?;
+                        moves::owe_suite(tx, None, prepared.suite(), prepared.generation())
+                    })?;
+                    reach(Point::ProjectCommitted)?;
+                    written = true;
+                }
+                Err(failure) => troubles.push(format!("suite {}: {}", config.suite(pocket), failure.text)),
             }
         }
-        Ok(())
+        if written {
+            unmade = settle(config, record)?;
+        }
+        troubles.extend(unmade.into_iter().map(|unmade| format!("a publication is not complete: {}", unmade.why)));
+        Ok(troubles)
     }
 }
 
@@ -201,10 +225,17 @@ fn commit(
     reach(Point::PublishPrepared)?;
     record.write(|tx| publication.commit(tx, config))?;
     reach(Point::PublishCommitted)?;
-    // Without a seal the next publication's is the one that counts.
-    let _ = Archive::open(config).and_then(|archive| seal(record, &archive.keys()?));
     // Committed is published: what cannot be settled now is owed, and whoever settles next says why it cannot.
-    Ok(settle(config, record).unwrap_or_default())
+    let unmade = settle(config, record).unwrap_or_default();
+    // What cannot be signed now is signed by upkeep, which complains.
+    let _ = sign_trail(config, record);
+    Ok(unmade)
+}
+
+/// Signs the head of the audit trail; why it cannot, in a sentence.
+fn sign_trail(config: &Config, record: &mut Record) -> Result<(), String> {
+    let signed = Archive::open(config).and_then(|archive| seal::seal(record, &archive.keys()?));
+    signed.map_err(|error| format!("the audit trail cannot be signed: {error:#}"))
 }
 
 /// A move that is owed and could not be made.
@@ -220,20 +251,26 @@ pub struct Unmade {
 fn settle(config: &Config, record: &mut Record) -> Result<Vec<Unmade>> {
     let (mut made, mut unmade) = (Vec::new(), Vec::new());
     for owed in moves::owed(record.db())? {
-        match make(config, record, &owed.what) {
-            Ok(()) => made.push(owed.id),
+        match make(config, &owed.what) {
+            Ok(()) => made.push(owed),
             Err(error) => unmade.push(Unmade { owed, why: format!("{error:#}") }),
         }
     }
     if !made.is_empty() {
         reach(Point::MovesUnrecorded)?;
-        record.write(|tx| moves::settle(tx, &made))?;
+        record.write(|tx| moves::settle(tx, &made.iter().map(|owed| owed.id).collect::<Vec<_>>()))?;
         reach(Point::MovesRecorded)?;
+    }
+    for owed in made {
+        if let What::Suite { suite, .. } = owed.what {
+            // Old generations are in nobody's way; those that cannot be removed are named when the daemon starts.
+            let _ = Archive::open(config)?.sweep(record.db(), &[suite]);
+        }
     }
     Ok(unmade)
 }
 
-fn make(config: &Config, record: &Record, what: &What) -> Result<()> {
+fn make(config: &Config, what: &What) -> Result<()> {
     let (before, after) = match what {
         What::Suite { .. } => (Point::MoveSuite, Point::MovedSuite),
         What::Ref(mv) if mv.repo == config.git.superproject => (Point::MoveSuperproject, Point::MovedSuperproject),
@@ -243,20 +280,28 @@ fn make(config: &Config, record: &Record, what: &What) -> Result<()> {
     reach(before)?;
     match what {
         What::Ref(mv) => drop(gitrecord::apply(mv).map_err(|failure| anyhow::anyhow!(failure.text))?),
-        What::Suite { suite, generation } => {
-            let archive = Archive::open(config)?;
-            archive.flip(suite, *generation)?;
-            archive.sweep(record.db(), std::slice::from_ref(suite))?;
-        }
+        What::Suite { suite, generation } => Archive::open(config)?.flip(suite, *generation)?,
     }
     Ok(reach(after)?)
 }
 
-/// Removes what was on its way into the pool or out of it, and that no version has.
+/// Removes what was on its way into the pool or out of it, and that no version has. Nothing is removed while a suite shows
+/// what the record does not know: then what no version has may be what is shown.
 fn sweep_pool(config: &Config, record: &mut Record) -> Result<()> {
-    if !pool::intents(record.db())?.is_empty() {
-        Archive::open(config)?.sweep_pool(record.db())?;
-        record.write(pool::forget_intents)?;
+    if pool::intents(record.db())?.is_empty() {
+        return Ok(());
+    }
+    in_step(config, record)?;
+    Archive::open(config)?.sweep_pool(record.db())?;
+    record.write(pool::forget_intents)
+}
+
+/// Refuses while a suite shows a generation that the record does not know.
+fn in_step(config: &Config, record: &Record) -> Result<(), Failure> {
+    let archive = Archive::open(config)?;
+    for pocket in config.build.pockets.keys() {
+        let suite = config.suite(pocket);
+        archive.in_step(&suite, contents::suite(record.db(), &suite)?.map_or(0, |state| state.generation))?;
     }
     Ok(())
 }

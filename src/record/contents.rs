@@ -186,12 +186,6 @@ pub fn advance_suite(tx: &Transaction, suite: &Suite, from: i64, to: &SuiteState
     Ok(())
 }
 
-/// Takes a suite's number to that of the generation that is shown, if it is lower: the record was restored from a backup.
-pub fn catch_up(tx: &Transaction, suite: &Suite, shown: i64) -> Result<()> {
-    tx.execute("UPDATE suite SET generation = max(generation, ?) WHERE name = ?", params![shown, suite])?;
-    Ok(())
-}
-
 /// Sets the version of a source package that a suite shows from this snapshot on.
 pub fn show(tx: &Transaction, suite: &Suite, source: &PackageName, version: &Version, since: i64) -> Result<()> {
     hide(tx, suite, source, since)?;

@@ -50,7 +50,11 @@ impl Record {
         db.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
         db.set_prepared_statement_cache_capacity(64);
         let mut record = Self { db, mirror: None };
-        if record.user_version()? != MIGRATIONS.len() {
+        let have = record.user_version()?;
+        if have != MIGRATIONS.len() {
+            if 0 < have && have < MIGRATIONS.len() {
+                upgrade::copy(&record.db, path, have)?;
+            }
             record.migrate()?;
         }
         record.db.execute_batch("PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON;")?;

@@ -26,11 +26,23 @@ fn text(id: i64, hash: &[u8], at: i64) -> String {
     format!("Invirtibuilder-Audit-Trail: 1\nEntry: {id}\nHash: {}\nDate: {date}\n", hex(hash))
 }
 
-/// Signs the head of the trail, unless it is signed already.
+/// What has to be signed sooner or later: whoever forges the trail hides a publication.
+const SIGNED: &str = "event IN ('published', 'rollback')";
+
+/// Whether there is something that no seal covers and that one has to cover.
+pub fn is_due(db: &Connection) -> Result<bool> {
+    let sql = format!(
+        "SELECT EXISTS (SELECT 1 FROM audit
+             WHERE id > (SELECT coalesce(max(id), 0) FROM audit_seal) AND {SIGNED})"
+    );
+    Ok(db.prepare_cached(&sql)?.query_row([], |row| row.get(0))?)
+}
+
+/// Signs the head of the trail, unless one of these keys has signed it already.
 pub fn seal(record: &mut Record, keys: &Keys) -> Result<()> {
     let (id, hash) = head(record.db())?;
-    let there = record.db().query_row("SELECT max(id) FROM audit_seal", [], |row| row.get::<_, Option<i64>>(0))?;
-    if id == 0 || there >= Some(id) {
+    let last = seals(record.db())?.pop().filter(|last| last.id == id);
+    if id == 0 || last.is_some_and(|last| last.is_signed_by(keys)) {
         return Ok(());
     }
     let at = now();
@@ -38,7 +50,7 @@ pub fn seal(record: &mut Record, keys: &Keys) -> Result<()> {
     let signed = keys.sign(&text(id, &hash, at))?;
     record.write(|tx| {
         tx.execute(
-            "INSERT OR IGNORE INTO audit_seal (id, hash, at, inline, detached) VALUES (?, ?, ?, ?, ?)",
+            "INSERT OR REPLACE INTO audit_seal (id, hash, at, inline, detached) VALUES (?, ?, ?, ?, ?)",
             params![id, hash, at, signed.inline, signed.detached],
         )?;
         Ok(())
@@ -64,8 +76,7 @@ pub fn verify(db: &Connection, keys: &Keys) -> Result<Result<Verified, String>> 
     };
     let mut verified = Verified { entries: hashes.len() as i64, sealed: None, unknown: 0 };
     for seal in seals(db)? {
-        let signed = Signed { inline: seal.inline, detached: seal.detached };
-        if keys.verify(&text(seal.id, &seal.hash, seal.at), &signed).is_err() {
+        if !seal.is_signed_by(keys) {
             verified.unknown += 1;
             continue;
         }
@@ -83,7 +94,22 @@ pub fn verify(db: &Connection, keys: &Keys) -> Result<Result<Verified, String>> 
             }
         }
     }
-    Ok(Ok(verified))
+    let (last, sql) =
+        (verified.sealed.map_or(0, |(id, _)| id), format!("SELECT min(id) FROM audit WHERE id > ? AND {SIGNED}"));
+    match db.query_row(&sql, [last], |row| row.get::<_, Option<i64>>(0))? {
+        None => Ok(Ok(verified)),
+        Some(id) => Ok(Err(format!(
+            "entry {id} of the audit trail is a publication, and no configured key has signed it or one after it: the daemon \
+             does so when it runs, so signatures were removed, or it cannot sign"
+        ))),
+    }
+}
+
+impl Seal {
+    fn is_signed_by(&self, keys: &Keys) -> bool {
+        let signed = Signed { inline: self.inline.clone(), detached: self.detached.clone() };
+        keys.verify(&text(self.id, &self.hash, self.at), &signed).is_ok()
+    }
 }
 
 fn seals(db: &Connection) -> Result<Vec<Seal>> {
@@ -147,6 +173,19 @@ mod tests {
         assert!(trail.verify().unwrap_err().contains("entry 4 of the audit trail, or one before it"));
         trail.forge(3, 3);
         assert!(trail.verify().unwrap_err().contains("entry 4 of the audit trail is missing: entry 4 was signed"));
+    }
+
+    #[test]
+    fn a_publication_that_nobody_has_signed_is_found() {
+        let mut trail = Trail::new();
+        assert!(!is_due(trail.record.db()).unwrap());
+        trail.record.write(|tx| Entry::new("published").append(tx)).unwrap();
+        assert!(is_due(trail.record.db()).unwrap());
+        assert!(trail.verify().unwrap_err().contains("entry 7 of the audit trail is a publication"));
+        seal(&mut trail.record, &trail.keys).unwrap();
+        assert_eq!(trail.verify().unwrap().sealed.unwrap().0, 7);
+        trail.record.db().execute("DELETE FROM audit_seal", []).unwrap();
+        assert!(trail.verify().is_err());
     }
 
     #[test]

@@ -7,8 +7,7 @@ use rusqlite::{Connection, OpenFlags};
 
 use super::{MIGRATIONS, Record};
 
-/// Migrates the database at `path`, if there is one and an older release has written it, after copying it to
-/// `<path>.schema-<number>`; where the copy is. The copy is whole and of one moment.
+/// Migrates the database at `path`, if there is one and an older release has written it; where the copy of what it was is.
 pub fn upgrade(path: &Path) -> Result<Option<PathBuf>> {
     if !path.exists() {
         return Ok(None);
@@ -16,22 +15,28 @@ pub fn upgrade(path: &Path) -> Result<Option<PathBuf>> {
     let db = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE)
         .with_context(|| format!("cannot open the database {}", path.display()))?;
     db.busy_timeout(super::BUSY)?;
-    let have: i64 = db.query_row("PRAGMA user_version", [], |row| row.get(0))?;
-    if have == 0 || have >= MIGRATIONS.len() as i64 {
-        // What a newer release has written, this refuses.
-        Record::open(path)?;
-        return Ok(None);
-    }
-    let copy = PathBuf::from(format!("{}.schema-{have}", path.display()));
-    let part = PathBuf::from(format!("{}.part", copy.display()));
+    let have: usize = db.query_row("PRAGMA user_version", [], |row| row.get::<_, i64>(0))? as usize;
+    Record::open(path)?;
+    Ok((0 < have && have < MIGRATIONS.len()).then(|| copy_of(path, have)))
+}
+
+fn copy_of(path: &Path, schema: usize) -> PathBuf {
+    PathBuf::from(format!("{}.schema-{schema}", path.display()))
+}
+
+/// Copies the database to `<path>.schema-<number>` before it is migrated, whoever migrates it. The copy is whole and of one
+/// moment, and only the service's user may read it.
+pub(super) fn copy(db: &Connection, path: &Path, schema: usize) -> Result<()> {
+    let copy = copy_of(path, schema);
+    let part = PathBuf::from(format!("{}.{}", copy.display(), std::process::id()));
     let _ = std::fs::remove_file(&part);
+    crate::private::create_file(&part)?;
     db.execute("VACUUM INTO ?1", [part.to_str().context("the database's path is not UTF-8")?])
         .with_context(|| format!("cannot copy the database to {}", part.display()))?;
     std::fs::File::open(&part)?.sync_all()?;
     std::fs::rename(&part, &copy)?;
-    drop(db);
-    Record::open(path)?;
-    Ok(Some(copy))
+    let dir = copy.parent().context("a file has a directory")?;
+    Ok(std::fs::File::open(dir)?.sync_all()?)
 }
 
 #[cfg(test)]
@@ -49,6 +54,8 @@ mod tests {
         let before: i64 = old.query_row("SELECT count(*) FROM sqlite_master", [], |row| row.get(0)).unwrap();
         let copy = upgrade(&path).unwrap().expect("it is copied");
         assert_eq!(copy, dir.path().join("db.schema-1"));
+        let mode = std::os::unix::fs::MetadataExt::mode(&std::fs::metadata(&copy).unwrap());
+        assert_eq!(mode & 0o777, 0o600);
         let kept = Connection::open(&copy).unwrap();
         let count = |db: &Connection| db.query_row("SELECT count(*) FROM sqlite_master", [], |row| row.get(0));
         assert_eq!(count(&kept), Ok(before));

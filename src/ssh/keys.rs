@@ -19,6 +19,8 @@ const MAX_FILE: u64 = 4 << 20;
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Keys {
     found: Vec<(String, PublicKey)>,
+    /// Keys that several principals have.
+    disputed: Vec<PublicKey>,
     /// What could not be used, and why.
     pub problems: Vec<String>,
 }
@@ -101,12 +103,16 @@ impl Keys {
             Err(error) => Err(error.to_string()),
         };
         match added {
+            Ok((principal, key)) if self.disputed.contains(&key) => {
+                self.problems.push(format!("{principal}: others have the same key: it is nobody's"));
+            }
             Ok((principal, key)) => match self.found.iter().find(|(other, known)| *known == key && *other != principal)
             {
                 Some((other, _)) => {
                     // Whose it is cannot be told, so it is nobody's.
                     self.problems.push(format!("{principal}: {other} has the same key: it is taken from both"));
                     self.found.retain(|(_, known)| *known != key);
+                    self.disputed.push(key);
                 }
                 None => self.found.push((principal, key)),
             },
@@ -202,5 +208,8 @@ mod tests {
         let keys = Keys::parse_yaml(&format!("a@R: ['{ALICE}']\nb@R: ['{ALICE}', '{BOB}']\n"), None).unwrap();
         assert_eq!(keys.owner(ALICE), None);
         assert_eq!(keys.owner(BOB), Some("b@R"));
+        let keys =
+            Keys::parse_yaml(&format!("a@R: ['{ALICE}']\nb@R: ['{ALICE}', '{ALICE}']\nc@R: ['{ALICE}']\n"), None);
+        assert_eq!(keys.unwrap().owner(ALICE), None, "nor is one of three");
     }
 }

@@ -4,7 +4,7 @@ use std::io::Write;
 
 use anyhow::Result;
 
-use crate::error::{Error, Exit, Failure, FailureKind};
+use crate::error::{Error, Exit};
 use crate::log::Severity;
 use crate::names::Suite;
 use crate::publish::{Publisher, Unmade};
@@ -58,7 +58,7 @@ fn list(session: &Session, suite: &Suite) -> Result<Exit> {
 
 fn rollback(session: &mut Session, suite: &Suite, number: i64) -> Result<Exit> {
     let publisher = Publisher::open(&session.config)?;
-    let (done, unmade) = publisher.rollback(&session.config, suite, number, &session.who).map_err(refusal)?;
+    let (done, unmade) = publisher.rollback(&session.config, suite, number, &session.who)?;
     session.log.event(
         Severity::Warning,
         "rollback",
@@ -101,13 +101,4 @@ pub fn report(unmade: &[Unmade]) -> Result<()> {
         writeln!(std::io::stderr(), "not complete yet: {}", text::one_line(&unmade.why))?;
     }
     Ok(())
-}
-
-/// A refusal as an error with its exit code.
-pub fn refusal(failure: Failure) -> anyhow::Error {
-    match failure.kind {
-        FailureKind::Invalid => Error::invalid(failure.text).into(),
-        FailureKind::Conflict => Error::unavailable(failure.text).into(),
-        _ => failure.into(),
-    }
 }

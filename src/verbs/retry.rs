@@ -6,6 +6,7 @@ use serde_json::json;
 use crate::error::{Error, Exit};
 use crate::record::{State, jobs};
 use crate::session::Session;
+use crate::validate::{self, Plan, Request};
 
 /// Arguments of `retry`.
 #[derive(Debug, clap::Args)]
@@ -19,7 +20,7 @@ pub fn run(session: &mut Session, args: &Args) -> Result<Exit> {
     let job = session.job(&args.job)?;
     session.config.pocket(job.pocket.as_str())?;
     session.authorize(&job.pocket)?;
-    let who = session.who.clone();
+    let (who, config) = (session.who.clone(), session.config.clone());
     session.write(|tx| {
         let job = jobs::get(tx, job.id)?;
         if !matches!(job.state, State::Failed | State::Cancelled) {
@@ -30,10 +31,22 @@ pub fn run(session: &mut Session, args: &Args) -> Result<Exit> {
             ))
             .into());
         }
-        if let Some(other) = jobs::live(tx, &job.pocket, &job.package, &job.commit)? {
-            return Err(
-                Error::invalid(format!("job {} is already {} for the same commit", other.id, other.state)).into()
-            );
+        let request = Request {
+            pocket: job.pocket.clone(),
+            package: job.package.clone(),
+            commit: job.commit.clone(),
+            version: job.version.clone(),
+        };
+        match validate::check_record(tx, &config, &request, Some(job.id))? {
+            Plan::Run(_) => {}
+            Plan::UnderWay(other) => {
+                let text = format!("job {} is already {} for the same commit", other.id, other.state);
+                return Err(Error::invalid(text).into());
+            }
+            Plan::AlreadyThere(other) => {
+                let text = format!("{} has this commit already, by job {other}", job.pocket);
+                return Err(Error::invalid(text).into());
+            }
         }
         jobs::retry(tx, job.id, job.state, &who)
     })?;

@@ -6,7 +6,7 @@ use serde_json::json;
 use crate::error::Exit;
 use crate::publish::Publisher;
 use crate::session::Session;
-use crate::verify::{self, Report};
+use crate::verify::{self, Deep, Report};
 
 /// Arguments of `verify`.
 #[derive(Debug, clap::Args)]
@@ -31,10 +31,12 @@ pub fn run(session: &mut Session, args: &Args) -> Result<Exit> {
     }
     // What is published meanwhile is no difference: what is found is looked at again with nobody publishing.
     let config = session.config.clone();
-    let mut report = verify::check(&config, &publisher, &mut session.record, args.deep)?;
+    let deep = if args.deep { Deep::All } else { Deep::none() };
+    let mut report = verify::check(&config, &publisher, &mut session.record, &deep)?;
     if !report.differences.is_empty() {
+        let again = Deep::These(report.differences.into_iter().map(|difference| difference.place).collect());
         let mut record = publisher.exclusive(&config)?;
-        report = verify::check(&config, &publisher, &mut record, args.deep)?;
+        report = verify::check(&config, &publisher, &mut record, if args.deep { &again } else { &deep })?;
     }
     show(session, &report)
 }

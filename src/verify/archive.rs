@@ -6,7 +6,7 @@ use anyhow::Result;
 use rayon::prelude::*;
 
 use super::facts::Facts;
-use super::{Difference, Mend};
+use super::{Deep, Difference, Mend};
 use crate::archive::Archive;
 use crate::config::Config;
 use crate::names::PocketName;
@@ -19,7 +19,7 @@ pub fn check(
     publisher: &Publisher,
     record: &Record,
     facts: &Facts,
-    deep: bool,
+    deep: &Deep,
 ) -> Result<Vec<Difference>> {
     let archive = Archive::open(config)?;
     let mut found = Vec::new();
@@ -29,7 +29,9 @@ pub fn check(
     let bad: Vec<Difference> = facts
         .pool
         .par_iter()
-        .filter_map(|file| Some(Difference::new(&file.path, archive.inspect_file(file, deep)?, Mend::Nothing)))
+        .filter_map(|file| {
+            Some(Difference::new(&file.path, archive.inspect_file(file, deep.includes(&file.path))?, Mend::Nothing))
+        })
         .collect();
     found.extend(bad);
     let mut known: BTreeSet<&str> = facts.pool.iter().map(|file| file.path.as_str()).collect();
@@ -60,8 +62,11 @@ fn suite(
     match (facts.suites.get(pocket), shown) {
         (None, None) => Ok(Vec::new()),
         (None, Some(shown)) => one(
-            format!("it shows generation {shown}, but the record does not know it: restore the database"),
-            Mend::Nothing,
+            format!(
+                "it shows generation {shown}, but the record does not know it: restore the database, for --repair writes \
+                 it anew with nothing in it"
+            ),
+            again(),
         ),
         (Some(_), _) if facts.owes_suite(suite.as_str()) => Ok(Vec::new()),
         (Some((state, _)), shown) if shown != Some(state.generation) => {

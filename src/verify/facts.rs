@@ -7,7 +7,6 @@ use rusqlite::Transaction;
 
 use super::{Difference, Mend};
 use crate::config::Config;
-use crate::gitrecord::Move;
 use crate::names::{CommitId, PackageName, PocketName, Version};
 use crate::record::contents::{self, SuiteState};
 use crate::record::moves::{self, Owed, What};
@@ -95,13 +94,16 @@ impl Facts {
         let lost = |text: String| Difference::new("database", text, Mend::Nothing);
         found.extend(self.corruption.iter().map(|line| lost(format!("SQLite says: {line}"))));
         for owed in &self.owed {
-            let (place, text) = match &owed.what {
-                What::Ref(Move { repo, name, .. }) => (super::shown(repo), format!("the move of {name} is owed still")),
-                What::Suite { suite, generation } => {
-                    (format!("suite {suite}"), format!("the flip to generation {generation} is owed still"))
+            found.push(match &owed.what {
+                What::Ref(mv) => {
+                    let text = format!("the move of {} is owed still", mv.name);
+                    Difference::new(super::shown(&mv.repo), text, Mend::Owed(owed.id, mv.clone()))
                 }
-            };
-            found.push(Difference::new(place, text, Mend::Settle));
+                What::Suite { suite, generation } => {
+                    let text = format!("the flip to generation {generation} is owed still");
+                    Difference::new(format!("suite {suite}"), text, Mend::Settle)
+                }
+            });
         }
         for (path, _) in &self.intents {
             let text = "a publication that was cut short has left it, or was about to remove it";

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use anyhow::{Result, bail};
 use git2::Oid;
 
-use super::{Adopt, Difference, Mend, Report, check};
+use super::{Adopt, Deep, Difference, Mend, Report, check};
 use crate::archive::Archive;
 use crate::config::Config;
 use crate::error::Error;
@@ -17,7 +17,7 @@ use crate::names::{CommitId, JobId, PackageName, PocketName, Principal, Version}
 use crate::publish::{Exclusive, Publisher, stamp};
 use crate::record::audit::Entry;
 use crate::record::jobs::{self, NewJob};
-use crate::record::{contents, moves, pockets};
+use crate::record::{moves, pockets};
 use crate::validate::{self, Plan, Request};
 
 /// What was done about one difference.
@@ -34,7 +34,7 @@ pub fn mend(config: &Config, publisher: &Publisher, adopt: bool, by: &Principal)
     let mut record = publisher.exclusive(config)?;
     publisher.finish(config, &mut record)?;
     let mut all = Vec::new();
-    for difference in check(config, publisher, &mut record, false)?.differences {
+    for difference in check(config, publisher, &mut record, &Deep::none())?.differences {
         let done = match &difference.adopt {
             Some(there) if adopt => take(config, &mut record, there, by),
             _ => apply(config, publisher, &mut record, &difference.mend),
@@ -48,13 +48,14 @@ pub fn mend(config: &Config, publisher: &Publisher, adopt: bool, by: &Principal)
         all.push(Mended { difference, done });
     }
     publisher.finish(config, &mut record)?;
-    let after = check(config, publisher, &mut record, false)?;
+    let after = check(config, publisher, &mut record, &Deep::none())?;
     Ok((all, after))
 }
 
 fn apply(config: &Config, publisher: &Publisher, record: &mut Exclusive, mend: &Mend) -> Result<String> {
     match mend {
         Mend::Settle => bail!("it could not be made"),
+        Mend::Owed(id, mv) => owe_again(record, *id, mv),
         Mend::Ref(mv) => {
             gitrecord::apply(mv)?;
             Ok("moved back".to_owned())
@@ -64,6 +65,16 @@ fn apply(config: &Config, publisher: &Publisher, record: &mut Exclusive, mend: &
         Mend::Suite(pocket) => suite(config, publisher, record, pocket),
         Mend::Nothing => bail!("the record does not have what is missing: restore it from a backup"),
     }
+}
+
+/// Owes a move anew, from where the ref is: somebody else put it there before the move was made.
+fn owe_again(record: &mut Exclusive, id: i64, mv: &Move) -> Result<String> {
+    let old = gitrecord::ref_value(&mv.repo, &mv.name)?;
+    record.write(|tx| {
+        moves::settle(tx, &[id])?;
+        moves::owe_ref(tx, None, &Move { old, ..mv.clone() })
+    })?;
+    Ok("moved".to_owned())
 }
 
 /// Writes the tag object anew: the old one is lost.
@@ -113,12 +124,7 @@ fn superproject(config: &Config, record: &mut Exclusive, pocket: &PocketName) ->
 
 /// Writes the next generation from the record alone. What is shown now may have a higher number than the record knows.
 fn suite(config: &Config, publisher: &Publisher, record: &mut Exclusive, pocket: &PocketName) -> Result<String> {
-    let archive = Archive::open(config)?;
-    let spec = publisher.suite(config, pocket);
-    if let Some(shown) = archive.current(&spec.suite)? {
-        record.write(|tx| contents::catch_up(tx, &spec.suite, shown))?;
-    }
-    let prepared = archive.rewrite(record.db(), &spec)?;
+    let prepared = Archive::open(config)?.rewrite(record.db(), &publisher.suite(config, pocket))?;
     record.write(|tx| {
         Archive::record(tx, &prepared, "verify --repair")?;
         moves::owe_suite(tx, None, prepared.suite(), prepared.generation())

@@ -3,6 +3,7 @@
 //! The record is the truth. [`check`] compares it with itself (`facts`), with Git (`git`) and with the archive
 //! (`archive`), and names every difference; `mend` re-applies the record, or takes what is there.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use anyhow::Result;
@@ -42,6 +43,8 @@ pub struct Difference {
 pub enum Mend {
     /// Owed moves are made; what was on its way into the pool is removed.
     Settle,
+    /// An owed move that somebody else's got in the way of is made from where the ref is.
+    Owed(i64, Move),
     /// The ref is moved to where the record has it.
     Ref(Move),
     /// The tag is written anew.
@@ -88,8 +91,31 @@ pub struct Report {
     pub differences: Vec<Difference>,
 }
 
-/// Compares everything. With `deep`, files of the pool are read and hashed; otherwise their sizes are compared.
-pub fn check(config: &Config, publisher: &Publisher, record: &mut Record, deep: bool) -> Result<Report> {
+/// Which files of the pool are read and hashed; of the others the sizes are compared.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Deep {
+    /// Those with these paths.
+    These(BTreeSet<String>),
+    /// All.
+    All,
+}
+
+impl Deep {
+    /// No file is read.
+    pub const fn none() -> Self {
+        Self::These(BTreeSet::new())
+    }
+
+    fn includes(&self, path: &str) -> bool {
+        match self {
+            Deep::These(paths) => paths.contains(path),
+            Deep::All => true,
+        }
+    }
+}
+
+/// Compares everything.
+pub fn check(config: &Config, publisher: &Publisher, record: &mut Record, deep: &Deep) -> Result<Report> {
     let facts = record.read(|tx| Facts::read(tx, config))?;
     let mut differences = facts.contradictions(config);
     differences.extend(git::check(config, &facts)?);

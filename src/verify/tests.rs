@@ -21,7 +21,7 @@ fn service() -> Service {
 
 /// Every difference, as a person reads it.
 fn found(service: &mut Service) -> Vec<String> {
-    let report = check(&service.config, &service.publisher, &mut service.record, false).unwrap();
+    let report = check(&service.config, &service.publisher, &mut service.record, &Deep::none()).unwrap();
     report.differences.iter().map(|d| format!("{}: {}", d.place, d.text)).collect()
 }
 
@@ -168,7 +168,7 @@ fn what_cannot_be_put_back_is_named_and_left() {
         assert!(line.contains(words), "{words}: {line}");
     }
     // The same size, other bytes: only who reads it knows.
-    let deep = check(&service.config, &service.publisher, &mut service.record, true).unwrap();
+    let deep = check(&service.config, &service.publisher, &mut service.record, &Deep::All).unwrap();
     assert!(deep.differences.iter().any(|d| d.place.ends_with("hello_2.0_amd64.deb")), "{deep:?}");
     let (mended, left) = repair(&service, false);
     assert!(mended.iter().all(Result::is_err) && left == 3, "{mended:?}");

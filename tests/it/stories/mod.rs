@@ -1,5 +1,6 @@
 //! The stories, by what their users want.
 
+mod access;
 mod archive;
 mod audit;
 mod daemon;

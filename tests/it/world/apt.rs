@@ -1,9 +1,10 @@
 //! A machine whose only archive is ours: real apt with directories of its own.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 
-use super::run;
+use super::{Answer, run};
 
 /// apt, with one suite of our archive as its only source.
 pub struct Apt {
@@ -11,14 +12,18 @@ pub struct Apt {
 }
 
 impl Apt {
-    /// Trusts the archive's key and knows the suite.
+    /// Trusts the archive's keys and knows the suite.
     pub fn new(suite: &str) -> Self {
+        Self::trusting(suite, &key())
+    }
+
+    /// Trusts what is in this file alone.
+    pub fn trusting(suite: &str, key: &Path) -> Self {
         let dir = tempfile::tempdir().unwrap();
         for sub in ["lists/partial", "cache/archives/partial", "etc"] {
             fs::create_dir_all(dir.path().join(sub)).unwrap();
         }
         fs::write(dir.path().join("status"), "").unwrap();
-        let key = key();
         let source = format!("[signed-by={}] file:/srv/apt {suite} main", key.display());
         fs::write(dir.path().join("etc/sources.list"), format!("deb {source}\ndeb-src {source}\n")).unwrap();
         Self { dir }
@@ -26,6 +31,10 @@ impl Apt {
 
     /// Runs one of apt's programs in an empty directory of its own; what it printed, errors and warnings included.
     pub fn run(&self, program: &str, args: &[&str]) -> String {
+        self.try_run(program, args).ok().out.trim_end().to_owned()
+    }
+
+    fn try_run(&self, program: &str, args: &[&str]) -> Answer {
         let dir = self.dir.path().to_str().unwrap();
         let script = format!(
             "cd {dir}/cache && exec {program} -q -o Dir::Etc={dir}/etc -o Dir::Etc::parts=none \
@@ -34,7 +43,7 @@ impl Apt {
         );
         let mut all = vec!["-c", &script, program];
         all.extend(args);
-        run("sh", &all)
+        Answer::of(Command::new("sh").args(all))
     }
 
     /// Reads the archive's indexes; a warning is a failure.
@@ -42,6 +51,12 @@ impl Apt {
         let said = self.run("apt-get", &["update"]);
         assert!(!said.contains("W:") && !said.contains("E:"), "{said}");
         self
+    }
+
+    /// Whether apt takes the archive's signature.
+    pub fn trusts(&self) -> bool {
+        let said = self.try_run("apt-get", &["update"]);
+        said.code == 0 && !said.out.contains("W:") && !said.out.contains("E:")
     }
 
     /// The version that would be installed.
