@@ -120,6 +120,20 @@ impl Store {
         fs::File::open(&self.dir)?.sync_all()?;
         Ok(manifest)
     }
+
+    /// Removes a chroot; whether there was one. Builds that run keep it.
+    pub fn remove(&self, distro: &Distro, architecture: &Architecture) -> Result<bool> {
+        let mut was_there = false;
+        for suffix in ["tar", "json"] {
+            let path = self.path(distro, architecture, suffix);
+            match fs::remove_file(&path) {
+                Ok(()) => was_there = true,
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+                Err(error) => return Err(error).with_context(|| format!("cannot remove {}", path.display())),
+            }
+        }
+        Ok(was_there)
+    }
 }
 
 /// The architecture of this machine's own packages.
