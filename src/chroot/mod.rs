@@ -1,10 +1,11 @@
 //! Chroots: one tarball for each distro and architecture, made from the host's own apt configuration.
 
-use std::fs;
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use nix::fcntl::{Flock, FlockArg};
 use serde::{Deserialize, Serialize};
 
 mod mirrors;
@@ -84,6 +85,14 @@ impl Store {
     ) -> Result<Manifest> {
         let sources = mirrors::sources(distro, cancel).await?;
         fs::create_dir_all(&self.dir).with_context(|| format!("cannot create {}", self.dir.display()))?;
+        let lock = self.path(distro, architecture, "lock");
+        let lock = File::options().write(true).create(true).truncate(false).open(&lock)?;
+        // Held until this function ends.
+        let _lock = Flock::lock(lock, FlockArg::LockExclusiveNonblock).map_err(|_| {
+            Error::try_again(format!(
+                "the chroot {distro} {architecture} is being made already: wait until that has ended"
+            ))
+        })?;
         let new = self.path(distro, architecture, "tar.new");
         let _ = fs::remove_file(&new);
         let mut cmd = Cmd::new("mmdebstrap")

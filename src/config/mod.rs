@@ -199,6 +199,9 @@ pub struct Chroots {
     pub dir: Option<PathBuf>,
     /// Where builds unpack them; a tmpfs is fastest. `None` is `<state_dir>/work`.
     pub scratch: Option<PathBuf>,
+    /// The age at which the daemon makes them anew; `None`: it never does.
+    #[serde(deserialize_with = "units::some_duration")]
+    pub refresh: Option<Duration>,
 }
 
 /// `hooks:`

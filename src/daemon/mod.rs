@@ -32,6 +32,7 @@ mod announce;
 mod lock;
 mod orphans;
 mod recover;
+mod refresh;
 mod shared;
 mod worker;
 
@@ -131,6 +132,7 @@ struct Daemon {
     tasks: HashMap<Id, JobId>,
     heralds: announce::Heralds,
     chores: JoinSet<Chore>,
+    refresher: refresh::Refresher,
     warned: Option<Instant>,
 }
 
@@ -148,6 +150,7 @@ impl Daemon {
             tasks: HashMap::new(),
             heralds: announce::Heralds::default(),
             chores: JoinSet::new(),
+            refresher: refresh::Refresher::default(),
             warned: None,
         })
     }
@@ -238,6 +241,9 @@ impl Daemon {
                 Chore::Upkeep
             });
         }
+        if let Err(error) = self.refresher.start_due(&self.shared, &self.config) {
+            self.shared.complain("chroots cannot be looked at", &error);
+        }
         self.warn_of_expiry();
     }
 
@@ -314,6 +320,7 @@ impl Daemon {
         self.running.values().for_each(CancellationToken::cancel);
         self.heralds.stop();
         let all = async {
+            self.refresher.stop().await;
             while let Some(ended) = self.workers.join_next_with_id().await {
                 self.worker_ended(ended);
             }

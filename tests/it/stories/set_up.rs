@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use crate::world::{CONFIG, World, run};
+use crate::world::{BUILD, CONFIG, World, eventually, run};
 
 const KEY: &str = "/etc/invirtibuilder/archive-key.asc";
 
@@ -71,4 +71,25 @@ fn a_chroot_is_removed_by_name() {
     assert!(answer.err.contains("prod builds in bookworm"), "{}", answer.err);
     assert_eq!(fs::read_dir(chroots).unwrap().count(), 0);
     world.local(&["chroot", "remove", "bookworm"]).refused(65, &["bookworm"]);
+}
+
+#[test]
+fn the_daemon_makes_old_chroots_anew() {
+    let world = World::new();
+    let chroots = "/tmp/old-chroots-of-a-story";
+    run("as-service", &["mkdir", "-p", chroots]);
+    let settings = format!("chroots: {{ dir: {chroots}, refresh: 1h }}\n");
+    fs::write("/etc/invirtibuilder/conf.d/chroots.yaml", settings).unwrap();
+    let manifest = r#"{ "distro": "bookworm", "architecture": "amd64", "created": 0, "sources": [] }"#;
+    let path = format!("{chroots}/bookworm-amd64.json");
+    fs::write(&path, manifest).unwrap();
+    run("chown", &["_invirtibuilder:", &path]);
+    let daemon = world.daemon();
+    eventually("the chroot is made anew", BUILD, || !fs::read_to_string(&path).unwrap().contains("\"created\": 0"));
+    assert!(fs::metadata(format!("{chroots}/bookworm-amd64.tar")).unwrap().len() > 100 << 20);
+    // Now it is young.
+    assert!(daemon.stop().success());
+    let left: Vec<_> = fs::read_dir(chroots).unwrap().flatten().map(|entry| entry.file_name()).collect();
+    assert!(left.iter().all(|name| !name.to_string_lossy().ends_with(".new")), "{left:?}");
+    fs::remove_dir_all(chroots).unwrap();
 }
