@@ -150,6 +150,10 @@ crate::stored::stored_enum! {
         BuildMemory = "build.memory",
         /// The build used more disk than `limits.disk`.
         BuildDisk = "build.disk",
+        /// The build had more processes and threads than `limits.processes`.
+        BuildProcesses = "build.processes",
+        /// The build wrote a longer log than `limits.log`.
+        BuildLog = "build.log",
         /// There is no chroot for the distro, or it does not work.
         Chroot = "build.chroot",
         /// What the build returned is not what was asked for.

@@ -21,7 +21,7 @@ use crate::names::Architecture;
 use crate::subprocess::{CancellationToken, Cmd, PATH};
 
 /// Programs that we run, and Debian's packages of them.
-const PROGRAMS: [(&str, &str); 12] = [
+const PROGRAMS: [(&str, &str); 13] = [
     ("apt-get", "apt"),
     ("bwrap", "bubblewrap"),
     ("dpkg-source", "dpkg-dev"),
@@ -30,6 +30,7 @@ const PROGRAMS: [(&str, &str); 12] = [
     ("mmdebstrap", "mmdebstrap"),
     ("newuidmap", "uidmap"),
     ("pristine-tar", "pristine-tar"),
+    ("prlimit", "util-linux"),
     ("sbuild", "sbuild"),
     ("setpriv", "util-linux"),
     ("unshare", "util-linux"),
@@ -104,6 +105,7 @@ pub async fn look(config: &Config, path: &Path, user: &User) -> Vec<Check> {
     checks.extend(remctl());
     checks.extend(disk(config));
     checks.push(daemon(config));
+    checks.push(limits(config));
     checks
 }
 
@@ -345,6 +347,16 @@ fn daemon(config: &Config) -> Check {
         fine("daemon", "it runs")
     } else {
         note("daemon", "it does not run: what is submitted waits", "systemctl start invirtibuilderd")
+    }
+}
+
+/// What holds builds to their limits: only the daemon itself can find out, and has written it down.
+fn limits(config: &Config) -> Check {
+    let what = "limits of builds";
+    match fs::read_to_string(config.limits_note()) {
+        Ok(found) if found.starts_with("cgroup") => fine(what, found.trim_end()),
+        Ok(found) => note(what, found.trim_end(), "systemctl edit invirtibuilderd, and set Delegate=memory pids"),
+        Err(_) => note(what, "not known before the daemon has run", "systemctl start invirtibuilderd"),
     }
 }
 

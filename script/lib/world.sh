@@ -2,6 +2,29 @@
 # The world: a private mount and process namespace in which everything is installed where the package would put it,
 # and nothing of it is on the host. See script/lib/README.md.
 
+# Version 1 control groups of this process, by controller, where they can be written.
+cgroups() {
+	local controller path
+	for controller in memory pids; do
+		path=$(awk -F: -v c="$controller" '$2 == c { print $3 }' /proc/self/cgroup)
+		path=/sys/fs/cgroup/$controller${path%/}
+		if [ -w "$path/cgroup.procs" ]; then echo "$path"; fi
+	done
+}
+
+# Nothing runs in them any more; what was killed may need a moment to be gone.
+leave_cgroups() {
+	local dir group
+	for dir in $(cgroups); do
+		[ -d "$dir/$1" ] || continue
+		for _ in $(seq 50); do
+			for group in "$dir/$1"/*/; do [ ! -d "$group" ] || rmdir "$group" 2>/dev/null || true; done
+			if rmdir "$dir/$1" 2>/dev/null; then break; fi
+			sleep 0.1
+		done
+	done
+}
+
 # Runs a command in a new world and returns its exit status. Everything in the world ends with the command.
 # IB_PROGRAMS: directory of our two programs. IB_DATA=disk: the state is kept on disk and not in memory.
 in_world() {
@@ -11,9 +34,10 @@ in_world() {
 	if [ "${IB_DATA:-memory}" = disk ]; then
 		scratch=$(mktemp -d "$CACHE/data.XXXXXX")
 	fi
-	IB_DATA_DIR=$scratch setpriv --pdeathsig KILL \
+	IB_CGROUP=world-$$ IB_DATA_DIR=$scratch setpriv --pdeathsig KILL \
 		unshare --mount --pid --fork --kill-child --mount-proc -- \
 		"$ROOT/script/lib/world-init" "$@" || status=$?
 	[ -z "$scratch" ] || rm -rf "$scratch"
+	leave_cgroups "world-$$"
 	return "$status"
 }

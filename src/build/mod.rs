@@ -1,10 +1,10 @@
 //! Builds: sbuild(1) in unshare mode, inside a sandbox of ours.
 //!
 //! sbuild's own chroot is no boundary against a hostile package, so the whole of sbuild runs in a user namespace made
-//! from subordinate ids that no other running build has, with its own mounts, processes and host name: it sees `/usr`
-//! read-only, its inputs, and a file system in memory that dies with it. Killing the first process of the sandbox kills
-//! all of it, and that process dies with the daemon. There is no network while the package builds; while build
-//! dependencies are installed there is that of the host.
+//! from subordinate ids that no other running build has, with its own mounts, processes, network, cgroups and host name: it
+//! sees `/usr` read-only, its inputs, and a file system in memory that dies with it. Killing the first process of the sandbox
+//! kills all of it, and that process dies with the daemon. There is no network while the package builds; while build
+//! dependencies are installed there is a [`proxy`] that gives out files of the chroot's mirrors, and nothing else.
 
 use std::fs;
 use std::path::PathBuf;
@@ -12,6 +12,10 @@ use std::time::Duration;
 
 use anyhow::Context;
 
+pub mod bounds;
+pub mod cgroup;
+pub mod forwarder;
+pub mod proxy;
 mod remove;
 pub mod sandbox;
 mod sbuild;
@@ -23,6 +27,9 @@ use crate::config::{Config, Limits};
 use crate::error::{Failure, FailureKind};
 use crate::names::{Architecture, Component, Distro, PackageName, Suite, Version};
 use crate::subprocess::{CancellationToken, Cmd, Ended, Finished};
+use bounds::Bounds;
+use cgroup::Groups;
+use proxy::{Cache, Mirrors, Proxy};
 pub use remove::remove_tree;
 use sandbox::{Bind, Spec};
 use slot::Slot;
@@ -71,6 +78,7 @@ pub struct Request {
 pub struct Builder {
     chroots: Store,
     slots: PathBuf,
+    cache: PathBuf,
     program: PathBuf,
 }
 
@@ -78,7 +86,12 @@ impl Builder {
     /// A builder that works with this configuration.
     pub fn new(config: &Config) -> anyhow::Result<Self> {
         let program = crate::subprocess::program()?;
-        Ok(Self { chroots: Store::new(config), slots: config.state_dir.join("slots"), program })
+        Ok(Self {
+            chroots: Store::new(config),
+            slots: config.state_dir.join("slots"),
+            cache: config.state_dir.join("cache"),
+            program,
+        })
     }
 
     /// Builds every architecture, one after the other.
@@ -114,13 +127,21 @@ impl Builder {
             );
             Failure::new(FailureKind::Chroot, text)
         })?;
-        let spec = self.spec(request, architecture, all, chroot)?;
+        let manifest = self.chroots.manifest(&request.distro, architecture)?;
+        let socket = request.scratch.join("proxy");
+        let _ = fs::remove_file(&socket);
+        let proxy = Proxy::start(&socket, Mirrors::of(&manifest.sources), Cache::open(&self.cache)?)?;
+        let mut spec = self.spec(request, architecture, all, chroot)?;
+        spec.files = sbuild::files(&manifest.sources);
+        spec.binds.push(Bind { from: socket, to: spec.proxy.clone(), writable: true });
+        let groups = Groups::create(slot.number(), &request.limits)?;
+        spec.groups = groups.doors();
         let path = request.scratch.join("sandbox.json");
         fs::write(&path, serde_json::to_vec(&spec).map_err(anyhow::Error::from)?)?;
         let ended = Cmd::new("setpriv")
             .args(["--pdeathsig", "KILL", "--", "unshare", "--user", "--map-root-user"])
             .args(slot.mapping())
-            .args(["--mount", "--pid", "--ipc", "--uts", "--fork", "--kill-child=KILL", "--"])
+            .args(["--mount", "--pid", "--ipc", "--uts", "--net", "--fork", "--kill-child=KILL", "--"])
             .arg(&self.program)
             .arg(sandbox::ARGUMENT)
             .arg(&path)
@@ -129,18 +150,45 @@ impl Builder {
             .log(&request.log, request.limits.log.0)
             .run(cancel)
             .await?;
-        self.judge(request, architecture, ended)
+        drop(proxy);
+        let starved = groups.ran_out_of_memory();
+        drop(groups);
+        self.judge(request, architecture, ended, starved)
     }
 
     /// sbuild says 0 for what it skipped too: only a `.changes` is a success.
-    fn judge(&self, request: &Request, architecture: &Architecture, ended: Finished) -> Result<(), Failure> {
+    fn judge(
+        &self,
+        request: &Request,
+        architecture: &Architecture,
+        ended: Finished,
+        starved: bool,
+    ) -> Result<(), Failure> {
         let suffix = format!("_{architecture}.changes");
         let changes = fs::read_dir(&request.output)?
             .flatten()
             .any(|entry| entry.file_name().to_string_lossy().ends_with(&suffix));
         let fail = |kind, text: String| Err(Failure::new(kind, text));
         let log = String::from_utf8_lossy(&ended.stderr).into_owned();
+        let limits = &request.limits;
         match ended.ended {
+            Ended::Exit(bounds::MEMORY) => fail(
+                FailureKind::BuildMemory,
+                format!("the build used more than {} MiB of memory (limits.memory)", limits.memory.0 >> 20),
+            ),
+            // Without one of its processes it may even believe that it succeeded.
+            _ if starved => fail(
+                FailureKind::BuildMemory,
+                "the build used all the memory that it may (limits.memory and limits.disk)".to_owned(),
+            ),
+            Ended::Exit(bounds::PROCESSES) => fail(
+                FailureKind::BuildProcesses,
+                format!("the build had more than {} processes and threads (limits.processes)", limits.processes),
+            ),
+            Ended::Exit(bounds::DISK) => fail(
+                FailureKind::BuildDisk,
+                format!("the build used all {} MiB of disk space that it may (limits.disk)", limits.disk.0 >> 20),
+            ),
             Ended::Exit(0) if changes => Ok(()),
             Ended::TimedOut => {
                 fail(FailureKind::BuildTimeout, format!("the build took longer than {}", span(request.limits.time)))
@@ -149,8 +197,8 @@ impl Builder {
                 fail(FailureKind::BuildSilence, format!("the build said nothing for {}", span(request.limits.silence)))
             }
             Ended::TooMuchOutput => {
-                let most = request.limits.log.0 >> 20;
-                fail(FailureKind::BuildFailed, format!("the build log is longer than {most} MiB"))
+                let most = limits.log.0 >> 10;
+                fail(FailureKind::BuildLog, format!("the build log is longer than {most} KiB (limits.log)"))
             }
             Ended::Cancelled => fail(FailureKind::System, "the build was told to stop".to_owned()),
             Ended::Exit(sandbox::BROKEN) => fail(FailureKind::System, ended.describe()),
@@ -188,7 +236,10 @@ impl Builder {
             size: request.limits.disk.0,
             binds,
             copies,
-            files: sbuild::files(),
+            files: Vec::new(),
+            proxy: "proxy".into(),
+            bounds: Bounds { memory: request.limits.memory.0, processes: request.limits.processes },
+            groups: Vec::new(),
             results: ("result".into(), "output".into()),
             command: sbuild::command(request, architecture, all, &dsc),
             environment: sbuild::environment(),

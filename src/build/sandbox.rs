@@ -9,15 +9,19 @@ use std::fs::{self, DirBuilder, File};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt, chown, symlink};
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode};
+use std::process::{Command, ExitCode, Stdio};
 
 use anyhow::{Context, Result, bail};
 use nix::errno::Errno;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use nix::sched::{CloneFlags, unshare};
 use nix::sys::statvfs::{FsFlags, statvfs};
 use nix::sys::wait::{WaitStatus, wait};
 use nix::unistd::{Pid, chdir, pivot_root, sethostname};
 use serde::{Deserialize, Serialize};
+
+use super::bounds::{self, Bounds};
+use super::{cgroup, forwarder};
 
 /// The daemon's first argument when it is to be this process.
 pub const ARGUMENT: &str = "build-sandbox";
@@ -27,6 +31,9 @@ pub const WORKER: u32 = 1000;
 
 /// Exit status when the sandbox itself does not work; no program uses it by convention.
 pub const BROKEN: i32 = 213;
+
+/// The highest exit status that a command can end with.
+const MOST: u8 = 200;
 
 /// Something of the host that is seen inside.
 #[derive(Debug, Serialize, Deserialize)]
@@ -52,6 +59,13 @@ pub struct Spec {
     pub copies: Vec<(PathBuf, PathBuf)>,
     /// Files with this content.
     pub files: Vec<(String, String)>,
+    /// A Unix socket, one of the binds, which is reached over the port [`forwarder::PORT`] of the loopback interface; all
+    /// that there is of a network.
+    pub proxy: PathBuf,
+    /// What all processes together may use.
+    pub bounds: Bounds,
+    /// Control groups of the host to join: their `cgroup.procs`.
+    pub groups: Vec<PathBuf>,
     /// Plain files of the first directory are copied to the second when the command has ended with status 0.
     pub results: (PathBuf, PathBuf),
     /// The command and its arguments.
@@ -76,16 +90,63 @@ fn run(path: &Path) -> Result<u8> {
     if std::process::id() != 1 {
         bail!("{ARGUMENT} is for the daemon's own use");
     }
+    close_inherited()?;
+    join_new_keyring()?;
     let spec: Spec = serde_json::from_slice(&fs::read(path)?)?;
+    cgroup::join(&spec.groups)?;
+    // Only now, so that what is outside of them cannot be seen.
+    unshare(CloneFlags::CLONE_NEWCGROUP).context("cannot leave the host's cgroups")?;
     make_root(&spec)?;
     enter(&spec.root)?;
     sethostname("build")?;
-    let code = supervise(&spec)?;
-    if code == 0 {
-        bring_out(&spec)?;
+    start_network(&spec)?;
+    bounds::watch(spec.bounds).context("cannot watch the build")?;
+    match supervise(&spec)? {
+        0 => bring_out(&spec).map(|()| 0),
+        _ if bounds::was_full() => Ok(bounds::DISK as u8),
+        // What is above is ours to say.
+        code => Ok(code.min(MOST)),
     }
-    Ok(code)
 }
+
+/// Closes what whoever started the daemon left open in it: nothing of that is a package's affair.
+fn close_inherited() -> Result<()> {
+    let open: Vec<i32> =
+        fs::read_dir("/proc/self/fd")?.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect();
+    for fd in open.into_iter().filter(|fd| *fd > 2) {
+        // One of them was the directory's own, and is closed already.
+        let _ = nix::unistd::close(fd);
+    }
+    Ok(())
+}
+
+/// Leaves the session keyring that came down from whoever started the daemon (keyctl(2)): no namespace hides it.
+fn join_new_keyring() -> Result<()> {
+    const JOIN_SESSION_KEYRING: nix::libc::c_long = 1;
+    let nameless: *const nix::libc::c_char = std::ptr::null();
+    // SAFETY: this operation takes a name or none, and keeps no pointer.
+    #[allow(unsafe_code)]
+    let done = unsafe { nix::libc::syscall(nix::libc::SYS_keyctl, JOIN_SESSION_KEYRING, nameless) };
+    match Errno::result(done) {
+        // A kernel without keys has none to hide.
+        Ok(_) | Err(Errno::ENOSYS) => Ok(()),
+        Err(error) => Err(error).context("cannot leave the session keyring"),
+    }
+}
+
+/// The loopback interface, and the way to the proxy.
+fn start_network(spec: &Spec) -> Result<()> {
+    let status =
+        Command::new("ip").args(["link", "set", "lo", "up"]).env_clear().env("PATH", crate::subprocess::PATH).status();
+    if !status.context("cannot run ip")?.success() {
+        bail!("cannot start the loopback interface");
+    }
+    forwarder::start(&Path::new("/").join(&spec.proxy))
+}
+
+/// Processes that the kernel allows beyond those that are noticed as too many: it only makes fork(2) fail, and
+/// [`bounds`] then ends the build.
+const SPARE: u64 = 32;
 
 const NONE: Option<&str> = None;
 
@@ -96,8 +157,10 @@ fn make_root(spec: &Spec) -> Result<()> {
     let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
     mount(Some("build"), root, Some("tmpfs"), flags, Some(options.as_str())).context("cannot mount the root")?;
     // sbuild masks /sys/kernel of its chroots, and so wants one.
-    for dir in
-        ["etc", "root", "dev", "dev/pts", "proc", "sys", "sys/kernel", "usr", "run", "var", "input", "archive", ".old"]
+    let more = ["sys/kernel", "settings"];
+    for dir in ["etc", "root", "dev", "dev/pts", "proc", "sys", "usr", "run", "var", "input", "archive", ".old"]
+        .into_iter()
+        .chain(more)
     {
         DirBuilder::new().mode(0o755).create(root.join(dir))?;
     }
@@ -159,25 +222,24 @@ fn bind_one(from: &Path, to: &Path, writable: bool) -> Result<()> {
         File::create(to)?;
     }
     mount(Some(from), to, NONE, MsFlags::MS_BIND, NONE).with_context(|| format!("cannot bind {}", from.display()))?;
+    // The flags that the mount came with are locked: they have to be named again.
+    let have = statvfs(to)?.flags();
+    let mut flags = MsFlags::MS_BIND | MsFlags::MS_REMOUNT | MsFlags::MS_NOSUID;
     if !writable {
-        // The flags that the mount came with are locked: they have to be named again.
-        let have = statvfs(to)?.flags();
-        let mut flags = MsFlags::MS_BIND | MsFlags::MS_REMOUNT | MsFlags::MS_RDONLY;
-        for (is, flag) in [
-            (FsFlags::ST_NOSUID, MsFlags::MS_NOSUID),
-            (FsFlags::ST_NODEV, MsFlags::MS_NODEV),
-            (FsFlags::ST_NOEXEC, MsFlags::MS_NOEXEC),
-            (FsFlags::ST_NOATIME, MsFlags::MS_NOATIME),
-            (FsFlags::ST_NODIRATIME, MsFlags::MS_NODIRATIME),
-            (FsFlags::ST_RELATIME, MsFlags::MS_RELATIME),
-        ] {
-            if have.contains(is) {
-                flags |= flag;
-            }
-        }
-        mount(NONE, to, NONE, flags, NONE).with_context(|| format!("cannot make {} read-only", to.display()))?;
+        flags |= MsFlags::MS_RDONLY;
     }
-    Ok(())
+    for (is, flag) in [
+        (FsFlags::ST_NODEV, MsFlags::MS_NODEV),
+        (FsFlags::ST_NOEXEC, MsFlags::MS_NOEXEC),
+        (FsFlags::ST_NOATIME, MsFlags::MS_NOATIME),
+        (FsFlags::ST_NODIRATIME, MsFlags::MS_NODIRATIME),
+        (FsFlags::ST_RELATIME, MsFlags::MS_RELATIME),
+    ] {
+        if have.contains(is) {
+            flags |= flag;
+        }
+    }
+    mount(NONE, to, NONE, flags, NONE).with_context(|| format!("cannot restrict {}", to.display()))
 }
 
 /// Leaves the host's file system for good.
@@ -190,18 +252,22 @@ fn enter(root: &Path) -> Result<()> {
 }
 
 /// Runs the command as [`WORKER`] and waits for it, and for every orphan that it leaves here. It keeps the rights to
-/// set ids, with which it maps its own namespace: the setuid bit of newuidmap(1) means nothing in here.
+/// set ids, with which it maps its own namespace, and nothing that it runs gains any by being setuid: newuidmap(1) neither.
 fn supervise(spec: &Spec) -> Result<u8> {
     let caps = "-all,+setuid,+setgid";
-    let child = Command::new("/usr/bin/setpriv")
-        .args([format!("--reuid={WORKER}"), format!("--regid={WORKER}"), "--clear-groups".to_owned()])
+    let child = Command::new("/usr/bin/prlimit")
+        .args([format!("--nproc={0}:{0}", spec.bounds.processes + SPARE), "--core=0".to_owned(), "--".to_owned()])
+        .arg("/usr/bin/setpriv")
+        .args([format!("--reuid={WORKER}"), format!("--regid={WORKER}")])
+        .args(["--clear-groups", "--no-new-privs"])
         .args([format!("--inh-caps={caps}"), format!("--ambient-caps={caps}"), "--".to_owned()])
         .args(&spec.command)
         .env_clear()
         .envs(spec.environment.iter().map(|(key, value)| (key, value)))
         .current_dir(Path::new("/").join(&spec.results.0))
+        .stdin(Stdio::null())
         .spawn()
-        .context("cannot run setpriv")?;
+        .context("cannot run prlimit")?;
     let child = Pid::from_raw(child.id() as i32);
     loop {
         match wait() {

@@ -9,7 +9,15 @@ use crate::names::Architecture;
 const CONFIG: &str = r#"
 $chroot_mode = 'unshare';
 $unshare_tmpdir_template = '/work/root.XXXXXXXXXX';
-$unshare_bind_mounts = [ { directory => '/archive', mountpoint => '/archive' } ];
+$unshare_bind_mounts = [
+    { directory => '/archive', mountpoint => '/archive' },
+    { directory => '/settings', mountpoint => '/settings' },
+];
+$external_commands = {
+    'chroot-setup-commands' => [
+        'cp /settings/sources.list /etc/apt/sources.list && cp /settings/apt.conf /etc/apt/apt.conf.d/zz-build',
+    ],
+};
 $apt_update = 1;
 $apt_upgrade = 0;
 $apt_distupgrade = 0;
@@ -24,10 +32,25 @@ $verbose = 1;
 1;
 "#;
 
-/// The files that sbuild needs to find: users and ids of the sandbox, which the host knows nothing of.
-pub fn files() -> Vec<(String, String)> {
-    let host = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
+/// apt's settings in the chroot, whatever the chroot itself says. There is one way out, and there the host's own settings hold.
+fn apt_settings() -> String {
+    format!(
+        "#clear Acquire::http;\n#clear Acquire::https;\nAcquire::http::Proxy \"http://127.0.0.1:{}/\";\n\
+         Acquire::Languages \"none\";\n",
+        super::forwarder::PORT
+    )
+}
+
+/// The files that sbuild needs to find: users and ids of the sandbox, which the host knows nothing of, and apt's settings for
+/// the mirrors of these `deb` lines.
+pub fn files(sources: &[String]) -> Vec<(String, String)> {
+    let sources = sources
+        .iter()
+        .filter_map(|line| super::proxy::seen_inside(line))
+        .fold(String::new(), |all, line| all + &line + "\n");
     vec![
+        ("settings/sources.list".into(), sources),
+        ("settings/apt.conf".into(), apt_settings()),
         ("etc/sbuild.conf".into(), CONFIG.into()),
         (
             "etc/passwd".into(),
@@ -37,9 +60,9 @@ pub fn files() -> Vec<(String, String)> {
         ("etc/subuid".into(), "builder:65536:65536\n".into()),
         ("etc/subgid".into(), "builder:65536:65536\n".into()),
         ("etc/hosts".into(), "127.0.0.1 localhost\n".into()),
-        // For apt, while build dependencies are installed.
-        ("etc/resolv.conf".into(), host("/etc/resolv.conf")),
-        ("etc/nsswitch.conf".into(), "passwd: files\ngroup: files\nhosts: files dns\n".into()),
+        // There is nobody to ask for names; sbuild copies it into its chroot.
+        ("etc/resolv.conf".into(), String::new()),
+        ("etc/nsswitch.conf".into(), "passwd: files\ngroup: files\nhosts: files\n".into()),
     ]
 }
 

@@ -15,6 +15,7 @@ pub const IDS: u32 = 131_072;
 /// One range of subordinate ids, held until it is dropped.
 #[derive(Debug)]
 pub struct Slot {
+    number: u32,
     uid: u32,
     gid: u32,
     _lock: Flock<File>,
@@ -30,7 +31,7 @@ impl Slot {
             let path = dir.join(n.to_string());
             let file = File::options().write(true).create(true).truncate(false).open(&path)?;
             if let Ok(lock) = Flock::lock(file, FlockArg::LockExclusiveNonblock) {
-                return Ok(Self { uid: uids.0 + n * IDS, gid: gids.0 + n * IDS, _lock: lock });
+                return Ok(Self { number: n, uid: uids.0 + n * IDS, gid: gids.0 + n * IDS, _lock: lock });
             }
         }
         let text = format!(
@@ -38,6 +39,11 @@ impl Slot {
              needs {IDS}"
         );
         Err(Failure::new(FailureKind::System, text))
+    }
+
+    /// Which one it is: a number that no other running build has.
+    pub fn number(&self) -> u32 {
+        self.number
     }
 
     /// Options of unshare(1): our own id is root there, and the range follows.

@@ -52,6 +52,13 @@ impl Store {
         Some(self.path(distro, architecture, "tar")).filter(|path| path.is_file())
     }
 
+    /// What is known of a chroot that was made.
+    pub fn manifest(&self, distro: &Distro, architecture: &Architecture) -> Result<Manifest> {
+        let path = self.path(distro, architecture, "json");
+        let text = fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
+        serde_json::from_slice(&text).with_context(|| format!("{} does not parse", path.display()))
+    }
+
     /// Every chroot, by distro and architecture.
     pub fn list(&self) -> Result<Vec<Manifest>> {
         let Ok(entries) = fs::read_dir(&self.dir) else { return Ok(Vec::new()) };
@@ -112,6 +119,20 @@ impl Store {
         fs::rename(&json, self.path(distro, architecture, "json"))?;
         fs::File::open(&self.dir)?.sync_all()?;
         Ok(manifest)
+    }
+
+    /// Removes a chroot; whether there was one. Builds that run keep it.
+    pub fn remove(&self, distro: &Distro, architecture: &Architecture) -> Result<bool> {
+        let mut was_there = false;
+        for suffix in ["tar", "json"] {
+            let path = self.path(distro, architecture, suffix);
+            match fs::remove_file(&path) {
+                Ok(()) => was_there = true,
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+                Err(error) => return Err(error).with_context(|| format!("cannot remove {}", path.display())),
+            }
+        }
+        Ok(was_there)
     }
 }
 

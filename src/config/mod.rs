@@ -412,6 +412,11 @@ impl Config {
         self.chroots.dir.clone().unwrap_or_else(|| self.state_dir.join("chroots"))
     }
 
+    /// Where the daemon writes down what holds builds to their limits.
+    pub fn limits_note(&self) -> PathBuf {
+        self.state_dir.join("limits")
+    }
+
     /// Where jobs work; everything in it may be deleted when no daemon runs.
     pub fn scratch(&self) -> PathBuf {
         self.chroots.scratch.clone().unwrap_or_else(|| self.state_dir.join("work"))

@@ -17,7 +17,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::{Id, JoinSet};
 
 use crate::archive::Archive;
-use crate::build::sandbox;
+use crate::build::{cgroup, sandbox};
 use crate::config::{self, Config};
 use crate::error::{Error, Failure, FailureKind, exit_for};
 use crate::failpoint::{Point, reach};
@@ -61,6 +61,9 @@ pub fn command() -> clap::Command {
     <Cli as clap::CommandFactory>::command()
 }
 
+/// Longer than any daemon runs.
+const FOREVER: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
+
 /// Runs the daemon in the foreground until it is told to stop, and returns its exit code.
 pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let args: Vec<OsString> = args.into_iter().collect();
@@ -69,7 +72,8 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     }
     crate::private::settle_umask();
     let cli = Cli::parse_from(args);
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    // Sandboxes die with the thread that started them (PR_SET_PDEATHSIG): none may end before we do, idle or not.
+    let runtime = tokio::runtime::Builder::new_multi_thread().thread_keep_alive(FOREVER).enable_all().build();
     let done = runtime
         .context("cannot start the runtime")
         .and_then(|rt| rt.block_on(run(&config::path(cli.config.as_deref()))));
@@ -90,6 +94,12 @@ async fn run(path: &Path) -> Result<()> {
     let orphans = orphans::kill_all(&config.state_dir);
     subprocess::mark_children(&config.state_dir);
     let daemon = Daemon::new(path.to_owned(), config).await?;
+    let limits = cgroup::mechanism().describe();
+    // For whoever checks the installation; builds do not need it.
+    if let Err(error) = std::fs::write(daemon.config.limits_note(), format!("{limits}\n")) {
+        daemon.shared.complain("what limits builds cannot be written down", &error.into());
+    }
+    daemon.shared.log.event(Severity::Info, "limits", &[("by", &limits)]);
     if let Err(error) = orphans {
         daemon.shared.complain("an earlier daemon's work goes on", &error);
     }

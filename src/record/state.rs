@@ -109,6 +109,8 @@ mod tests {
                 "build.silence",
                 "build.memory",
                 "build.disk",
+                "build.processes",
+                "build.log",
                 "build.chroot",
                 "build.result",
                 "publish.conflict",

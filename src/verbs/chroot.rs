@@ -1,4 +1,4 @@
-//! `chroot create|update|list`: what builds run in.
+//! `chroot create|update|list|remove`: what builds run in.
 
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
@@ -29,6 +29,11 @@ pub enum Chroot {
     },
     /// List the chroots
     List,
+    /// Remove the chroot of a distro; running builds keep it
+    Remove {
+        /// The distro
+        distro: String,
+    },
 }
 
 /// Runs the verb.
@@ -43,7 +48,27 @@ pub fn run(session: &mut Session, verb: &Chroot) -> Result<Exit> {
             Ok(Exit::Ok)
         }
         Chroot::List => list(session, &store.list()?),
+        Chroot::Remove { distro } => remove(session, &store, &distro.parse()?),
     }
+}
+
+fn remove(session: &Session, store: &Store, distro: &Distro) -> Result<Exit> {
+    let all = store.list()?;
+    let these: Vec<_> = all.iter().filter(|chroot| chroot.distro == *distro).collect();
+    if these.is_empty() {
+        return Err(Error::invalid(format!("there is no chroot {distro}: 'invirt-build chroot list' shows all")).into());
+    }
+    for chroot in these {
+        store.remove(distro, &chroot.architecture)?;
+        writeln!(std::io::stdout(), "chroot {distro} {} is removed", chroot.architecture)?;
+    }
+    for (name, _) in session.config.build.pockets.iter().filter(|(_, pocket)| pocket.distro == *distro) {
+        writeln!(
+            std::io::stderr(),
+            "{name} builds in {distro}: until 'invirt-build chroot create {distro}', its jobs fail"
+        )?;
+    }
+    Ok(Exit::Ok)
 }
 
 fn list(session: &Session, chroots: &[Manifest]) -> Result<Exit> {

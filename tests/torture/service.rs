@@ -53,6 +53,8 @@ pub fn set_up() -> Result<()> {
     fs::copy(&stub, "/usr/sbin/sbuild").with_context(|| format!("cannot copy {}", stub.display()))?;
     fs::create_dir_all(CHROOTS)?;
     fs::write(format!("{CHROOTS}/bookworm-amd64.tar"), "")?;
+    let manifest = r#"{ "distro": "bookworm", "architecture": "amd64", "created": 0, "sources": [] }"#;
+    fs::write(format!("{CHROOTS}/bookworm-amd64.json"), manifest)?;
     let settings = format!("chroots: {{ dir: {CHROOTS} }}\ndaemon: {{ jobs: 3 }}\n");
     fs::write("/etc/invirtibuilder/conf.d/torture.yaml", settings)?;
     label(0)?;

@@ -54,3 +54,21 @@ fn what_is_missing_is_named_with_the_command_that_mends_it() {
     world.build("alice", &["generate", "/tmp/x"]).refused(77, &["package"]);
     assert!(!Path::new("/tmp/x").exists());
 }
+
+#[test]
+fn a_chroot_is_removed_by_name() {
+    let world = World::new();
+    let chroots = "/tmp/chroots-of-a-story";
+    run("as-service", &["mkdir", "-p", chroots]);
+    fs::write("/etc/invirtibuilder/conf.d/chroots.yaml", format!("chroots: {{ dir: {chroots} }}\n")).unwrap();
+    let manifest = r#"{ "distro": "bookworm", "architecture": "amd64", "created": 0, "sources": [] }"#;
+    fs::write(format!("{chroots}/bookworm-amd64.json"), manifest).unwrap();
+    fs::write(format!("{chroots}/bookworm-amd64.tar"), "").unwrap();
+    world.local(&["chroot", "list"]).ok().says(&["bookworm", "amd64"]);
+    world.local(&["chroot", "remove", "sid"]).refused(65, &["sid", "chroot list"]);
+    world.build("alice", &["chroot", "remove", "bookworm"]).refused(77, &["on the server"]);
+    let answer = world.local(&["chroot", "remove", "bookworm"]).ok().says(&["chroot bookworm amd64 is removed"]);
+    assert!(answer.err.contains("prod builds in bookworm"), "{}", answer.err);
+    assert_eq!(fs::read_dir(chroots).unwrap().count(), 0);
+    world.local(&["chroot", "remove", "bookworm"]).refused(65, &["bookworm"]);
+}

@@ -25,11 +25,16 @@ impl Daemon {
 
     /// Starts it with this umask.
     pub fn start_with_umask(umask: &str) -> Self {
+        Self::start_by("sh", &["-c", &format!("umask {umask}; exec as-service invirtibuilderd")])
+    }
+
+    /// Starts it by a command that becomes it.
+    pub fn start_by(program: &str, args: &[&str]) -> Self {
         let log = File::create(LOG).unwrap();
         let bell = format!("{STATE}/wake");
         let _ = fs::remove_file(&bell);
-        let child = Command::new("sh")
-            .args(["-c", &format!("umask {umask}; exec as-service invirtibuilderd")])
+        let child = Command::new(program)
+            .args(args)
             .stdin(std::process::Stdio::null())
             .stdout(log.try_clone().unwrap())
             .stderr(log)

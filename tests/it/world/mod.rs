@@ -92,6 +92,14 @@ impl World {
         Daemon::start_with_umask(umask)
     }
 
+    /// Starts the daemon by perl with these arguments, which runs what follows them, with this in its environment.
+    pub fn daemon_below(&self, perl: &[String], variable: &str) -> Daemon {
+        let variable = format!("{variable}=1");
+        let args = perl.iter().map(|arg| &arg[..]);
+        let args = args.chain(["as-service", "env", &variable, "invirtibuilderd"]).collect::<Vec<_>>();
+        Daemon::start_by("perl", &args)
+    }
+
     /// Starts the daemon.
     pub fn daemon(&self) -> Daemon {
         Daemon::start()

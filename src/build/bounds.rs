@@ -1,0 +1,110 @@
+//! What the processes of a sandbox use, watched by its first process: it sees all of them, and ends with them.
+//!
+//! `/proc` is there on every machine, for whoever. Where there are cgroups too (see [`super::cgroup`]) they are the wall behind
+//! this fence.
+
+use std::fs;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use nix::sys::statvfs::statvfs;
+use serde::{Deserialize, Serialize};
+
+/// What a sandbox may use.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub struct Bounds {
+    /// Bytes of memory that processes have for themselves; each counts its part of what it shares.
+    pub memory: u64,
+    /// Processes and threads.
+    pub processes: u64,
+}
+
+/// Exit status of a sandbox that used too much memory. Nothing that runs in a sandbox can end with it.
+pub const MEMORY: i32 = 214;
+/// Exit status of a sandbox that had too many processes.
+pub const PROCESSES: i32 = 215;
+/// Exit status of a sandbox that failed, and whose file system was full.
+pub const DISK: i32 = 216;
+
+/// How often it is looked.
+const PACE: Duration = Duration::from_millis(100);
+
+/// With less than this free the file system is full: no process can write what it wants to write.
+const LEFT: u64 = 1 << 20;
+
+static WAS_FULL: AtomicBool = AtomicBool::new(false);
+
+/// Whether the root's file system was ever full.
+pub fn was_full() -> bool {
+    WAS_FULL.load(Ordering::Relaxed)
+}
+
+/// Watches from now on, and ends this process, and so the sandbox, at the first breach.
+pub fn watch(bounds: Bounds) -> std::io::Result<()> {
+    thread::Builder::new().spawn(move || {
+        loop {
+            if statvfs("/").is_ok_and(|there| there.blocks_free() * there.fragment_size() < LEFT) {
+                WAS_FULL.store(true, Ordering::Relaxed);
+            }
+            let used = look(false);
+            if used.processes > bounds.processes {
+                std::process::exit(PROCESSES);
+            }
+            // Resident pages are quickly read, and count twice what is shared: so the exact number is asked for only then.
+            if used.memory > bounds.memory && look(true).memory > bounds.memory {
+                std::process::exit(MEMORY);
+            }
+            thread::sleep(PACE);
+        }
+    })?;
+    Ok(())
+}
+
+/// What all processes but the first use; `exactly` takes longer.
+fn look(exactly: bool) -> Bounds {
+    let page = nix::unistd::sysconf(nix::unistd::SysconfVar::PAGE_SIZE).ok().flatten().unwrap_or(4096) as u64;
+    let mut used = Bounds { memory: 0, processes: 0 };
+    for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let Some(pid) = name.to_str().filter(|name| name.bytes().all(|b| b.is_ascii_digit()) && *name != "1") else {
+            continue;
+        };
+        let Ok(stat) = fs::read(format!("/proc/{pid}/stat")) else { continue };
+        let Some((threads, resident)) = numbers(&stat) else { continue };
+        used.processes += threads;
+        let exact = || own(&fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).ok()?);
+        used.memory += exactly.then(exact).flatten().unwrap_or(resident * page);
+    }
+    used
+}
+
+/// Threads and resident pages of one process, from proc(5)'s `stat`. Its name may hold anything.
+fn numbers(stat: &[u8]) -> Option<(u64, u64)> {
+    let end = stat.iter().rposition(|byte| *byte == b')')?;
+    let fields: Vec<&str> = std::str::from_utf8(&stat[end + 1..]).ok()?.split_whitespace().collect();
+    // The third field is the first after the name; threads are the 20th, resident pages the 24th.
+    Some((fields.get(17)?.parse().ok()?, fields.get(21)?.parse().ok()?))
+}
+
+/// Bytes of anonymous memory, each shared page divided by those who share it.
+fn own(rollup: &str) -> Option<u64> {
+    let line = rollup.lines().find_map(|line| line.strip_prefix("Pss_Anon:"))?;
+    line.trim().strip_suffix(" kB")?.parse::<u64>().ok().map(|kib| kib << 10)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_process_uses_is_read() {
+        let me = std::process::id();
+        let (threads, pages) = numbers(&fs::read(format!("/proc/{me}/stat")).unwrap()).unwrap();
+        assert!(threads >= 1 && pages > 100, "{threads} {pages}");
+        let bytes = own(&fs::read_to_string("/proc/self/smaps_rollup").unwrap()).unwrap();
+        assert!(bytes > 1 << 16, "{bytes}");
+        let hostile = b"7 (a) R 1 (x) 9) S 1 1 1 0 -1 4 0 0 0 0 0 0 0 0 20 0 3 0 100 4096 77 1";
+        assert_eq!(numbers(hostile), Some((3, 77)));
+    }
+}

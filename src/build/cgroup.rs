@@ -1,0 +1,226 @@
+//! Control groups: the kernel's own limits of memory and processes, where the service may make groups.
+//!
+//! Version 2 as systemd delegates it (`Delegate=yes`), or version 1 where the service may write the groups that it is in. The
+//! limit on memory is that of `limits.memory` and of `limits.disk` together, as a file system in memory is memory; within it
+//! [`super::bounds`] tells them apart.
+
+use std::fs::{self, File};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+
+use crate::config::Limits;
+
+/// The group of our own processes below one that was delegated: a group with limits on its children can hold none.
+const OWN: &str = "daemon";
+
+/// Processes of a sandbox that are ours.
+const OURS: u64 = 64;
+
+/// What there is to limit builds with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Mechanism {
+    /// The version 2 group below which builds have theirs.
+    V2(PathBuf),
+    /// The version 1 groups below which builds have theirs.
+    V1 {
+        /// Of the memory controller.
+        memory: PathBuf,
+        /// Of the pids controller.
+        pids: PathBuf,
+    },
+    /// Neither can be written.
+    None,
+}
+
+impl Mechanism {
+    /// In words, for administrators.
+    pub fn describe(&self) -> String {
+        match self {
+            Self::V2(dir) => format!("cgroup v2 below {}", dir.display()),
+            Self::V1 { memory, .. } => format!("cgroup v1 below {}", memory.display()),
+            Self::None => {
+                "no cgroup can be written: memory is watched, processes are limited by RLIMIT_NPROC".to_owned()
+            }
+        }
+    }
+}
+
+/// What this process has. The first call makes it ready.
+pub fn mechanism() -> &'static Mechanism {
+    static FOUND: OnceLock<Mechanism> = OnceLock::new();
+    FOUND.get_or_init(|| {
+        let read = |path| fs::read_to_string(path).unwrap_or_default();
+        let found = find(&read("/proc/self/mountinfo"), &read("/proc/self/cgroup"));
+        found.into_iter().find(|mechanism| prepare(mechanism).is_ok()).unwrap_or(Mechanism::None)
+    })
+}
+
+/// What may work, the best first.
+fn find(mountinfo: &str, cgroup: &str) -> Vec<Mechanism> {
+    // Mount point, type and options of the file system; the root of the mount has to be the hierarchy's, as seen from here.
+    let mounts: Vec<(&str, &str, &str)> = mountinfo
+        .lines()
+        .filter_map(|line| {
+            let (head, tail) = line.split_once(" - ")?;
+            let (point, mut tail) = (head.split(' ').nth(4)?, tail.split(' '));
+            Some((point, tail.next()?, tail.nth(1)?))
+        })
+        .collect();
+    let at = |point: &str, path: &str| Path::new(point).join(path.trim_start_matches('/'));
+    let mine = |controller: &str| {
+        cgroup.lines().find_map(|line| {
+            let mut fields = line.splitn(3, ':').skip(1);
+            let (names, path) = (fields.next()?, fields.next()?);
+            (names.split(',').any(|name| name == controller)).then_some(path)
+        })
+    };
+    let v1 = |controller: &str| {
+        let (point, ..) = mounts
+            .iter()
+            .find(|(_, kind, options)| *kind == "cgroup" && options.split(',').any(|option| option == controller))?;
+        Some(at(point, mine(controller)?))
+    };
+    let v2 = || {
+        let (point, ..) = mounts.iter().find(|(_, kind, _)| *kind == "cgroup2")?;
+        let dir = at(point, mine("")?);
+        Some(if dir.ends_with(OWN) { dir.parent()?.to_owned() } else { dir })
+    };
+    let mut found: Vec<_> = v2().map(Mechanism::V2).into_iter().collect();
+    if let (Some(memory), Some(pids)) = (v1("memory"), v1("pids")) {
+        found.push(Mechanism::V1 { memory, pids });
+    }
+    found
+}
+
+fn prepare(mechanism: &Mechanism) -> Result<()> {
+    match mechanism {
+        Mechanism::V2(dir) => {
+            let offered = fs::read_to_string(dir.join("cgroup.controllers"))?;
+            anyhow::ensure!(["memory", "pids"].iter().all(|name| offered.split_whitespace().any(|word| word == *name)));
+            fs::create_dir_all(dir.join(OWN))?;
+            for pid in fs::read_to_string(dir.join("cgroup.procs"))?.lines() {
+                write(&dir.join(OWN).join("cgroup.procs"), pid)?;
+            }
+            write(&dir.join("cgroup.subtree_control"), "+memory +pids")
+        }
+        Mechanism::V1 { memory, pids } => {
+            for dir in [memory, pids] {
+                let probe = dir.join("probe");
+                fs::create_dir_all(&probe)?;
+                fs::remove_dir(&probe)?;
+            }
+            Ok(())
+        }
+        Mechanism::None => Ok(()),
+    }
+}
+
+/// The groups of one build; removed when dropped.
+pub struct Groups {
+    mechanism: &'static Mechanism,
+    dirs: Vec<PathBuf>,
+}
+
+impl Groups {
+    /// Makes those of the build that has this slot.
+    pub fn create(slot: u32, limits: &Limits) -> Result<Self> {
+        let mechanism = mechanism();
+        let name = format!("build-{slot}");
+        let dirs = match mechanism {
+            Mechanism::V2(dir) => vec![dir.join(name)],
+            Mechanism::V1 { memory, pids } => vec![memory.join(&name), pids.join(&name)],
+            Mechanism::None => Vec::new(),
+        };
+        // A dead daemon may have left them, with counters.
+        dirs.iter().for_each(|dir| remove(dir));
+        let groups = Self { mechanism, dirs };
+        for dir in &groups.dirs {
+            fs::create_dir_all(dir).with_context(|| format!("cannot create the cgroup {}", dir.display()))?;
+        }
+        let memory = limits.memory.0.saturating_add(limits.disk.0).to_string();
+        let processes = limits.processes.saturating_add(OURS).to_string();
+        match &groups.dirs[..] {
+            [both] => {
+                write(&both.join("memory.max"), &memory)?;
+                // Swap would only put it off. Not every kernel has it.
+                let _ = write(&both.join("memory.swap.max"), "0");
+                write(&both.join("pids.max"), &processes)?;
+            }
+            [own, pids] => {
+                write(&own.join("memory.limit_in_bytes"), &memory)?;
+                let _ = write(&own.join("memory.memsw.limit_in_bytes"), &memory);
+                write(&pids.join("pids.max"), &processes)?;
+            }
+            _ => {}
+        }
+        Ok(groups)
+    }
+
+    /// The files by which a process joins them.
+    pub fn doors(&self) -> Vec<PathBuf> {
+        self.dirs.iter().map(|dir| dir.join("cgroup.procs")).collect()
+    }
+
+    /// Whether the kernel killed a process because there was no memory left in the group.
+    pub fn ran_out_of_memory(&self) -> bool {
+        let file = match self.mechanism {
+            Mechanism::V2(_) => "memory.events",
+            Mechanism::V1 { .. } => "memory.oom_control",
+            Mechanism::None => return false,
+        };
+        let text = fs::read_to_string(self.dirs[0].join(file)).unwrap_or_default();
+        text.lines().any(|line| line.strip_prefix("oom_kill ").is_some_and(|count| count.trim() != "0"))
+    }
+}
+
+impl Drop for Groups {
+    fn drop(&mut self) {
+        self.dirs.iter().for_each(|dir| remove(dir));
+    }
+}
+
+/// Those who were killed may need a moment to be gone. What is left is empty, and is removed by the next build in this slot.
+fn remove(dir: &Path) {
+    for _ in 0..50 {
+        match fs::remove_dir(dir) {
+            Err(error) if error.kind() == std::io::ErrorKind::ResourceBusy => thread::sleep(Duration::from_millis(10)),
+            _ => return,
+        }
+    }
+}
+
+/// Joins groups by their doors.
+pub fn join(doors: &[PathBuf]) -> Result<()> {
+    doors.iter().try_for_each(|door| write(door, "0").context("cannot join the build's cgroup"))
+}
+
+fn write(path: &Path, text: &str) -> Result<()> {
+    let mut file = File::options().write(true).open(path).with_context(|| format!("cannot open {}", path.display()))?;
+    file.write_all(text.as_bytes()).with_context(|| format!("cannot write {}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn groups_are_found_where_they_are_mounted() {
+        let v1 = "31 25 0:27 / /sys/fs/cgroup/memory rw,relatime - cgroup cgroup rw,memory\n\
+                  32 25 0:28 / /sys/fs/cgroup/pids rw,relatime - cgroup cgroup rw,pids\n";
+        let v2 = "33 25 0:29 / /sys/fs/cgroup rw,nosuid - cgroup2 cgroup2 rw,nsdelegate\n";
+        let unit = "/system.slice/invirtibuilderd.service";
+        let dir = Path::new("/sys/fs/cgroup").join(&unit[1..]);
+        assert_eq!(find(v2, &format!("0::{unit}\n")), [Mechanism::V2(dir.clone())]);
+        assert_eq!(find(v2, &format!("0::{unit}/daemon\n")), [Mechanism::V2(dir)]);
+        let mine = "8:pids:/\n4:memory:/api/x\n1:cpu,cpuacct:/y\n";
+        let (memory, pids) = ("/sys/fs/cgroup/memory/api/x".into(), "/sys/fs/cgroup/pids".into());
+        assert_eq!(find(v1, mine), [Mechanism::V1 { memory, pids }]);
+        assert_eq!(find(v1, "4:memory:/\n"), []);
+        assert_eq!(find("rubbish\n", "rubbish\n"), []);
+    }
+}

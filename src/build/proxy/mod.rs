@@ -1,0 +1,190 @@
+//! The only way out of a sandbox: an HTTP proxy on a Unix socket, which gives out files of the chroot's mirrors.
+//!
+//! It passes nothing on: a request only names a file. GET and HEAD are answered, for what is below one of the mirrors; the
+//! daemon itself fetches it, and keeps it for the next build (see [`Cache`]). A sandbox can so read what the mirrors have,
+//! and send nothing to anybody but the names of their files.
+
+use std::io;
+use std::path::Path;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context as Waker, Poll};
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use futures_util::Stream;
+use http_body_util::{Either, Full};
+use hyper::body::{Body, Bytes, Frame, Incoming};
+use hyper::header::{CONTENT_LENGTH, HeaderValue};
+use hyper::service::service_fn;
+use hyper::{Method, Request, Response, StatusCode};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::Semaphore;
+use tokio::task::JoinHandle;
+use tokio_util::io::ReaderStream;
+
+mod cache;
+mod mirrors;
+
+pub use cache::Cache;
+pub use mirrors::{Mirrors, seen_inside};
+
+/// Connections of one build at a time. apt has one for each mirror.
+const CONNECTIONS: usize = 32;
+
+/// Files that are fetched for one build at a time.
+const FETCHES: usize = 4;
+
+/// How long a client may take over the head of a request.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The proxy of one build; ends when dropped.
+pub struct Proxy {
+    task: JoinHandle<()>,
+}
+
+struct Service {
+    mirrors: Mirrors,
+    cache: Cache,
+    fetches: Semaphore,
+}
+
+impl Proxy {
+    /// Listens on a new socket.
+    pub fn start(socket: &Path, mirrors: Mirrors, cache: Cache) -> Result<Self> {
+        let listener = UnixListener::bind(socket).with_context(|| format!("cannot listen on {}", socket.display()))?;
+        let service = Arc::new(Service { mirrors, cache, fetches: Semaphore::new(FETCHES) });
+        Ok(Self { task: tokio::spawn(serve(listener, service)) })
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+async fn serve(listener: UnixListener, service: Arc<Service>) {
+    let room = Arc::new(Semaphore::new(CONNECTIONS));
+    // Connections end with this task.
+    let mut connections = tokio::task::JoinSet::new();
+    while let Ok(place) = room.clone().acquire_owned().await {
+        while connections.try_join_next().is_some() {}
+        match listener.accept().await {
+            Ok((stream, _)) => {
+                let service = service.clone();
+                connections.spawn(async move {
+                    converse(stream, service).await;
+                    drop(place);
+                });
+            }
+            // Out of descriptors: others close theirs.
+            Err(_) => tokio::time::sleep(Duration::from_millis(100)).await,
+        }
+    }
+}
+
+async fn converse(stream: UnixStream, service: Arc<Service>) {
+    let answer = service_fn(move |request| {
+        let service = service.clone();
+        async move { Ok::<_, io::Error>(service.answer(&request).await) }
+    });
+    let mut http = hyper::server::conn::http1::Builder::new();
+    http.timer(TokioTimer::new()).header_read_timeout(PATIENCE).max_buf_size(64 << 10);
+    // A client that goes away, or speaks no HTTP, is its own affair.
+    let _ = http.serve_connection(TokioIo::new(stream), answer).await;
+}
+
+type Answer = Response<Either<Full<Bytes>, FileBody>>;
+
+impl Service {
+    async fn answer(&self, request: &Request<Incoming>) -> Answer {
+        if !matches!(*request.method(), Method::GET | Method::HEAD) {
+            return refuse(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD pass");
+        }
+        let Some(url) = self.mirrors.find(request.uri()) else {
+            return refuse(StatusCode::FORBIDDEN, "this is no file of the mirrors of this chroot");
+        };
+        let Ok(_turn) = self.fetches.acquire().await else {
+            return refuse(StatusCode::SERVICE_UNAVAILABLE, "the proxy is ending");
+        };
+        match self.cache.get(&url).await {
+            Ok(Some(file)) => match send(file, request.method() == Method::HEAD).await {
+                Ok(answer) => answer,
+                Err(_) => refuse(StatusCode::INTERNAL_SERVER_ERROR, "the cache does not work"),
+            },
+            Ok(None) => refuse(StatusCode::NOT_FOUND, "the mirror does not have it"),
+            Err(error) => refuse(StatusCode::BAD_GATEWAY, &crate::text::one_line(&format!("{error:#}"))),
+        }
+    }
+}
+
+async fn send(file: tokio::fs::File, head: bool) -> io::Result<Answer> {
+    let length = file.metadata().await?.len();
+    let body = if head { Either::Left(Full::default()) } else { Either::Right(FileBody(ReaderStream::new(file))) };
+    let mut answer = Response::new(body);
+    answer.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(length));
+    Ok(answer)
+}
+
+fn refuse(status: StatusCode, why: &str) -> Answer {
+    let mut answer = Response::new(Either::Left(Full::from(format!("{why}\n"))));
+    *answer.status_mut() = status;
+    answer
+}
+
+/// A file as a message's body.
+struct FileBody(ReaderStream<tokio::fs::File>);
+
+impl Body for FileBody {
+    type Data = Bytes;
+    type Error = io::Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, waker: &mut Waker<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
+        Pin::new(&mut self.0).poll_next(waker).map_ok(Frame::data)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    use super::*;
+
+    async fn ask(socket: &Path, request: &str) -> String {
+        let mut stream = UnixStream::connect(socket).await.unwrap();
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).await.unwrap();
+        String::from_utf8_lossy(&answer).into_owned()
+    }
+
+    #[tokio::test]
+    async fn files_of_mirrors_are_given_out_and_nothing_else_passes() {
+        let dir = tempfile::tempdir().unwrap();
+        let cache = Cache::open(&dir.path().join("cache")).unwrap();
+        cache.put("http://deb.example.org/debian/pool/x.deb", b"a package");
+        let mirrors = Mirrors::of(&["deb http://deb.example.org/debian/ bookworm main".to_owned()]);
+        let socket = dir.path().join("proxy");
+        let _proxy = Proxy::start(&socket, mirrors, cache).unwrap();
+        let get = |method: &str, url: &str| {
+            format!("{method} {url} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 0\r\n\r\n")
+        };
+
+        let answer = ask(&socket, &get("GET", "http://deb.example.org/debian/pool/x.deb")).await;
+        assert!(answer.starts_with("HTTP/1.1 200 ") && answer.ends_with("\r\n\r\na package"), "{answer}");
+        let answer = ask(&socket, &get("HEAD", "http://deb.example.org/debian/pool/x.deb")).await;
+        assert!(answer.contains("content-length: 9\r\n") && answer.ends_with("\r\n\r\n"), "{answer}");
+        for method in ["POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE", "BREW"] {
+            let answer = ask(&socket, &get(method, "http://deb.example.org/debian/pool/x.deb")).await;
+            assert!(answer.starts_with("HTTP/1.1 405 "), "{method}: {answer}");
+        }
+        let answer = ask(&socket, &get("CONNECT", "deb.example.org:443")).await;
+        assert!(answer.starts_with("HTTP/1.1 405 "), "{answer}");
+        for url in ["http://127.0.0.1:22/", "http://other.example.org/debian/", "/debian/pool/x.deb"] {
+            let answer = ask(&socket, &get("GET", url)).await;
+            assert!(answer.starts_with("HTTP/1.1 403 "), "{url}: {answer}");
+        }
+    }
+}
