@@ -266,9 +266,9 @@ impl Task {
         job.state = State::Publishing;
         let items = [Item { job, built }];
         let published = tokio::task::spawn_blocking(move || publisher.publish(&config, &items)).await;
-        let unmade = published.map_err(anyhow::Error::from)??;
+        let troubles = published.map_err(anyhow::Error::from)??;
         self.state = State::Published;
-        self.shared.report(&unmade.iter().map(|unmade| unmade.why.clone()).collect::<Vec<_>>());
+        self.shared.report(&troubles);
         Ok(())
     }
 

@@ -106,13 +106,13 @@ impl Publisher {
         }
     }
 
-    /// Publishes all of `items` or none. When this returns `Ok` they are in the record for good; the moves that could
-    /// not be made yet are returned, stay owed and are tried again by [`Publisher::upkeep`].
-    pub fn publish(&self, config: &Config, items: &[Item]) -> Result<Vec<Unmade>, Failure> {
+    /// Publishes all of `items` or none. When this returns `Ok` they are in the record for good; what could not be done
+    /// after that is returned, each a sentence. Moves that are owed still are tried again by [`Publisher::upkeep`].
+    pub fn publish(&self, config: &Config, items: &[Item]) -> Result<Vec<String>, Failure> {
         let mut record = self.exclusive(config)?;
-        let unmade = settle(config, &mut record)?;
+        let settled = settle(config, &mut record)?;
         let published = items::prepare(self, config, &mut record, items)
-            .and_then(|publication| commit(config, &mut record, &unmade, &publication));
+            .and_then(|publication| commit(config, &mut record, &settled, &publication));
         if published.is_err() {
             // What was put into the pool for it goes again: now, or when the daemon starts.
             let _ = sweep_pool(config, &mut record);
@@ -127,19 +127,19 @@ impl Publisher {
         suite: &Suite,
         number: i64,
         by: &Principal,
-    ) -> Result<(RolledBack, Vec<Unmade>), Failure> {
+    ) -> Result<(RolledBack, Vec<String>), Failure> {
         let mut record = self.exclusive(config)?;
-        let unmade = settle(config, &mut record)?;
+        let settled = settle(config, &mut record)?;
         let (publication, done) = rollback::prepare(self, config, &record, suite, number, by)?;
-        Ok((done, commit(config, &mut record, &unmade, &publication)?))
+        Ok((done, commit(config, &mut record, &settled, &publication)?))
     }
 
     /// Forgets the snapshots that `archive.keep` does not keep, and removes what nothing needs any more.
     pub fn collect(&self, config: &Config, by: &Principal) -> Result<Collected, Failure> {
         let mut record = self.exclusive(config)?;
         // What a suite still shows must not go.
-        let unmade = settle(config, &mut record)?;
-        if let Some(blocking) = unmade.iter().find(|unmade| matches!(unmade.owed.what, What::Suite { .. })) {
+        let settled = settle(config, &mut record)?;
+        if let Some(blocking) = settled.unmade.iter().find(|unmade| matches!(unmade.owed.what, What::Suite { .. })) {
             let text = format!("an earlier publication is not complete: {}", blocking.why);
             return Err(Failure::new(FailureKind::Conflict, text));
         }
@@ -149,11 +149,11 @@ impl Publisher {
     }
 
     /// Ends what earlier publications have left, as far as that can be done: their moves, and files on their way.
-    pub fn finish(&self, config: &Config, record: &mut Exclusive) -> Result<Vec<Unmade>> {
-        let unmade = settle(config, record)?;
+    pub fn finish(&self, config: &Config, record: &mut Exclusive) -> Result<()> {
+        settle(config, record)?;
         // What is left is an intent still, and is named as such.
         let _ = sweep_pool(config, record);
-        Ok(unmade)
+        Ok(())
     }
 
     /// What is due by the clock: makes the moves that committed publications owe, and signs anew what is soon no longer
@@ -186,7 +186,7 @@ impl Publisher {
     /// are not there yet. One that cannot be written does not keep the others from it.
     fn refresh(&self, config: &Config, record: &mut Record) -> Result<Vec<String>> {
         let mut troubles = Vec::new();
-        let mut unmade = settle(config, record)?;
+        let mut settled = settle(config, record)?;
         let archive = Archive::open(config)?;
         let mut written = false;
         for pocket in config.build.pockets.keys() {
@@ -204,21 +204,21 @@ impl Publisher {
             }
         }
         if written {
-            unmade = settle(config, record)?;
+            settled = settle(config, record)?;
         }
-        troubles.extend(unmade.into_iter().map(|unmade| format!("a publication is not complete: {}", unmade.why)));
+        troubles.extend(settled.troubles());
         Ok(troubles)
     }
 }
 
-/// The commit point, and the moves after it. `unmade` are those that earlier publications owe still.
+/// The commit point, and the moves after it. `before` is what was left of earlier publications.
 fn commit(
     config: &Config,
     record: &mut Record,
-    unmade: &[Unmade],
+    before: &Settled,
     publication: &Publication,
-) -> Result<Vec<Unmade>, Failure> {
-    if let Some(blocking) = unmade.iter().find(|unmade| publication.touches(&unmade.owed)) {
+) -> Result<Vec<String>, Failure> {
+    if let Some(blocking) = before.unmade.iter().find(|unmade| publication.touches(&unmade.owed)) {
         let text = format!("an earlier publication is not complete: {}", blocking.why);
         return Err(Failure::new(FailureKind::Conflict, text));
     }
@@ -226,10 +226,10 @@ fn commit(
     record.write(|tx| publication.commit(tx, config))?;
     reach(Point::PublishCommitted)?;
     // Committed is published: what cannot be settled now is owed, and whoever settles next says why it cannot.
-    let unmade = settle(config, record).unwrap_or_default();
+    let settled = settle(config, record).unwrap_or_default();
     // What cannot be signed now is signed by upkeep, which complains.
     let _ = sign_trail(config, record);
-    Ok(unmade)
+    Ok(settled.troubles())
 }
 
 /// Signs the head of the audit trail; why it cannot, in a sentence.
@@ -238,22 +238,35 @@ fn sign_trail(config: &Config, record: &mut Record) -> Result<(), String> {
     signed.map_err(|error| format!("the audit trail cannot be signed: {error:#}"))
 }
 
-/// A move that is owed and could not be made.
-#[derive(Debug)]
-pub struct Unmade {
-    /// The move.
-    pub owed: Owed,
-    /// Why, in a sentence.
-    pub why: String,
+/// A move that is owed and could not be made, and why, in a sentence.
+struct Unmade {
+    owed: Owed,
+    why: String,
+}
+
+/// What is left when owed moves were to be made.
+#[derive(Default)]
+struct Settled {
+    /// Moves that are owed still.
+    unmade: Vec<Unmade>,
+    /// Why old generations could not be removed; they are in nobody's way.
+    unswept: Vec<String>,
+}
+
+impl Settled {
+    fn troubles(self) -> Vec<String> {
+        let unmade = self.unmade.into_iter().map(|unmade| format!("a publication is not complete: {}", unmade.why));
+        unmade.chain(self.unswept).collect()
+    }
 }
 
 /// Makes the moves that are owed.
-fn settle(config: &Config, record: &mut Record) -> Result<Vec<Unmade>> {
-    let (mut made, mut unmade) = (Vec::new(), Vec::new());
+fn settle(config: &Config, record: &mut Record) -> Result<Settled> {
+    let (mut made, mut settled) = (Vec::new(), Settled::default());
     for owed in moves::owed(record.db())? {
         match make(config, &owed.what) {
             Ok(()) => made.push(owed),
-            Err(error) => unmade.push(Unmade { owed, why: format!("{error:#}") }),
+            Err(error) => settled.unmade.push(Unmade { owed, why: format!("{error:#}") }),
         }
     }
     if !made.is_empty() {
@@ -263,11 +276,11 @@ fn settle(config: &Config, record: &mut Record) -> Result<Vec<Unmade>> {
     }
     for owed in made {
         if let What::Suite { suite, .. } = owed.what {
-            // Old generations are in nobody's way; those that cannot be removed are named when the daemon starts.
-            let _ = Archive::open(config)?.sweep(record.db(), &[suite]);
+            let swept = Archive::open(config)?.sweep(record.db(), std::slice::from_ref(&suite));
+            settled.unswept.extend(swept.err().map(|error| format!("old generations of suite {suite}: {error:#}")));
         }
     }
-    Ok(unmade)
+    Ok(settled)
 }
 
 fn make(config: &Config, what: &What) -> Result<()> {

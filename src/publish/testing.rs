@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{Item, Publisher, Unmade};
+use super::{Item, Publisher};
 use crate::archive::testing::{a_key, artifacts};
 use crate::config::{Config, Pocket, SigningKey};
 use crate::error::Failure;
@@ -107,7 +107,7 @@ impl Service {
         item.job.commit
     }
 
-    pub fn publish_all(&self, items: &[Item]) -> Result<Vec<Unmade>, Failure> {
+    pub fn publish_all(&self, items: &[Item]) -> Result<Vec<String>, Failure> {
         self.publisher.publish(&self.config, items)
     }
 

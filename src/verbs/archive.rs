@@ -7,7 +7,7 @@ use anyhow::Result;
 use crate::error::{Error, Exit};
 use crate::log::Severity;
 use crate::names::Suite;
-use crate::publish::{Publisher, Unmade};
+use crate::publish::Publisher;
 use crate::record::{contents, snapshots};
 use crate::session::{Session, table, time};
 use crate::text;
@@ -58,13 +58,13 @@ fn list(session: &Session, suite: &Suite) -> Result<Exit> {
 
 fn rollback(session: &mut Session, suite: &Suite, number: i64) -> Result<Exit> {
     let publisher = Publisher::open(&session.config)?;
-    let (done, unmade) = publisher.rollback(&session.config, suite, number, &session.who)?;
+    let (done, troubles) = publisher.rollback(&session.config, suite, number, &session.who)?;
     session.log.event(
         Severity::Warning,
         "rollback",
         &[("suite", suite.as_str()), ("to", &number.to_string()), ("by", session.who.as_str())],
     );
-    report(&unmade)?;
+    report(&troubles)?;
     if session.json {
         session.print_json(&done)?;
         return Ok(Exit::Ok);
@@ -95,10 +95,10 @@ fn collect(session: &mut Session) -> Result<Exit> {
     Ok(Exit::Ok)
 }
 
-/// Says what is committed and could not be shown yet; the daemon goes on trying.
-pub fn report(unmade: &[Unmade]) -> Result<()> {
-    for unmade in unmade {
-        writeln!(std::io::stderr(), "not complete yet: {}", text::one_line(&unmade.why))?;
+/// Says what could not be done after it was committed; the daemon goes on trying.
+fn report(troubles: &[String]) -> Result<()> {
+    for trouble in troubles {
+        writeln!(std::io::stderr(), "not complete yet: {}", text::one_line(trouble))?;
     }
     Ok(())
 }
