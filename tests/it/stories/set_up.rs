@@ -51,7 +51,7 @@ fn what_is_missing_is_named_with_the_command_that_mends_it() {
 
     world.build("alice", &["init", "--check"]).refused(77, &["on the server"]);
     world.build("alice", &["package-setup"]).refused(77, &["package"]);
-    world.build("alice", &["generate", "/tmp/x"]).refused(77, &["package"]);
+    world.build("alice", &["generate", "/tmp/x"]).refused(77, &["on the server"]);
     assert!(!Path::new("/tmp/x").exists());
 }
 
