@@ -108,7 +108,9 @@ fn nobody_is_served_without_an_identity() {
     world.local(&["whoami"]).ok().says(&["local:root"]);
     world.build("alice", &["whoami"]).ok().says(&["alice@EXAMPLE.ORG"]);
     // Set-up is not for the network.
-    for verb in [&["init"][..], &["chroot", "list"], &["acl", "check", "prod", "alice@EXAMPLE.ORG"]] {
+    for verb in [&["init"][..], &["chroot", "list"], &["verify"], &["archive", "gc"], &["audit", "verify"]] {
         world.build("bob", verb).refused(77, &["on the server"]);
     }
+    // ACLs are for those whom acl.admins admits.
+    world.build("bob", &["acl", "check", "prod", "alice@EXAMPLE.ORG"]).refused(77, &["may not read ACLs"]);
 }
