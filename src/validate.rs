@@ -30,6 +30,16 @@ pub struct Request {
 }
 
 impl Request {
+    /// What an accepted job asks for.
+    pub fn of(job: &Job) -> Self {
+        Self {
+            pocket: job.pocket.clone(),
+            package: job.package.clone(),
+            commit: job.commit.clone(),
+            version: job.version.clone(),
+        }
+    }
+
     /// Looks the request up in the package's repository.
     pub fn read(config: &Config, pocket: &PocketName, package: PackageName, commit: &str) -> Result<Self, Error> {
         config.pocket(pocket.as_str())?;

@@ -15,7 +15,7 @@ const BUFFER: usize = 8191;
 const MAX_FILE: u64 = 16 << 20;
 
 /// Includes within includes; deeper is a mistake, or a loop by way of links.
-const MAX_DEPTH: usize = 64;
+pub(super) const MAX_DEPTH: usize = 64;
 
 /// What a file, or all files of a directory, say.
 pub fn evaluate(evaluation: &mut Evaluation, path: &Path) -> Verdict {

@@ -169,7 +169,7 @@ impl Lint<'_> {
 
     fn file(&mut self, place: &str, path: &Path) -> Always {
         let fail = |why: &str| format!("{}: {why}", path.display());
-        if self.open.iter().any(|open| open == path) || self.open.len() >= 64 {
+        if self.open.iter().any(|open| open == path) || self.open.len() >= file::MAX_DEPTH {
             return self.error(place, fail("it includes itself"));
         }
         let metadata = match std::fs::metadata(path) {

@@ -119,7 +119,7 @@ impl<'a> Listing<'a> {
     }
 
     fn file(&mut self, place: &str, path: &Path, effect: Effect) {
-        if self.open.iter().any(|open| open == path) || self.open.len() >= 64 {
+        if self.open.iter().any(|open| open == path) || self.open.len() >= file::MAX_DEPTH {
             return self.add(place, Effect::Error, format!("{} includes itself", path.display()));
         }
         if let Some(why) = super::trust::untrusted(path) {

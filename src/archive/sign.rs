@@ -25,7 +25,7 @@ use openpgp::types::KeyFlags;
 use openpgp::{Cert, KeyHandle, Packet, armor};
 
 use crate::config::SigningKey;
-use crate::subprocess::{CancellationToken, Cmd};
+use crate::subprocess::Cmd;
 
 /// How long a signing command may take: a person may have to touch a token.
 const TIMEOUT: Duration = Duration::from_secs(60);
@@ -274,9 +274,8 @@ fn ask(command: &[String], how: &str, text: &str) -> Result<Vec<u8>> {
     let (program, args) = command.split_first().context("the signing command is empty")?;
     let cmd = Cmd::new(program).args(args).args(["--armor", how]).input(text).total(TIMEOUT).capture(1 << 20);
     // Whoever publishes is in a thread of its own, which may wait.
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime
-        .block_on(async { cmd.run(&CancellationToken::new()).await?.success() })
+    cmd.run_blocking()
+        .and_then(|done| done.success())
         .with_context(|| format!("the signing command {program} does not sign"))
 }
 

@@ -90,12 +90,6 @@ fn still_valid(config: &Config, record: &Record, part: &Part) -> Result<(), Fail
 }
 
 fn part(config: &Config, record: &Record, job: &Job) -> Result<Part, Failure> {
-    let request = Request {
-        pocket: job.pocket.clone(),
-        package: job.package.clone(),
-        commit: job.commit.clone(),
-        version: job.version.clone(),
-    };
     let known = match pockets::known(record.db(), &job.package, &job.version)? {
         Some(known) => known,
         None => Known {
@@ -105,7 +99,7 @@ fn part(config: &Config, record: &Record, job: &Job) -> Result<Part, Failure> {
             tag: None,
         },
     };
-    Ok(Part { job: job.clone(), request, known })
+    Ok(Part { job: job.clone(), request: Request::of(job), known })
 }
 
 /// What the suite is to show for this item: what was built, once it is in the pool, or what the pool has.

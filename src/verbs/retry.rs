@@ -31,13 +31,7 @@ pub fn run(session: &mut Session, args: &Args) -> Result<Exit> {
             ))
             .into());
         }
-        let request = Request {
-            pocket: job.pocket.clone(),
-            package: job.package.clone(),
-            commit: job.commit.clone(),
-            version: job.version.clone(),
-        };
-        match validate::check_record(tx, &config, &request, Some(job.id))? {
+        match validate::check_record(tx, &config, &Request::of(&job), Some(job.id))? {
             Plan::Run(_) => {}
             Plan::UnderWay(other) => {
                 let text = format!("job {} is already {} for the same commit", other.id, other.state);
