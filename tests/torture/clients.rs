@@ -37,6 +37,8 @@ pub struct Told {
     pub accepted: BTreeMap<i64, String>,
     /// Requests by exit code.
     pub answers: BTreeMap<i32, usize>,
+    /// Refusals by their sentence, with names and numbers taken out.
+    pub refusals: BTreeMap<String, usize>,
     /// What no client should ever be told.
     pub wrong: Vec<String>,
 }
@@ -222,6 +224,9 @@ impl Clients {
         let request = format!("{args:?} of {who}");
         let mut told = self.told();
         *told.answers.entry(code).or_default() += 1;
+        if code == 65 {
+            *told.refusals.entry(plain(&said)).or_default() += 1;
+        }
         // 65: a rule of validation, or nothing to cancel or retry any more; 75: the record is busy.
         if ![0, 65, 75].contains(&code) {
             let complaint = String::from_utf8_lossy(&done.stderr);
@@ -240,6 +245,12 @@ impl Clients {
         }
         Ok(())
     }
+}
+
+/// A sentence without what differs from one time to the next: versions, job numbers, and commits.
+fn plain(sentence: &str) -> String {
+    let word = |word: &str| if word.contains(|c: char| c.is_ascii_digit()) { "#".to_owned() } else { word.to_owned() };
+    sentence.split_whitespace().map(word).collect::<Vec<_>>().join(" ")
 }
 
 /// Jobs that are not at an end.

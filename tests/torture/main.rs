@@ -91,6 +91,7 @@ impl Torture {
     }
 
     fn round(&mut self, round: &Round) -> Result<()> {
+        let missed = self.unreached;
         self.die_at_work(round)?;
         if let Some(point) = round.in_recovery {
             if round.relabel {
@@ -98,6 +99,9 @@ impl Torture {
                 service::label(self.labels)?;
             }
             self.die_in_recovery(round, point)?;
+        }
+        if self.unreached == missed {
+            self.plan.reached(*round);
         }
         self.readers()?;
         self.recover()
@@ -280,6 +284,9 @@ impl Torture {
         println!("kills            {} ({} of them before the daemon was ready)", self.kills, self.in_recovery);
         println!("points missed    {} times", self.unreached);
         println!("requests         {:?} by exit code", told.answers);
+        for (sentence, times) in &told.refusals {
+            println!("refused          {times:5} {sentence}");
+        }
         println!("jobs accepted    {} by clients", told.accepted.len());
         println!("jobs by state    {:?}", jobs.ended);
         println!("built again      {} (interrupted while building)", jobs.built_again);

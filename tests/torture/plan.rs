@@ -110,7 +110,12 @@ impl Plan {
         }
     }
 
-    /// Tries a round again later, in which its point was not reached. `false`: that was tried often enough.
+    /// The point of a round was reached.
+    pub fn reached(&mut self, round: Round) {
+        self.tries.remove(&format!("{round:?}"));
+    }
+
+    /// Tries a round again later, in which its point was not reached. `false`: that was tried often enough in a row.
     pub fn again(&mut self, round: Round) -> bool {
         let tries = self.tries.entry(format!("{round:?}")).or_default();
         *tries += 1;
