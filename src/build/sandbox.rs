@@ -158,9 +158,8 @@ fn make_root(spec: &Spec) -> Result<()> {
     mount(Some("build"), root, Some("tmpfs"), flags, Some(options.as_str())).context("cannot mount the root")?;
     // sbuild masks /sys/kernel of its chroots, and so wants one.
     let more = ["sys/kernel", "settings"];
-    for dir in ["etc", "root", "dev", "dev/pts", "proc", "sys", "usr", "run", "var", "input", "archive", ".old"]
-        .into_iter()
-        .chain(more)
+    for dir in
+        ["etc", "root", "dev", "dev/pts", "proc", "sys", "usr", "run", "var", "input", ".old"].into_iter().chain(more)
     {
         DirBuilder::new().mode(0o755).create(root.join(dir))?;
     }
