@@ -160,6 +160,8 @@ crate::stored::stored_enum! {
         Result = "build.result",
         /// The archive or the Git record holds something that contradicts the job.
         Conflict = "publish.conflict",
+        /// A binary package of it belongs to another source package of the suite.
+        Takeover = "publish.takeover",
         /// The disk is full or fails, a program is missing, or the daemon hit a bug.
         System = "system.error",
     }

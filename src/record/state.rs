@@ -114,6 +114,7 @@ mod tests {
                 "build.chroot",
                 "build.result",
                 "publish.conflict",
+                "publish.takeover",
                 "system.error",
             ]
         );
