@@ -198,7 +198,10 @@ mod tests {
         raw(name, &data.len().to_string(), data)
     }
 
-    fn tarred(entries: &[(tar::EntryType, &str, &str)]) -> Vec<u8> {
+    /// A file of an archive: what it is, its name, its text or where it points.
+    type Entry<'a> = (tar::EntryType, &'a str, &'a str);
+
+    fn tarred(entries: &[Entry]) -> Vec<u8> {
         let mut tar = tar::Builder::new(Vec::new());
         for (kind, name, text) in entries {
             let mut header = tar::Header::new_gnu();
@@ -285,7 +288,7 @@ mod tests {
     fn control_archives_that_say_two_things_are_refused() {
         let other = CONTROL.replace("hello", "bash");
         let one = (Regular, "./control", CONTROL);
-        let cases: [(&[(tar::EntryType, &str, &str)], &str); 8] = [
+        let cases: [(&[Entry], &str); 8] = [
             (&[one, (Regular, "./control", &other)], "twice"),
             (&[one, (Regular, "control", &other)], "twice"),
             (&[one, (Symlink, "./x", "."), (Regular, "./x/control", &other)], "no plain file"),
