@@ -138,6 +138,8 @@ crate::stored::stored_enum! {
         Upstream = "source.upstream",
         /// dpkg-source refused.
         DpkgSource = "source.dpkg",
+        /// Making the source package took more disk than `limits.disk`.
+        SourceDisk = "source.disk",
         /// Build dependencies cannot be installed.
         BuildDeps = "build.deps",
         /// The package's own build failed.

@@ -103,6 +103,7 @@ mod tests {
                 "source.format",
                 "source.upstream",
                 "source.dpkg",
+                "source.disk",
                 "build.deps",
                 "build.failed",
                 "build.timeout",
