@@ -333,7 +333,9 @@ fn a_source_is_what_a_package_says_however_it_spells_it() {
     fs::write(&changes, format!("Source: hello\nVersion: 1.0\n{sums}")).unwrap();
     let content = archive.admit(&odd).unwrap();
     archive.publish("stable", vec![content]).unwrap();
-    assert!(archive.packages("stable").contains("Package: tool\nSource: hello\n"));
+    let packages = archive.packages("stable");
+    assert!(packages.contains("Package: tool\nSource: hello\n"), "{packages}");
+    assert_eq!(packages.to_lowercase().matches("source:").count(), 1, "{packages}");
     let failure = archive.publish_new("stable", "tool", "1.0", &[("tool", "amd64", "")]).unwrap_err();
     assert_eq!(failure.kind, FailureKind::Takeover);
 }
