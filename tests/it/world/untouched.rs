@@ -16,10 +16,10 @@ impl Machine {
         let sh = |script: &str| run("sh", &["-c", script]);
         let mut all = BTreeMap::new();
         // Whatever was ever written in the world is in the upper layers. A time of change cannot be forged.
-        let files = "find /run/world/overlay/*/upper -not -path '*/run/world/*' -printf '%p %y %m %U %s %C@ %l\\n' | sort; \
+        let files = "find /run/world/overlay/*/upper \\( -type d -printf '%p %m %U\\n' \\) -o -printf '%p %y %m %U %s %C@ %l\\n' | sort; \
                      find /run /dev/shm /tmp -maxdepth 1 -printf '%p\\n' | grep -v '^/tmp/.tmp' | sort";
         all.insert("files", sh(files));
-        all.insert("state", sh(&format!("ls -A {STATE} /srv /srv/apt /srv/git {STATE}/work {STATE}/slots")));
+        all.insert("state", sh(&format!("ls -A {STATE} /srv /srv/apt /srv/git {STATE}/work")));
         all.insert("chroots", chroots());
         all.insert("processes", processes());
         all.insert("ports", sh("ss -H -lntup | grep users: | sed 's/  */ /g; s/fd=[0-9]*//' | sort"));
@@ -42,14 +42,18 @@ impl Machine {
             std::thread::sleep(Duration::from_millis(500));
             now = Self::now();
         }
+        let mut changes = String::new();
         for (kind, before) in &self.0 {
             let after = &now.0[kind];
-            let gone = before.lines().filter(|line| !after.lines().any(|other| other == *line));
-            let new = after.lines().filter(|line| !before.lines().any(|other| other == *line));
-            let gone: String = gone.map(|line| format!("- {line}\n")).collect();
-            let new: String = new.map(|line| format!("+ {line}\n")).collect();
-            assert!(before == after, "the {kind} of the machine have changed:\n{gone}{new}");
+            let lacks = |text: &str, line: &str| !text.lines().any(|other| other == line);
+            let gone = before.lines().filter(|line| lacks(after, line)).map(|line| format!("{kind}: - {line}\n"));
+            let new = after.lines().filter(|line| lacks(before, line)).map(|line| format!("{kind}: + {line}\n"));
+            changes.extend(gone.chain(new));
+            if before != after && changes.is_empty() {
+                changes = format!("{kind}: in another order or number\n{after}");
+            }
         }
+        panic!("the machine has changed:\n{changes}");
     }
 }
 
