@@ -10,7 +10,6 @@ const CONFIG: &str = r#"
 $chroot_mode = 'unshare';
 $unshare_tmpdir_template = '/work/root.XXXXXXXXXX';
 $unshare_bind_mounts = [
-    { directory => '/archive', mountpoint => '/archive' },
     { directory => '/settings', mountpoint => '/settings' },
 ];
 $external_commands = {
@@ -89,7 +88,8 @@ pub fn command(request: &Request, architecture: &Architecture, all: bool, dsc: &
     command.push(if all { "--arch-all" } else { "--no-arch-all" }.to_owned());
     for local in &request.local {
         let components: Vec<&str> = local.components.iter().map(|component| component.as_str()).collect();
-        command.push(format!("--extra-repository=deb file:///archive {} {}", local.suite, components.join(" ")));
+        let host = super::proxy::HOST;
+        command.push(format!("--extra-repository=deb http://{host}/ {} {}", local.suite, components.join(" ")));
     }
     if !request.local.is_empty() {
         command.push("--extra-repository-key=/input/archive-key.asc".to_owned());
