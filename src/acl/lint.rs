@@ -1,7 +1,7 @@
 //! What is wrong with an ACL although it can be read: entries that can never match or that nobody ever gets to, files that
 //! others may write, loops. No program is run.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use super::entry::{Parsed, Scheme, parse, shown};
@@ -23,7 +23,7 @@ pub struct Finding {
 
 /// Looks at every ACL of the configuration, and at the files that they name.
 pub fn lint(config: &Config) -> Vec<Finding> {
-    let mut lint = Lint { config, found: BTreeSet::new(), open: Vec::new(), done: BTreeSet::new() };
+    let mut lint = Lint { config, found: BTreeSet::new(), open: Vec::new(), done: BTreeMap::new() };
     let pockets = config.build.pockets.values().map(|pocket| &pocket.acl);
     for entries in pockets.chain([&config.acl.create_repo, &config.acl.admins]) {
         lint.list(entries);
@@ -46,7 +46,7 @@ struct Lint<'a> {
     config: &'a Config,
     found: BTreeSet<Finding>,
     open: Vec<PathBuf>,
-    done: BTreeSet<PathBuf>,
+    done: BTreeMap<PathBuf, Always>,
 }
 
 impl Lint<'_> {
@@ -172,6 +172,10 @@ impl Lint<'_> {
         if self.open.iter().any(|open| open == path) || self.open.len() >= file::MAX_DEPTH {
             return self.error(place, fail("it includes itself"));
         }
+        // What is wrong with it has been said.
+        if let Some(always) = self.done.get(path) {
+            return *always;
+        }
         let metadata = match std::fs::metadata(path) {
             Ok(metadata) => metadata,
             Err(error) => return self.error(place, fail(&error.to_string())),
@@ -182,7 +186,7 @@ impl Lint<'_> {
         self.open.push(path.to_owned());
         let always = if metadata.is_dir() { self.directory(place, path) } else { self.lines(place, path) };
         self.open.pop();
-        self.done.insert(path.to_owned());
+        self.done.insert(path.to_owned(), always);
         always
     }
 
@@ -216,7 +220,7 @@ impl Lint<'_> {
             Ok(bytes) => bytes,
             Err(why) => return self.error(place, format!("{}: {why}", path.display())),
         };
-        if bytes.windows(2).any(|pair| pair == b"\r\n") && !self.done.contains(path) {
+        if bytes.windows(2).any(|pair| pair == b"\r\n") {
             let message =
                 "lines end in CR LF: remctld takes the CR for white space, other programs do not; take it away";
             self.say(&path.display().to_string(), false, message);
