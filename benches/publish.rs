@@ -122,7 +122,10 @@ fn build(dir: &Path, name: &str, spec: &SuiteSpec) -> Result<Admission> {
         Ok(format!(" {hash} {} {file}\n", bytes.len()))
     };
     let head = format!("Source: {name}\nVersion: 1.0-1\nArchitecture: amd64\nChecksums-Sha256:\n");
-    fs::write(out.join(format!("{name}_1.0-1.dsc")), format!("Format: 3.0 (quilt)\n{head}{}", sums(&tarball)?))?;
+    fs::write(
+        out.join(format!("{name}_1.0-1.dsc")),
+        format!("Format: 3.0 (quilt)\nBinary: {name}\n{head}{}", sums(&tarball)?),
+    )?;
     fs::write(out.join(format!("{name}_1.0-1_amd64.changes")), format!("{head}{}", sums(&deb)?))?;
     Ok(Admission {
         dir: out,

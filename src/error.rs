@@ -138,6 +138,8 @@ crate::stored::stored_enum! {
         Upstream = "source.upstream",
         /// dpkg-source refused.
         DpkgSource = "source.dpkg",
+        /// Making the source package took more disk than `limits.disk`.
+        SourceDisk = "source.disk",
         /// Build dependencies cannot be installed.
         BuildDeps = "build.deps",
         /// The package's own build failed.
@@ -160,6 +162,8 @@ crate::stored::stored_enum! {
         Result = "build.result",
         /// The archive or the Git record holds something that contradicts the job.
         Conflict = "publish.conflict",
+        /// A binary package of it belongs to another source package of the suite.
+        Takeover = "publish.takeover",
         /// The disk is full or fails, a program is missing, or the daemon hit a bug.
         System = "system.error",
     }

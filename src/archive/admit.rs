@@ -1,8 +1,8 @@
 //! Puts what a build has made into the pool, if it is what was asked for.
 //!
-//! Nothing that a build returns is believed: names, versions, sizes and hashes are compared with each other and with the
-//! request. A name in the pool stands for the same bytes for ever; only what no version has, because somebody died before
-//! the commit, is replaced.
+//! Nothing that a build returns is believed: names, versions, architectures, sizes and hashes are compared with each other, with
+//! the request, and with the source package, which was made before the build and without its help. A name in the pool stands
+//! for the same bytes for ever; only what no version has, because somebody died before the commit, is replaced.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -67,18 +67,26 @@ pub fn examine(db: &Connection, admission: &Admission) -> Result<Admitted, Failu
     let mut known: BTreeSet<String> = source_files.iter().map(|(name, ..)| name.clone()).collect();
     known.insert(dsc_name.clone());
     check_listed(&returned, &source_files)?;
+    let source: BTreeSet<String> = known.clone();
     for name in changes {
         let (control, _) = paragraph(&admission.dir, name)?;
         same(admission, name, &control, "Source")?;
+        check_changes(admission, name, &control)?;
         let files = listed(name, &control)?;
         check_listed(&returned, &files)?;
-        known.extend(files.into_iter().map(|(name, ..)| name));
+        for (file, ..) in files {
+            if !source.contains(&file) {
+                check_kind(admission, name, &file)?;
+            }
+            known.insert(file);
+        }
         known.insert(name.clone());
     }
     if let Some(stray) = returned.keys().find(|name| !known.contains(*name)) {
         return Err(wrong(format!("the build returned {stray}, which no .changes lists")));
     }
 
+    let declared: BTreeSet<&str> = dsc.get("Binary").unwrap_or_default().split(',').map(str::trim).collect();
     let component = component_of(admission, section(&dsc))?;
     let directory = directory(&component, &admission.source);
     let mut parts = vec![source_part(&dsc, &dsc_text, &dsc_name, &returned, &component, &directory)];
@@ -89,7 +97,7 @@ pub fn examine(db: &Connection, admission: &Admission) -> Result<Admitted, Failu
             Some((_, "udeb")) => Kind::Udeb,
             _ => continue,
         };
-        let part = binary_part(admission, kind, name, file)?;
+        let part = binary_part(admission, &declared, kind, name, file)?;
         homes.insert(
             name.clone(),
             self::directory(&part.component.parse().map_err(anyhow::Error::from)?, &admission.source),
@@ -166,6 +174,47 @@ fn same(admission: &Admission, name: &str, control: &Paragraph, field: &str) -> 
     Ok(())
 }
 
+/// The name and the architectures of a `.changes`, and that each of its lists has the same files.
+fn check_changes(admission: &Admission, name: &str, control: &Paragraph) -> Result<(), Failure> {
+    if !admission.architectures.iter().any(|architecture| name == file_name(admission, architecture, "changes")) {
+        return Err(wrong(format!("the build returned {name}, which is no .changes that was asked for")));
+    }
+    let architectures = control.get("Architecture").unwrap_or_default();
+    let asked =
+        |word: &str| ["all", "source"].contains(&word) || admission.architectures.iter().any(|a| a.as_str() == word);
+    if let Some(word) = architectures.split_whitespace().find(|word| !asked(word)) {
+        return Err(wrong(format!("{name} is for {}, which was not asked for", crate::text::quoted(word))));
+    }
+    let names = |field: &str| -> BTreeSet<&str> {
+        let lines = control.get(field).unwrap_or_default().lines();
+        lines.filter_map(|line| line.split_whitespace().last()).collect()
+    };
+    let hashed = names("Checksums-Sha256");
+    for field in ["Checksums-Sha1", "Files"] {
+        if control.get(field).is_some() && names(field) != hashed {
+            return Err(wrong(format!("{name} lists other files in {field} than in Checksums-Sha256")));
+        }
+    }
+    Ok(())
+}
+
+fn file_name(admission: &Admission, architecture: &Architecture, suffix: &str) -> String {
+    format!("{}_{}_{architecture}.{suffix}", admission.source, admission.version.without_epoch())
+}
+
+/// A build makes binary packages, which are looked at by themselves, and says with what.
+fn check_kind(admission: &Admission, changes: &str, file: &str) -> Result<(), Failure> {
+    if file.ends_with(".deb") || file.ends_with(".udeb") {
+        return Ok(());
+    }
+    if !admission.architectures.iter().any(|architecture| file == file_name(admission, architecture, "buildinfo")) {
+        let shown = crate::text::quoted(file);
+        return Err(wrong(format!("{changes} lists {shown}, which is neither a binary package nor the .buildinfo")));
+    }
+    let (control, _) = paragraph(&admission.dir, file)?;
+    same(admission, file, &control, "Source")
+}
+
 /// `Checksums-Sha256`: name, size and hash of each file.
 fn listed(of: &str, control: &Paragraph) -> Result<Vec<(String, u64, String)>, Failure> {
     let field = control.get("Checksums-Sha256").ok_or_else(|| wrong(format!("{of} has no Checksums-Sha256")))?;
@@ -239,7 +288,13 @@ fn source_part(
     Part { kind: Kind::Dsc, name, architecture: String::new(), component: component.to_string(), stanza }
 }
 
-fn binary_part(admission: &Admission, kind: Kind, file_name: &str, file: &Checked) -> Result<Part, Failure> {
+fn binary_part(
+    admission: &Admission,
+    declared: &BTreeSet<&str>,
+    kind: Kind,
+    file_name: &str,
+    file: &Checked,
+) -> Result<Part, Failure> {
     let (control, text) =
         deb::control(&file.path).map_err(|error| wrong(format!("{file_name} cannot be read: {error:#}")))?;
     let field = |name: &str| control.get(name).unwrap_or_default();
@@ -263,10 +318,22 @@ fn binary_part(admission: &Admission, kind: Kind, file_name: &str, file: &Checke
     if name != admission.source.as_str() || source_version != admission.version.as_str() {
         return Err(wrong(format!("{file_name} says that it is of source package {}", crate::text::quoted(source))));
     }
+    // Debug symbols are split off by debhelper (dh_strip(1)); all else is in debian/control.
+    let debug =
+        (field("Auto-Built-Package") == "debug-symbols").then(|| package.as_str().strip_suffix("-dbgsym")).flatten();
+    if !declared.contains(debug.unwrap_or(package.as_str())) {
+        return Err(wrong(format!("{file_name} is a binary package that debian/control does not have")));
+    }
     let component = component_of(admission, field("Section"))?;
-    let left_out = ["Package", "Filename", "Size", "MD5sum", "SHA1", "SHA256", "SHA512"];
+    let left_out = ["Package", "Source", "Filename", "Size", "MD5sum", "SHA1", "SHA256", "SHA512"];
+    // Written as others read it, however the package spells it.
+    let source = match (package.as_str() == name, version.as_str() == source_version) {
+        (true, true) => String::new(),
+        (false, true) => format!("Source: {name}\n"),
+        (_, false) => format!("Source: {name} ({source_version})\n"),
+    };
     let stanza = format!(
-        "Package: {package}\n{}Filename: {}/{file_name}\nSize: {}\nSHA256: {}\n",
+        "Package: {package}\n{source}{}Filename: {}/{file_name}\nSize: {}\nSHA256: {}\n",
         deb::fields(&text, &left_out),
         directory(&component, &admission.source),
         file.size,

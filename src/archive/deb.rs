@@ -1,48 +1,154 @@
 //! Reads the control file of a binary package (deb(5)) without unpacking anything, and what index entries keep of it.
+//!
+//! What a package says here decides where it is shown and under which name, and dpkg reads it again where it is installed. So only
+//! what can be read in one way is read at all: the members that dpkg-deb makes in the order in which it makes them, plain files
+//! in the control archive, each field once. Nothing that the file says about sizes is believed.
 
+use std::collections::BTreeSet;
 use std::fs::File;
-use std::io::{BufReader, Read};
+use std::io::{BufReader, Read, Seek, SeekFrom};
 use std::path::Path;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use deb822_fast::Paragraph;
+use liblzma::stream::{CONCATENATED, Stream};
 
 /// Larger control files are an attack.
 const MAX_CONTROL: u64 = 4 << 20;
 
-/// No control member unpacks to more.
+/// No control member is larger, and none unpacks to more.
 const MAX_MEMBER: u64 = 64 << 20;
+
+/// What unpacking may take of memory: xz(1) needs 65 MiB at its highest level.
+const MAX_MEMORY: u64 = 128 << 20;
 
 /// The control file of a `.deb` or `.udeb`: its fields, and its text.
 pub fn control(path: &Path) -> Result<(Paragraph, String)> {
-    let mut archive = ar::Archive::new(BufReader::new(File::open(path)?));
-    while let Some(member) = archive.next_entry() {
-        let member = member?;
-        let name = String::from_utf8_lossy(member.header().identifier()).into_owned();
-        let member = member.take(MAX_MEMBER);
-        match name.trim_end_matches('/') {
-            "control.tar" => return from_tar(member),
-            "control.tar.gz" => return from_tar(flate2::read::GzDecoder::new(member)),
-            "control.tar.xz" => return from_tar(liblzma::read::XzDecoder::new(member)),
-            "control.tar.zst" => return from_tar(zstd::Decoder::new(member)?),
-            _ => {}
+    let mut file = BufReader::new(File::open(path)?);
+    let mut magic = [0; 8];
+    file.read_exact(&mut magic).context("it is no package")?;
+    ensure!(magic == *b"!<arch>\n", "it is no package");
+    let format = Member::next(&mut file)?;
+    let mut version = [0; 4];
+    ensure!(format.name == "debian-binary" && format.size == 4, "it does not begin with debian-binary 2.0");
+    file.read_exact(&mut version)?;
+    ensure!(version == *b"2.0\n", "it is a package of another format than 2.0");
+    format.skip(&mut file)?;
+    let control = Member::next(&mut file)?;
+    ensure!(control.size <= MAX_MEMBER, "its control archive is larger than {} MiB", MAX_MEMBER >> 20);
+    let data = control.data(&mut file);
+    let found = match control.name.as_str() {
+        "control.tar" => from_tar(data),
+        "control.tar.gz" => from_tar(flate2::read::MultiGzDecoder::new(data)),
+        "control.tar.xz" => {
+            let stream = Stream::new_stream_decoder(MAX_MEMORY, CONCATENATED)?;
+            from_tar(liblzma::read::XzDecoder::new_stream(data, stream))
         }
-    }
-    bail!("there is no control.tar in it")
+        "control.tar.zst" => {
+            let mut decoder = zstd::Decoder::new(data)?;
+            decoder.window_log_max(MAX_MEMORY.ilog2())?;
+            from_tar(decoder)
+        }
+        other => bail!("its second member is {}, not control.tar", crate::text::quoted(other)),
+    };
+    let text = found.context("its control archive")?;
+    control.skip(&mut file)?;
+    let data = Member::next(&mut file)?;
+    ensure!(data.name.starts_with("data.tar"), "its third member is {}, not data.tar", crate::text::quoted(&data.name));
+    ensure!(
+        data.end.next_multiple_of(2) == file.get_ref().metadata()?.len().next_multiple_of(2),
+        "it does not end with data.tar"
+    );
+    is_plain(&text).context("its control file")?;
+    Ok((text.parse().context("its control file does not parse")?, text))
 }
 
-fn from_tar(tar: impl Read) -> Result<(Paragraph, String)> {
-    let mut archive = tar::Archive::new(tar.take(MAX_MEMBER));
+/// A member of an ar(5) archive, as deb(5) uses it: no long names, no symbols.
+struct Member {
+    name: String,
+    size: u64,
+    end: u64,
+}
+
+impl Member {
+    /// The one that begins here.
+    fn next(file: &mut BufReader<File>) -> Result<Self> {
+        let mut header = [0; 60];
+        file.read_exact(&mut header).context("a member is missing")?;
+        ensure!(header[58..] == *b"`\n", "a member has no header");
+        let field =
+            |from: usize, to: usize| String::from_utf8_lossy(&header[from..to]).trim_end_matches(' ').to_owned();
+        let name = field(0, 16);
+        let size = field(48, 58).parse().context("the size of a member is no number")?;
+        let begin = file.stream_position()?;
+        Ok(Self { name: name.strip_suffix('/').unwrap_or(&name).to_owned(), size, end: begin + size })
+    }
+
+    fn data<'a>(&self, file: &'a mut BufReader<File>) -> impl Read + 'a {
+        file.take(self.size)
+    }
+
+    /// Goes to where the next one begins.
+    fn skip(&self, file: &mut BufReader<File>) -> Result<()> {
+        file.seek(SeekFrom::Start(self.end.next_multiple_of(2)))?;
+        Ok(())
+    }
+}
+
+/// The control file of a control archive.
+fn from_tar(tar: impl Read) -> Result<String> {
+    let mut tar = tar.take(MAX_MEMBER);
+    let mut control = None;
+    let mut seen = BTreeSet::new();
+    let mut archive = tar::Archive::new(&mut tar);
     for entry in archive.entries()? {
-        let entry = entry?;
-        let name = entry.path_bytes().into_owned();
-        if name == b"./control".as_slice() || name == b"control".as_slice() {
+        let mut entry = entry?;
+        let path = entry.path_bytes().into_owned();
+        let shown = || crate::text::quoted(&String::from_utf8_lossy(&path));
+        ensure!(entry.pax_extensions()?.is_none(), "{} has extended headers", shown());
+        let name = path.strip_prefix(b"./").unwrap_or(&path);
+        match entry.header().entry_type() {
+            tar::EntryType::Directory if name.is_empty() || name == b"." => continue,
+            tar::EntryType::Regular if !name.is_empty() && !name.contains(&b'/') => {}
+            _ => bail!("{} is no plain file in it", shown()),
+        }
+        ensure!(seen.insert(name.to_vec()), "it has {} twice", shown());
+        if name == b"control" {
+            ensure!(entry.size() <= MAX_CONTROL, "its control file is larger than {} MiB", MAX_CONTROL >> 20);
             let mut text = String::new();
-            entry.take(MAX_CONTROL).read_to_string(&mut text).context("its control file is not UTF-8")?;
-            return Ok((text.parse().context("its control file does not parse")?, text));
+            entry.read_to_string(&mut text).context("its control file is not UTF-8")?;
+            control = Some(text);
         }
     }
-    bail!("there is no control file in it")
+    // Whoever goes on reading behind the end, or does not unpack so much, is not to find something else.
+    let mut buffer = vec![0; 64 << 10];
+    loop {
+        match tar.read(&mut buffer)? {
+            0 => break,
+            n => ensure!(buffer[..n].iter().all(|byte| *byte == 0), "there is more behind its end"),
+        }
+    }
+    ensure!(tar.limit() > 0, "it unpacks to more than {} MiB", MAX_MEMBER >> 20);
+    control.context("there is no control file in it")
+}
+
+/// Each field once, one after the other, and no byte that means something else elsewhere.
+fn is_plain(text: &str) -> Result<()> {
+    let mut names = BTreeSet::new();
+    for line in text.trim_end_matches('\n').split('\n') {
+        ensure!(!line.trim().is_empty(), "has an empty line");
+        ensure!(!line.chars().any(|c| c.is_control() && c != '\t'), "has a control character");
+        if line.starts_with([' ', '\t']) {
+            ensure!(!names.is_empty(), "begins with a continuation line");
+            continue;
+        }
+        let name = line.split_once(':').map(|(name, _)| name).unwrap_or_default();
+        let plain = |c: char| c.is_ascii_alphanumeric() || "-_.+".contains(c);
+        let known = !name.is_empty() && !name.starts_with('-') && name.chars().all(plain);
+        ensure!(known, "has a line that is no field: {}", crate::text::quoted(line));
+        ensure!(names.insert(name.to_ascii_lowercase()), "has {name} twice");
+    }
+    Ok(())
 }
 
 /// Fields as they stand in `text`, but for those in `left_out`. The parsed form does not keep how lines are indented,
@@ -68,4 +174,182 @@ pub fn source_of(stanza: &str) -> String {
     let field = |name: &str| stanza.lines().find_map(|line| line.strip_prefix(name));
     let source = field("Source: ").or_else(|| field("Package: ")).unwrap_or_default();
     source.split_whitespace().next().unwrap_or_default().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+
+    const CONTROL: &str = "Package: hello\nVersion: 1\nArchitecture: all\nDescription: x\n y\n";
+
+    /// A member with a header that says what it likes.
+    fn raw(name: &str, size: &str, data: &[u8]) -> Vec<u8> {
+        let mut member = format!("{name:<16}0           0     0     100644  {size:<10}`\n").into_bytes();
+        member.extend(data);
+        if data.len() % 2 == 1 {
+            member.push(b'\n');
+        }
+        member
+    }
+
+    fn member(name: &str, data: &[u8]) -> Vec<u8> {
+        raw(name, &data.len().to_string(), data)
+    }
+
+    /// A file of an archive: what it is, its name, its text or where it points.
+    type Entry<'a> = (tar::EntryType, &'a str, &'a str);
+
+    fn tarred(entries: &[Entry]) -> Vec<u8> {
+        let mut tar = tar::Builder::new(Vec::new());
+        for (kind, name, text) in entries {
+            let mut header = tar::Header::new_gnu();
+            header.as_gnu_mut().unwrap().name[..name.len()].copy_from_slice(name.as_bytes());
+            header.set_entry_type(*kind);
+            header.set_size(if *kind == tar::EntryType::Regular { text.len() as u64 } else { 0 });
+            header.set_mode(0o644);
+            if *kind == tar::EntryType::Symlink {
+                header.set_link_name(text).unwrap();
+                header.set_cksum();
+                tar.append(&header, std::io::empty()).unwrap();
+            } else {
+                header.set_cksum();
+                tar.append(&header, text.as_bytes()).unwrap();
+            }
+        }
+        tar.into_inner().unwrap()
+    }
+
+    fn gz(data: &[u8]) -> Vec<u8> {
+        let mut gz = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        gz.write_all(data).unwrap();
+        gz.finish().unwrap()
+    }
+
+    fn deb(control: &[u8]) -> Vec<u8> {
+        let parts = [member("debian-binary", b"2.0\n"), member("control.tar.gz", control), member("data.tar", b"odd")];
+        [&b"!<arch>\n"[..], &parts.concat()].concat()
+    }
+
+    fn read(bytes: &[u8]) -> Result<String, String> {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(&file, bytes).unwrap();
+        control(file.path()).map(|(_, text)| text).map_err(|error| format!("{error:#}"))
+    }
+
+    use tar::EntryType::{Directory, Regular, Symlink};
+
+    #[test]
+    fn what_dpkg_deb_makes_is_read() {
+        let inner = tarred(&[(Directory, "./", ""), (Regular, "./md5sums", ""), (Regular, "./control", CONTROL)]);
+        assert_eq!(read(&deb(&gz(&inner))).as_deref(), Ok(CONTROL));
+        let mut xz = liblzma::write::XzEncoder::new(Vec::new(), 9);
+        xz.write_all(&inner).unwrap();
+        let xz = xz.finish().unwrap();
+        for (name, packed) in [
+            ("control.tar", inner.clone()),
+            ("control.tar.xz", xz),
+            ("control.tar.zst", zstd::encode_all(&inner[..], 19).unwrap()),
+        ] {
+            let parts = [member("debian-binary", b"2.0\n"), member(name, &packed), member("data.tar.bz2", b"even")];
+            assert_eq!(read(&[&b"!<arch>\n"[..], &parts.concat()].concat()).as_deref(), Ok(CONTROL), "{name}");
+        }
+    }
+
+    #[test]
+    fn members_that_say_two_things_are_refused() {
+        let good = gz(&tarred(&[(Regular, "./control", CONTROL)]));
+        let (first, control, data) =
+            (member("debian-binary", b"2.0\n"), member("control.tar.gz", &good), member("data.tar", b""));
+        let cases: [(&[&[u8]], &str); 12] = [
+            (&[], "a member is missing"),
+            (&[&control, &data], "debian-binary"),
+            (&[&first, &data, &control], "not control.tar"),
+            (&[&first, &control], "a member is missing"),
+            (&[&first, &control, &control, &data], "not data.tar"),
+            (&[&first, &control, &data, &control], "does not end"),
+            (&[&first, &member("../../etc/x", b""), &control, &data], "'../../etc/x'"),
+            (&[&first, &member("\x1b[2J", b""), &control, &data], "not control.tar"),
+            // What an ar(5) reader may take for the length of a name, and allocate.
+            (&[&first, &raw("#1/9999999999999", "9999999999", b""), &data], "larger than"),
+            (&[&first, &raw("//", "9999999999", b""), &data], "larger than"),
+            (&[&first, &raw("control.tar.gz", "9999999999", &good), &data], "larger than"),
+            (&[&first, &raw("control.tar.gz", "-1", &good), &data], "no number"),
+        ];
+        for (parts, word) in cases {
+            let said = read(&[&b"!<arch>\n"[..], &parts.concat()].concat()).unwrap_err();
+            assert!(said.contains(word) && !said.contains('\x1b'), "{word}: {said}");
+        }
+        assert!(read(b"!<thin>\n").is_err() && read(b"").is_err());
+    }
+
+    #[test]
+    fn control_archives_that_say_two_things_are_refused() {
+        let other = CONTROL.replace("hello", "bash");
+        let one = (Regular, "./control", CONTROL);
+        let cases: [(&[Entry], &str); 8] = [
+            (&[one, (Regular, "./control", &other)], "twice"),
+            (&[one, (Regular, "control", &other)], "twice"),
+            (&[one, (Symlink, "./x", "."), (Regular, "./x/control", &other)], "no plain file"),
+            (&[one, (Regular, "././control", &other)], "no plain file"),
+            (&[one, (Regular, "../control", &other)], "no plain file"),
+            (&[one, (Regular, "/control", &other)], "no plain file"),
+            (&[(Symlink, "./control", "/etc/passwd")], "no plain file"),
+            (&[(Regular, "./md5sums", "")], "no control file"),
+        ];
+        for (entries, word) in cases {
+            let said = read(&deb(&gz(&tarred(entries)))).unwrap_err();
+            assert!(said.contains(word), "{word}: {said}");
+        }
+        // A second stream behind the first, and what hides behind the end.
+        let (first, second) = (tarred(&[one]), tarred(&[(Regular, "./control", &other)]));
+        let open = &first[..first.len() - 1024];
+        assert!(read(&deb(&[gz(open), gz(&second)].concat())).unwrap_err().contains("twice"));
+        assert!(read(&deb(&[gz(&first), gz(&second)].concat())).unwrap_err().contains("behind its end"));
+        // An extended header names the file that follows.
+        let mut tar = tar::Builder::new(Vec::new());
+        tar.append_pax_extensions([("path", &b"./control"[..])]).unwrap();
+        let mut header = tar::Header::new_ustar();
+        header.set_size(CONTROL.len() as u64);
+        header.set_path("./other").unwrap();
+        header.set_cksum();
+        tar.append(&header, CONTROL.as_bytes()).unwrap();
+        assert!(read(&deb(&gz(&tar.into_inner().unwrap()))).unwrap_err().contains("extended headers"));
+    }
+
+    #[test]
+    fn bombs_do_not_go_off() {
+        let bomb = gz(&[tarred(&[(Regular, "./control", CONTROL)]), vec![0; 80 << 20]].concat());
+        assert!(bomb.len() < 1 << 20 && read(&deb(&bomb)).unwrap_err().contains("unpacks to more"));
+        let huge = "x".repeat(5 << 20);
+        assert!(read(&deb(&gz(&tarred(&[(Regular, "./control", &huge)])))).unwrap_err().contains("larger than 4 MiB"));
+        // A dictionary of 1.5 GiB.
+        let header = b"\xfd7zXZ\0\0\x04\xe6\xd6\xb4\x46\x02\x00\x21\x01\x24\0\0\0";
+        let mut block = header.to_vec();
+        let crc = crc32fast::hash(&block[12..20]);
+        block.extend(crc.to_le_bytes());
+        let parts = [member("debian-binary", b"2.0\n"), member("control.tar.xz", &block), member("data.tar", b"")];
+        let said = read(&[&b"!<arch>\n"[..], &parts.concat()].concat()).unwrap_err();
+        assert!(said.contains("memory"), "{said}");
+    }
+
+    #[test]
+    fn fields_that_say_two_things_are_refused() {
+        for (text, word) in [
+            (format!("{CONTROL}package: bash\n"), "package twice"),
+            (format!("{CONTROL}\nPackage: bash\n"), "empty line"),
+            (format!("{CONTROL} \t\nPackage: bash\n"), "empty line"),
+            (format!("{CONTROL}\rPackage: bash\n"), "control character"),
+            (format!("{CONTROL} \x1b]0;x\x07\n"), "control character"),
+            (format!("{CONTROL}# Package: bash\n"), "no field"),
+            (format!("{CONTROL}Filename\n"), "no field"),
+            (format!("{CONTROL}: x\n"), "no field"),
+            (format!(" x\n{CONTROL}"), "continuation"),
+            (String::new(), "empty line"),
+        ] {
+            let said = read(&deb(&gz(&tarred(&[(Regular, "./control", &text)])))).unwrap_err();
+            assert!(said.contains(word), "{word}: {said}");
+        }
+    }
 }

@@ -10,7 +10,7 @@ use flate2::{Compression, GzBuilder};
 use rusqlite::{Connection, OptionalExtension, Transaction, params};
 
 use super::xz;
-use crate::error::{Failure, FailureKind};
+use crate::error::Failure;
 use crate::names::Suite;
 
 /// Entries of a bucket that is split no further.
@@ -181,14 +181,4 @@ fn pack(entries: BTreeMap<String, String>) -> Result<Vec<Bucket>, Failure> {
     };
     use rayon::prelude::*;
     Ok(entries.par_chunks(most).map(bucket).collect::<Result<_>>()?)
-}
-
-/// Two entries for one name in one suite.
-pub fn clash(name: &str, mine: &str, theirs: &str) -> Failure {
-    Failure::new(
-        FailureKind::Conflict,
-        format!(
-            "binary package {name} of {mine} is in the suite already, from {theirs}: one of them has to give it up"
-        ),
-    )
 }

@@ -400,8 +400,8 @@ impl Archive {
     }
 }
 
-/// Puts every part of a version into the indexes it belongs to. With `checked`, a name that another source package
-/// has there is a conflict.
+/// Puts every part of a version into the indexes it belongs to. With `checked`, it is refused if a binary package of it is
+/// another source package's, wherever in the suite.
 fn add(
     db: &Connection,
     spec: &SuiteSpec,
@@ -410,35 +410,60 @@ fn add(
     checked: bool,
 ) -> Result<(), Failure> {
     for part in &content.parts {
+        for path in spec.indexes(part.kind).filter(|_| checked) {
+            let theirs = match edits.get(&path).and_then(|edits| edits.get(&part.name)) {
+                Some(edited) => edited.clone(),
+                None => index::find(db, &spec.suite, &path, &part.name)?,
+            };
+            let owner = theirs.map(|stanza| deb::source_of(&stanza));
+            if let Some(owner) = owner.filter(|owner| owner != content.source.as_str()) {
+                return Err(takeover(&part.name, content, &owner, &spec.suite));
+            }
+        }
         for path in spec.paths_of(part) {
             let edits = edits.entry(path.clone()).or_default();
-            let rival = match edits.get(&part.name) {
-                Some(Some(other)) => Some(other.clone()),
-                Some(None) => None,
-                None if checked => index::find(db, &spec.suite, &path, &part.name)?,
-                None => None,
-            };
-            if let Some(rival) = rival {
-                return Err(index::clash(&part.name, content.source.as_str(), &deb::source_of(&rival)));
+            if edits.insert(part.name.clone(), Some(part.stanza.clone())).flatten().is_some() {
+                let text = format!("{} {} has {} twice in {path}", content.source, content.version, part.name);
+                return Err(Failure::new(FailureKind::Conflict, text));
             }
-            edits.insert(part.name.clone(), Some(part.stanza.clone()));
         }
     }
     Ok(())
 }
 
+fn takeover(name: &str, content: &Content, owner: &str, suite: &Suite) -> Failure {
+    let source = &content.source;
+    Failure::new(
+        FailureKind::Takeover,
+        format!(
+            "binary package {name} of {source} belongs to source package {owner} in suite {suite}: publish a version of {owner} \
+             that does not build it, then {source}"
+        ),
+    )
+}
+
 impl SuiteSpec {
     /// Every index of the suite.
     fn paths(&self) -> Vec<String> {
-        let mut paths = Vec::new();
-        for component in &self.components {
-            paths.push(format!("{component}/source/Sources"));
-            for architecture in &self.architectures {
-                paths.push(format!("{component}/binary-{architecture}/Packages"));
-                paths.push(format!("{component}/debian-installer/binary-{architecture}/Packages"));
-            }
-        }
-        paths
+        let sources = self.components.iter().map(|component| format!("{component}/source/Sources"));
+        sources.chain(self.indexes(Kind::Deb)).chain(self.indexes(Kind::Udeb)).collect()
+    }
+
+    /// The indexes of binary packages of a kind.
+    fn indexes(&self, kind: Kind) -> impl Iterator<Item = String> {
+        let dirs = match kind {
+            Kind::Dsc => [].as_slice(),
+            Kind::Deb => &[""],
+            Kind::Udeb => &["debian-installer/"],
+        };
+        let of = move |component| {
+            dirs.iter().flat_map(move |dir| {
+                self.architectures
+                    .iter()
+                    .map(move |architecture| format!("{component}/{dir}binary-{architecture}/Packages"))
+            })
+        };
+        self.components.iter().flat_map(of)
     }
 
     /// The indexes that a part is in: `all` is in that of each architecture.

@@ -51,9 +51,11 @@ pub fn artifacts(dir: &Path, source: &str, version: &str, binaries: &[Binary]) -
         };
         names.iter().map(line).collect()
     };
+    let declared: Vec<&str> = binaries.iter().map(|(name, ..)| *name).collect();
     let dsc = format!(
-        "Format: 3.0 (native)\nSource: {source}\nBinary: {source}\nArchitecture: any\nVersion: {version}\n\
+        "Format: 3.0 (native)\nSource: {source}\nBinary: {}\nArchitecture: any\nVersion: {version}\n\
          Package-List:\n {source} deb misc optional arch=any\nChecksums-Sha256:\n{}",
+        declared.join(",\n "),
         sums(&[tarball])
     );
     fs::write(out.join(format!("{source}_{version}.dsc")), dsc).unwrap();

@@ -244,7 +244,7 @@ fn a_generation_that_the_record_does_not_know_is_not_overwritten() {
 fn a_build_that_returns_something_else_is_refused() {
     let mut archive = Fixture::new();
     type Spoil = fn(&mut Admission);
-    let cases: [(Spoil, &str); 9] = [
+    let cases: [(Spoil, &str); 19] = [
         (|a| a.version = "2.0".parse().unwrap(), "no hello_2.0.dsc"),
         (|a| fs::remove_file(a.dir.join("hello_1.0_amd64.changes")).unwrap(), "no .changes"),
         (|a| fs::write(a.dir.join("stray"), "x").unwrap(), "stray, which no .changes lists"),
@@ -252,7 +252,17 @@ fn a_build_that_returns_something_else_is_refused() {
         (|a| fs::remove_file(a.dir.join("hello_1.0_amd64.deb")).unwrap(), "but it did not"),
         (|a| symlink("/etc/passwd", a.dir.join("link")).unwrap(), "not a plain file"),
         (|a| fs::write(a.dir.join("a b"), "x").unwrap(), "plain name"),
-        (|a| a.architectures = vec!["arm64".parse().unwrap()], "which was not asked for"),
+        (|a| a.architectures = vec!["arm64".parse().unwrap()], "no .changes that was asked for"),
+        (|a| rename(a, "hello_1.0_amd64.changes", "other_1.0_amd64.changes"), "no .changes that was asked for"),
+        (|a| append(a, "Architecture: amd64 s390x\n"), "'s390x', which was not asked for"),
+        (|a| append(a, "Files:\n 0 1 misc optional ../../x.deb\n"), "other files in Files"),
+        (|a| append(a, "Checksums-Sha1:\n 0 1 x.deb\n"), "other files in Checksums-Sha1"),
+        (|a| list(a, "hello_1.0.orig.tar.gz", "x"), "neither a binary package"),
+        (|a| list(a, "hello_1.0_amd64.tar.gz", "x"), "neither a binary package"),
+        (|a| list(a, "hello_2.0_amd64.buildinfo", "Source: hello\nVersion: 2.0\n"), "neither a binary package"),
+        (|a| list(a, "hello_1.0_amd64.buildinfo", "Source: other\nVersion: 1.0\n"), "is of 'other' '1.0'"),
+        (|a| list(a, "hello_1.0_amd64.buildinfo", "Source: hello\nVersion: 9\n"), "is of 'hello' '9'"),
+        (|a| list(a, "x_1.0_amd64.deb", "!<arch>\n"), "x_1.0_amd64.deb cannot be read"),
         (|a| a.source = "other".parse().unwrap(), "no other_1.0.dsc"),
     ];
     for (spoil, word) in cases {
@@ -261,9 +271,73 @@ fn a_build_that_returns_something_else_is_refused() {
         let failure = archive.admit(&admission).unwrap_err();
         assert!(failure.kind == FailureKind::Result && failure.text.contains(word), "{word}: {failure}");
     }
-    let foreign = archive.artifacts("hello", "1.0", &[("bash", "amd64", "Section: weird/misc\n")]);
-    assert!(archive.admit(&foreign).unwrap_err().text.contains("weird/misc"));
+    for (binaries, word) in [
+        ([("hello", "amd64", ""), ("bash", "amd64", "Section: weird/misc\n")], "weird/misc"),
+        ([("hello", "s390x", ""), ("bash", "amd64", "")], "hello_1.0_s390x.deb is for 's390x'"),
+    ] {
+        let foreign = archive.artifacts("hello", "1.0", &binaries);
+        let failure = archive.admit(&foreign).unwrap_err();
+        assert!(failure.text.contains(word), "{word}: {failure}");
+    }
+    let more = "Auto-Built-Package: debug-symbols\n";
+    for (binaries, declared, admitted) in [
+        ([("hello", "amd64", ""), ("bash", "amd64", "")], "hello", false),
+        ([("hello", "amd64", ""), ("bash-dbgsym", "amd64", more)], "hello", false),
+        ([("hello", "amd64", ""), ("hello-dbgsym", "amd64", "")], "hello", false),
+        ([("hello", "amd64", ""), ("hello-dbgsym", "amd64", more)], "hello", true),
+        ([("hello", "amd64", ""), ("bash", "amd64", "")], "hello, bash", true),
+    ] {
+        let admission = archive.artifacts("hello", "1.0", &binaries);
+        let dsc = admission.dir.join("hello_1.0.dsc");
+        let text = fs::read_to_string(&dsc).unwrap();
+        let (before, rest) = text.split_once("Binary:").unwrap();
+        let rest = rest.split_once("\nArchitecture").unwrap().1;
+        fs::write(&dsc, format!("{before}Binary: {declared}\nArchitecture{rest}")).unwrap();
+        let examined = archive.archive.examine(archive.record.db(), &admission);
+        let said = examined.map_or_else(|failure| failure.text, |_| String::new());
+        assert_eq!(said.is_empty(), admitted, "{binaries:?}: {said}");
+        assert!(admitted || said.contains("debian/control does not have"), "{said}");
+    }
     assert!(!archive.dir.path().join("apt/pool").exists(), "nothing of a refused build is in the pool");
+}
+
+fn rename(admission: &Admission, from: &str, to: &str) {
+    fs::rename(admission.dir.join(from), admission.dir.join(to)).unwrap();
+}
+
+fn append(admission: &Admission, text: &str) {
+    let changes = admission.dir.join("hello_1.0_amd64.changes");
+    let before = fs::read_to_string(&changes).unwrap();
+    fs::write(changes, before + text).unwrap();
+}
+
+/// Adds a file that the `.changes` lists.
+fn list(admission: &Admission, name: &str, text: &str) {
+    let path = admission.dir.join(name);
+    fs::write(&path, text).unwrap();
+    let (size, sha256) = files::digest(&path).unwrap();
+    append(admission, &format!(" {sha256} {size} {name}\n"));
+}
+
+#[test]
+fn a_source_is_what_a_package_says_however_it_spells_it() {
+    let mut archive = Fixture::new();
+    let odd = archive.artifacts("hello", "1.0", &[("tool", "amd64", "")]);
+    let deb = odd.dir.join("tool_1.0_amd64.deb");
+    let script = "dpkg-deb -R $1 $2/x && sed -i s/^Source:/sOURCE:/ $2/x/DEBIAN/control && dpkg-deb -b $2/x $1";
+    let done = Command::new("sh").args(["-ec", script, "sh"]).arg(&deb).arg(archive.dir.path()).status().unwrap();
+    assert!(done.success());
+    let changes = odd.dir.join("hello_1.0_amd64.changes");
+    let (size, sha256) = files::digest(&deb).unwrap();
+    let sums = format!("Checksums-Sha256:\n {sha256} {size} tool_1.0_amd64.deb\n");
+    fs::write(&changes, format!("Source: hello\nVersion: 1.0\n{sums}")).unwrap();
+    let content = archive.admit(&odd).unwrap();
+    archive.publish("stable", vec![content]).unwrap();
+    let packages = archive.packages("stable");
+    assert!(packages.contains("Package: tool\nSource: hello\n"), "{packages}");
+    assert_eq!(packages.to_lowercase().matches("source:").count(), 1, "{packages}");
+    let failure = archive.publish_new("stable", "tool", "1.0", &[("tool", "amd64", "")]).unwrap_err();
+    assert_eq!(failure.kind, FailureKind::Takeover);
 }
 
 #[test]
@@ -281,15 +355,43 @@ fn a_name_in_the_pool_keeps_its_bytes_once_it_is_published() {
 }
 
 #[test]
-fn two_sources_cannot_have_one_binary_in_a_suite() {
+fn a_source_does_not_take_over_what_another_one_builds() {
+    let mut archive = Fixture::new();
+    let contrib = "Section: contrib/misc\n";
+    archive.publish_new("stable", "hello", "1.0", &[("hello", "amd64", ""), ("tool", "amd64", contrib)]).unwrap();
+    // Neither in its place nor beside it.
+    for (n, tool) in [("tool", "amd64", contrib), ("tool", "all", contrib), ("tool", "amd64", "")].iter().enumerate() {
+        let failure = archive.publish_new("stable", "other", &format!("1.{n}"), &[*tool]).unwrap_err();
+        assert_eq!(failure.kind, FailureKind::Takeover, "{failure}");
+        let said = "binary package tool of other belongs to source package hello in suite stable";
+        assert!(failure.text.starts_with(said), "{failure}");
+    }
+    // In another suite it can have it, and from there it does not get in either.
+    archive.publish_new("testing", "other", "2.0", &[("tool", "amd64", "")]).unwrap();
+    let content =
+        contents::content(archive.record.db(), &"other".parse().unwrap(), &"2.0".parse().unwrap()).unwrap().unwrap();
+    let failure = archive.publish("stable", vec![content.clone()]).unwrap_err();
+    assert_eq!(failure.kind, FailureKind::Takeover);
+    // What the owner's version in the suite no longer has is free.
+    archive.publish_new("stable", "hello", "2.0", &[("hello", "amd64", "")]).unwrap();
+    archive.publish("stable", vec![content]).unwrap();
+    let failure =
+        archive.publish_new("stable", "hello", "3.0", &[("hello", "all", ""), ("tool", "all", "")]).unwrap_err();
+    assert_eq!(failure.kind, FailureKind::Takeover);
+    // Its own it can move.
+    archive.publish_new("stable", "other", "3.0", &[("tool", "all", contrib)]).unwrap();
+    assert!(!archive.packages("stable").contains("Package: tool"));
+}
+
+#[test]
+fn owner_and_heir_can_come_in_one_set() {
     let mut archive = Fixture::new();
     archive.publish_new("stable", "hello", "1.0", &[("hello", "amd64", ""), ("tool", "amd64", "")]).unwrap();
-    let failure = archive.publish_new("stable", "other", "1.0", &[("tool", "amd64", "")]).unwrap_err();
-    assert_eq!(failure.kind, FailureKind::Conflict);
-    assert!(failure.text.contains("tool of other") && failure.text.contains("from hello"), "{failure}");
-    // A source package may take over what the other no longer has.
-    archive.publish_new("stable", "hello", "2.0", &[("hello", "amd64", "")]).unwrap();
-    archive.publish_new("stable", "other", "1.1", &[("tool", "amd64", "")]).unwrap();
+    let heir = archive.artifacts("other", "1.0", &[("tool", "amd64", "")]);
+    let owner = archive.artifacts("hello", "2.0", &[("hello", "amd64", "")]);
+    let set = vec![archive.admit(&heir).unwrap(), archive.admit(&owner).unwrap()];
+    archive.publish("stable", set).unwrap();
+    assert!(archive.packages("stable").contains("Package: tool\nSource: other\n"));
 }
 
 #[test]

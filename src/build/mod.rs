@@ -2,9 +2,10 @@
 //!
 //! The whole of sbuild runs in a user namespace made from subordinate ids that no other running build has, with its own
 //! mounts, processes, network, cgroups and host name: it sees `/usr` read-only, its inputs, and a file system in memory that
-//! dies with it. The chroot is in the [`testbed`], a second set of namespaces within, of other ids again. Killing the first process of the sandbox
-//! kills all of it, and that process dies with the daemon. There is no network while the package builds; while build
-//! dependencies are installed there is a [`proxy`] that gives out files of the chroot's mirrors, and nothing else.
+//! dies with it. The chroot is in the [`testbed`], a second set of namespaces within, of other ids again. Killing the first
+//! process of the sandbox kills all of it, and that process dies with the daemon. There is no network while the package builds; while build
+//! dependencies are installed there is a [`proxy`] that gives out files of the chroot's mirrors and of the suites of our own that
+//! may satisfy them, and nothing else.
 
 use std::fs;
 use std::path::PathBuf;
@@ -30,7 +31,7 @@ use crate::names::{Architecture, Component, Distro, PackageName, Suite, Version}
 use crate::subprocess::{CancellationToken, Cmd, Ended, Finished};
 use bounds::Bounds;
 use cgroup::Groups;
-use proxy::{Cache, Mirrors, Proxy};
+use proxy::{Cache, Mirrors, Proxy, Suites};
 pub use remove::remove_tree;
 use sandbox::{Bind, Spec, Testbed};
 use slot::Slot;
@@ -132,7 +133,8 @@ impl Builder {
         let manifest = self.chroots.manifest(&request.distro, architecture)?;
         let socket = request.scratch.join("proxy");
         let _ = fs::remove_file(&socket);
-        let proxy = Proxy::start(&socket, Mirrors::of(&manifest.sources), Cache::open(&self.cache)?)?;
+        let (mirrors, suites) = (Mirrors::of(&manifest.sources), Suites::of(&request.local));
+        let proxy = Proxy::start(&socket, mirrors, suites, Cache::open(&self.cache)?)?;
         let mut spec = self.spec(request, architecture, all, chroot)?;
         spec.testbed.root.files = sbuild::chroot_files(&manifest.sources);
         spec.binds.push(Bind { from: socket, to: spec.proxy.clone(), writable: true });
@@ -217,13 +219,12 @@ impl Builder {
     ) -> Result<Spec, Failure> {
         let root = request.scratch.join("root");
         fs::create_dir_all(&root)?;
-        let mut binds = vec![
+        let binds = vec![
             Bind { from: "/usr".into(), to: "usr".into(), writable: false },
             Bind { from: chroot, to: "chroot.tar".into(), writable: false },
             Bind { from: self.program.clone(), to: inside(sbuild::PROGRAM), writable: false },
             Bind { from: request.output.clone(), to: "output".into(), writable: true },
         ];
-        let mut shared = Vec::new();
         let mut copies = Vec::new();
         for file in &request.source_files {
             let name = file.file_name().context("a source file has a name")?;
@@ -231,8 +232,6 @@ impl Builder {
         }
         // Every local suite is one of our one archive.
         if let Some(local) = request.local.first() {
-            binds.push(Bind { from: local.root.clone(), to: "archive".into(), writable: false });
-            shared.push("/archive".into());
             copies.push((local.key.clone(), "input/archive-key.asc".into()));
         }
         let dsc = request.dsc.file_name().context("a .dsc has a name")?.to_string_lossy().into_owned();
@@ -252,7 +251,6 @@ impl Builder {
                     room: "/testbed".into(),
                     tarball: "/chroot.tar".into(),
                     unpacked: None,
-                    shared,
                     files: Vec::new(),
                 },
             },

@@ -6,7 +6,7 @@
 
 use std::ffi::OsStr;
 use std::fs::{self, DirBuilder, File};
-use std::io;
+use std::io::{self, Read};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt, chown, symlink};
 use std::os::unix::net::UnixListener;
@@ -17,6 +17,7 @@ use anyhow::{Context, Result, bail};
 use nix::errno::Errno;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, unshare};
+use nix::sys::signal::{Signal, kill};
 use nix::sys::statvfs::{FsFlags, statvfs};
 use nix::sys::wait::{WaitStatus, wait};
 use nix::unistd::{Pid, chdir, pivot_root, sethostname};
@@ -122,7 +123,7 @@ fn run(path: &Path) -> Result<u8> {
     bounds::watch(spec.bounds).context("cannot watch the build")?;
     start_testbed(&spec)?;
     match supervise(&spec)? {
-        0 => bring_out(&spec).map(|()| 0),
+        0 => bring_out(&spec).map(|fits| if fits { 0 } else { bounds::DISK as u8 }),
         _ if bounds::was_full() => Ok(bounds::DISK as u8),
         // What is above is ours to say.
         code => Ok(code.min(MOST)),
@@ -176,7 +177,7 @@ fn make_root(spec: &Spec) -> Result<()> {
     let options = format!("mode=0755,size={}", spec.size);
     let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
     mount(Some("build"), root, Some("tmpfs"), flags, Some(options.as_str())).context("cannot mount the root")?;
-    for dir in ["etc", "root", "dev", "dev/pts", "proc", "sys", "usr", "run", "var", "input", "archive", ".old"] {
+    for dir in ["etc", "root", "dev", "dev/pts", "proc", "sys", "usr", "run", "var", "input", ".old"] {
         DirBuilder::new().mode(0o755).create(root.join(dir))?;
     }
     for dir in ["tmp", "var/tmp", "dev/shm"] {
@@ -322,17 +323,27 @@ fn supervise(spec: &Spec) -> Result<u8> {
     }
 }
 
-/// Copies plain files out; what is no plain file is the package's own affair.
-fn bring_out(spec: &Spec) -> Result<()> {
+/// No build makes more files than these; what is more is left behind.
+const MOST_FILES: usize = 10_000;
+
+/// Copies plain files out; what is no plain file is the package's own affair. Returns whether there was room: a file can
+/// be longer than the file system that it is in, if it has holes.
+fn bring_out(spec: &Spec) -> Result<bool> {
+    // Whoever is left over could exchange them meanwhile.
+    let _ = kill(Pid::from_raw(-1), Signal::SIGKILL);
     let (from, to) = (Path::new("/").join(&spec.results.0), Path::new("/").join(&spec.results.1));
-    for entry in fs::read_dir(&from)? {
+    let mut room = spec.size;
+    for entry in fs::read_dir(&from)?.take(MOST_FILES) {
         let entry = entry?;
         if !entry.file_type()?.is_file() {
             continue;
         }
-        let mut source = File::options().read(true).custom_flags(nix::libc::O_NOFOLLOW).open(entry.path())?;
+        let source = File::options().read(true).custom_flags(nix::libc::O_NOFOLLOW).open(entry.path())?;
         let mut target = File::options().write(true).create_new(true).mode(0o644).open(to.join(entry.file_name()))?;
-        io::copy(&mut source, &mut target)?;
+        if source.metadata()?.len() > room {
+            return Ok(false);
+        }
+        room -= io::copy(&mut source.take(room), &mut target)?;
     }
-    Ok(())
+    Ok(true)
 }

@@ -90,14 +90,14 @@ pub fn environment() -> Vec<(String, String)> {
 
 /// sbuild's command line, as it is seen inside the sandbox.
 pub fn command(request: &Request, architecture: &Architecture, all: bool, dsc: &str) -> Vec<String> {
-    let mut command: Vec<String> =
-        ["sbuild", "--build-path=/build/package", "--no-source"].map(str::to_owned).to_vec();
+    let mut command: Vec<String> = ["sbuild", "--build-path=/build/package", "--no-source"].map(str::to_owned).to_vec();
     command.push(format!("--dist={}", request.distro));
     command.push(format!("--arch={architecture}"));
     command.push(if all { "--arch-all" } else { "--no-arch-all" }.to_owned());
     for local in &request.local {
         let components: Vec<&str> = local.components.iter().map(|component| component.as_str()).collect();
-        command.push(format!("--extra-repository=deb file:///archive {} {}", local.suite, components.join(" ")));
+        let host = super::proxy::HOST;
+        command.push(format!("--extra-repository=deb http://{host}/ {} {}", local.suite, components.join(" ")));
     }
     if !request.local.is_empty() {
         command.push("--extra-repository-key=/input/archive-key.asc".to_owned());

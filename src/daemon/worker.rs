@@ -230,6 +230,7 @@ impl Task {
             version: job.version.clone(),
             upstream: archive.upstream_files(&job.package, &job.version)?,
             work: self.workspace.dir.join("source"),
+            room: self.config.build.pockets[&job.pocket].limits.disk.0,
             log: log.to_owned(),
         })
     }

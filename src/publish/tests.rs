@@ -35,7 +35,7 @@ fn of_a_set_with_a_bad_member_nothing_is_seen() {
     let stolen = [("world", "amd64", ""), ("hello", "amd64", "")];
     bad.built = Some(crate::archive::testing::artifacts(service.dir.path(), "world", "2.0", &stolen));
     let failure = service.publish_all(&[good.clone(), bad]).unwrap_err();
-    assert_eq!(failure.kind, FailureKind::Conflict, "{failure}");
+    assert_eq!(failure.kind, FailureKind::Takeover, "{failure}");
     assert!(service.shown("stable", "hello").is_empty() && service.shown("stable", "world").is_empty());
     assert_eq!((service.branch("hello", "prod"), service.gitlink("prod", "hello")), (None, None));
     assert_eq!(pockets::all(service.record.db()).unwrap(), []);

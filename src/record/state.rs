@@ -103,6 +103,7 @@ mod tests {
                 "source.format",
                 "source.upstream",
                 "source.dpkg",
+                "source.disk",
                 "build.deps",
                 "build.failed",
                 "build.timeout",
@@ -114,6 +115,7 @@ mod tests {
                 "build.chroot",
                 "build.result",
                 "publish.conflict",
+                "publish.takeover",
                 "system.error",
             ]
         );

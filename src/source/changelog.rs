@@ -10,7 +10,7 @@ use crate::gitrecord;
 use crate::names::{CommitId, PackageName, Version};
 
 /// Larger ones are not changelogs.
-const MAX_FILE: usize = 64 << 20;
+const MAX_FILE: u64 = 64 << 20;
 
 /// The first entry is the one that counts; it is not longer than this.
 const MAX_ENTRY: usize = 1 << 20;
@@ -38,10 +38,8 @@ pub fn changelog(repo: &Path, commit: &CommitId) -> Result<Changelog, Failure> {
     if entry.kind() != Some(git2::ObjectType::Blob) || entry.filemode() == i32::from(git2::FileMode::Link) {
         return Err(fail("debian/changelog is not a file"));
     }
-    let blob = repo.find_blob(entry.id())?;
-    if blob.size() > MAX_FILE {
-        return Err(fail("debian/changelog is larger than 64 MiB"));
-    }
+    let blob = super::tree::blob(&repo, entry.id(), MAX_FILE)?;
+    let blob = blob.ok_or_else(|| fail("debian/changelog is larger than 64 MiB"))?;
     first_entry(blob.content())
 }
 

@@ -36,6 +36,8 @@ pub struct Request {
     pub upstream: Vec<PathBuf>,
     /// An empty directory to work in; the result stays there.
     pub work: PathBuf,
+    /// The most bytes that may be in it at a time.
+    pub room: u64,
     /// The log to append to.
     pub log: PathBuf,
 }
@@ -75,7 +77,7 @@ fn export(request: &Request, dir: &std::path::Path) -> Result<Exported, Failure>
     let commit = repo.find_commit((&request.commit).into())?;
     let changelog = changelog(&request.repo, &request.commit)?;
     let format = Format::of(&commit.tree()?, &repo, &request.version)?;
-    tree::export(&repo, &commit.tree()?, dir, changelog.timestamp)?;
+    tree::export(&repo, &commit.tree()?, dir, changelog.timestamp, request.room)?;
     Ok(Exported { format, timestamp: changelog.timestamp })
 }
 
@@ -91,8 +93,8 @@ impl Format {
     fn of(tree: &git2::Tree, repo: &git2::Repository, version: &Version) -> Result<Self, Failure> {
         let fail = |text: String| Err(Failure::new(FailureKind::Format, text));
         let text = match tree.get_path(std::path::Path::new("debian/source/format")) {
-            Ok(entry) => match repo.find_blob(entry.id()) {
-                Ok(blob) if blob.size() < 100 => String::from_utf8_lossy(blob.content()).trim().to_owned(),
+            Ok(entry) => match tree::blob(repo, entry.id(), 100) {
+                Ok(Some(blob)) => String::from_utf8_lossy(blob.content()).trim().to_owned(),
                 _ => return fail("debian/source/format is not a small file".to_owned()),
             },
             Err(_) => "1.0".to_owned(),

@@ -20,13 +20,12 @@ pub async fn build(
     timestamp: i64,
     cancel: &CancellationToken,
 ) -> Result<SourcePackage, Failure> {
-    let done = sandbox::command(&request.work, &[], "dpkg-source")
+    let cmd = sandbox::command(request, &[], "dpkg-source")
         .env("SOURCE_DATE_EPOCH", timestamp.to_string())
         .args(["--build", "--", tree])
         .total(LIMIT)
-        .log(&request.log, 64 << 20)
-        .run(cancel)
-        .await?;
+        .log(&request.log, 64 << 20);
+    let done = sandbox::run(request, cmd, cancel).await?;
     if !done.ok() {
         let output = String::from_utf8_lossy(&done.stderr).into_owned();
         return Err(Failure::new(FailureKind::DpkgSource, complaint(&output).unwrap_or_else(|| done.describe())));

@@ -1,14 +1,61 @@
 //! Where programs run that read what a repository holds: they see `/usr`, their work directory, and nothing else.
 
-use std::path::Path;
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
-use crate::subprocess::Cmd;
+use super::Request;
+use crate::error::{Failure, FailureKind};
+use crate::subprocess::{CancellationToken, Cmd, Finished};
 
-/// A file that they write is not larger than this: a small delta can stand for a huge tarball.
-const MAX_FILE: u64 = 32 << 30;
+/// How often it is looked what a program has written.
+const PACE: Duration = Duration::from_millis(250);
 
-/// A command that runs `program` in `/work`, which is `work`, writable. The caller adds the program's arguments.
-pub fn command(work: &Path, read_only: &[(&Path, &str)], program: &str) -> Cmd {
+/// Runs a command of [`command`], and ends it if there is more in the work directory than may be: a small tarball can hold
+/// a huge one.
+pub async fn run(request: &Request, cmd: Cmd, cancel: &CancellationToken) -> Result<Finished, Failure> {
+    let ours = cancel.child_token();
+    let running = cmd.run(&ours);
+    tokio::pin!(running);
+    let outgrown = tokio::select! {
+        done = &mut running => return Ok(done?),
+        () = outgrown(request.work.clone(), request.room) => {
+            ours.cancel();
+            running.await
+        }
+    };
+    outgrown?;
+    let most = request.room >> 20;
+    let text = format!("making the source package took more than {most} MiB of disk space (limits.disk)");
+    Err(Failure::new(FailureKind::SourceDisk, text))
+}
+
+/// Waits until there is more than `room` below a directory.
+async fn outgrown(dir: PathBuf, room: u64) {
+    loop {
+        let (dir, start) = (dir.clone(), Instant::now());
+        let used = tokio::task::spawn_blocking(move || used(&dir)).await.unwrap_or(0);
+        if used > room {
+            return;
+        }
+        // Looking at many files is not to be what the machine does.
+        tokio::time::sleep(PACE.max(4 * start.elapsed())).await;
+    }
+}
+
+/// Bytes on the disk. What goes away meanwhile, or cannot be read, counts nothing.
+fn used(dir: &Path) -> u64 {
+    let of = |entry: fs::DirEntry| match entry.metadata() {
+        Ok(about) if about.is_dir() => about.blocks() * 512 + used(&entry.path()),
+        Ok(about) => about.blocks() * 512,
+        Err(_) => 0,
+    };
+    fs::read_dir(dir).into_iter().flatten().flatten().map(of).sum()
+}
+
+/// A command that runs `program` in `/work`, which is the request's, writable. The caller adds the program's arguments.
+pub fn command(request: &Request, read_only: &[(&Path, &str)], program: &str) -> Cmd {
     let mut cmd = Cmd::new("bwrap")
         .args(["--unshare-all", "--die-with-parent", "--new-session", "--uid", "1000", "--gid", "1000"])
         .args(["--ro-bind", "/usr", "/usr", "--symlink", "usr/bin", "/bin", "--symlink", "usr/sbin", "/sbin"])
@@ -18,9 +65,9 @@ pub fn command(work: &Path, read_only: &[(&Path, &str)], program: &str) -> Cmd {
         cmd = cmd.arg("--ro-bind").arg(from).arg(to);
     }
     cmd.arg("--bind")
-        .arg(work)
+        .arg(&request.work)
         .args(["/work", "--chdir", "/work", "--setenv", "HOME", "/work", "--setenv", "TZ", "UTC", "--"])
         .arg("prlimit")
-        .arg(format!("--fsize={MAX_FILE}"))
+        .arg(format!("--fsize={}", request.room))
         .args(["--core=0", program])
 }

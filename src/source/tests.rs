@@ -49,6 +49,16 @@ impl Package {
     }
 
     async fn make(&self, commit: &CommitId, name: &str, upstream: &[PathBuf]) -> Result<SourcePackage, Failure> {
+        self.make_within(1 << 30, commit, name, upstream).await
+    }
+
+    async fn make_within(
+        &self,
+        room: u64,
+        commit: &CommitId,
+        name: &str,
+        upstream: &[PathBuf],
+    ) -> Result<SourcePackage, Failure> {
         let work = self.dir.path().join(name);
         std::fs::create_dir(&work).unwrap();
         let version = changelog(&self.repo(), commit)?.version;
@@ -59,6 +69,7 @@ impl Package {
             version,
             upstream: upstream.to_vec(),
             work,
+            room,
             log: self.dir.path().join("log"),
         };
         make(&request, &CancellationToken::new()).await
@@ -191,6 +202,29 @@ async fn upstream_comes_from_the_archive_or_from_pristine_tar_or_is_asked_for() 
         let (ours, theirs) = (made.dsc.with_file_name(name), package.dir.path().join(name));
         assert!(std::fs::read(ours).unwrap() == std::fs::read(theirs).unwrap(), "{name} differs");
     }
+}
+
+#[tokio::test]
+async fn what_takes_too_much_room_is_ended_before_it_has_it() {
+    let package = Package::new();
+    let zeros = vec![0; 1 << 20];
+    let names: Vec<String> = (0..20).map(|n| format!("zeros-{n}")).collect();
+    let many: Vec<Entry> = names.iter().map(|name| (0o100644, &name[..], &zeros[..])).collect();
+    let commit = package.commit(CHANGELOG, "3.0 (native)", &many);
+    let failure = package.make_within(10 << 20, &commit, "many", &[]).await.unwrap_err();
+    assert!(failure.kind == FailureKind::Tree && failure.text.contains("more than 10 MiB"), "{failure}");
+    assert!(!package.dir.path().join("many/hello-1.0").exists(), "it is written all the same");
+    package.make(&commit, "within", &[]).await.unwrap();
+
+    // A tarball of 600 KiB that holds 600 MiB.
+    let script = "mkdir hello-1.0; for n in 1 2 3 4 5 6; do truncate -s 100M hello-1.0/$n; done; tar -czf hello_1.0.orig.tar.gz hello-1.0
+        rm -r hello-1.0";
+    let done = std::process::Command::new("sh").args(["-ec", script]).current_dir(package.dir.path()).status();
+    assert!(done.unwrap().success());
+    let commit = package.commit(&CHANGELOG.replace("(1.0)", "(1.0-1)"), "3.0 (quilt)", &[(0o100644, "README", b"x")]);
+    let tarball = package.dir.path().join("hello_1.0.orig.tar.gz");
+    let failure = package.make_within(200 << 20, &commit, "bomb", &[tarball]).await.unwrap_err();
+    assert_eq!(failure.kind, FailureKind::SourceDisk, "{failure}");
 }
 
 #[tokio::test]

@@ -8,28 +8,76 @@ use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use anyhow::Context;
-use git2::{ObjectType, Repository, Tree};
+use git2::{Blob, ObjectType, Oid, Repository, Tree};
 
 use crate::error::{Failure, FailureKind};
 
 /// No source package has more files or deeper directories; a small repository can say that it has.
 const MAX_ENTRIES: usize = 2_000_000;
 const MAX_DEPTH: usize = 200;
-const MAX_BYTES: u64 = 64 << 30;
 
-/// Writes `tree` into the new directory `dir`. Every file gets the same time, in seconds since 1970-01-01 UTC.
-pub fn export(repo: &Repository, tree: &Tree, dir: &Path, time: i64) -> Result<(), Failure> {
+/// Files are read as a whole, so none is larger.
+const MAX_FILE: u64 = 1 << 30;
+
+/// A blob, unless it is larger than `most` bytes: a small repository can have huge ones, and whoever reads one has it in memory.
+pub fn blob(repo: &Repository, id: Oid, most: u64) -> Result<Option<Blob<'_>>, git2::Error> {
+    let (size, _) = repo.odb()?.read_header(id)?;
+    if size as u64 > most { Ok(None) } else { repo.find_blob(id).map(Some) }
+}
+
+/// Writes `tree` into the new directory `dir`. Every file gets the same time, in seconds since 1970-01-01 UTC. Nothing is
+/// written if all together has more than `room` bytes.
+pub fn export(repo: &Repository, tree: &Tree, dir: &Path, time: i64, room: u64) -> Result<(), Failure> {
+    Measure { repo, room, entries: 0, bytes: 0 }.directory(tree, "", 0)?;
     let time = SystemTime::UNIX_EPOCH + Duration::from_secs(time.max(0) as u64);
-    let mut export =
-        Export { repo, times: FileTimes::new().set_modified(time).set_accessed(time), entries: 0, bytes: 0 };
+    let mut export = Export { repo, times: FileTimes::new().set_modified(time).set_accessed(time) };
     export.directory(tree, dir, "", 0)
+}
+
+/// What a tree would take, found out without reading a file. One tree may be in a thousand places.
+struct Measure<'a> {
+    repo: &'a Repository,
+    room: u64,
+    entries: usize,
+    bytes: u64,
+}
+
+impl Measure<'_> {
+    fn directory(&mut self, tree: &Tree, shown: &str, depth: usize) -> Result<(), Failure> {
+        if depth > MAX_DEPTH {
+            return Err(refuse(shown, "is too deep a directory"));
+        }
+        for entry in tree {
+            self.entries += 1;
+            if self.entries > MAX_ENTRIES {
+                return Err(refuse(shown, "is in a tree with too many files"));
+            }
+            let path = || format!("{shown}{}", String::from_utf8_lossy(entry.name_bytes()));
+            match entry.kind() {
+                Some(ObjectType::Tree) => {
+                    self.directory(&self.repo.find_tree(entry.id())?, &format!("{}/", path()), depth + 1)?;
+                }
+                Some(ObjectType::Blob) => {
+                    let size = self.repo.odb()?.read_header(entry.id())?.0 as u64;
+                    if size > MAX_FILE {
+                        return Err(refuse(&path(), "is larger than 1 GiB"));
+                    }
+                    self.bytes += size;
+                }
+                _ => {}
+            }
+            if self.bytes > self.room {
+                let text = format!("is in a tree that is too large: more than {} MiB (limits.disk)", self.room >> 20);
+                return Err(refuse(&path(), &text));
+            }
+        }
+        Ok(())
+    }
 }
 
 struct Export<'a> {
     repo: &'a Repository,
     times: FileTimes,
-    entries: usize,
-    bytes: u64,
 }
 
 fn refuse(path: &str, why: &str) -> Failure {
@@ -39,14 +87,7 @@ fn refuse(path: &str, why: &str) -> Failure {
 impl Export<'_> {
     fn directory(&mut self, tree: &Tree, dir: &Path, shown: &str, depth: usize) -> Result<(), Failure> {
         std::fs::create_dir(dir).with_context(|| format!("cannot create {}", dir.display()))?;
-        if depth > MAX_DEPTH {
-            return Err(refuse(shown, "is too deep a directory"));
-        }
         for entry in tree {
-            self.entries += 1;
-            if self.entries > MAX_ENTRIES {
-                return Err(refuse(shown, "is in a tree with too many files"));
-            }
             let name = entry.name_bytes();
             let path = format!("{shown}{}", String::from_utf8_lossy(name));
             check_name(name, &path)?;
@@ -72,12 +113,8 @@ impl Export<'_> {
         Ok(())
     }
 
-    fn file(&mut self, id: git2::Oid, executable: bool, target: &Path, path: &str) -> Result<(), Failure> {
+    fn file(&mut self, id: Oid, executable: bool, target: &Path, path: &str) -> Result<(), Failure> {
         let blob = self.repo.find_blob(id)?;
-        self.bytes += blob.size() as u64;
-        if self.bytes > MAX_BYTES {
-            return Err(refuse(path, "is in a tree that is too large"));
-        }
         // Never through a link, never over a file: a tree may name one path twice.
         let mut file = OpenOptions::new()
             .write(true)

@@ -33,7 +33,7 @@ pub async fn fetch(request: &Request, cancel: &CancellationToken) -> Result<(), 
     };
     let objects = request.repo.join("objects");
     for tarball in &scratch.tarballs {
-        let mut cmd = sandbox::command(&request.work, &[(&objects, "/objects")], "pristine-tar")
+        let mut cmd = sandbox::command(request, &[(&objects, "/objects")], "pristine-tar")
             .env("GIT_CONFIG_NOSYSTEM", "1")
             .env("GIT_CONFIG_GLOBAL", "/dev/null")
             .env("GIT_DIR", "/work/pristine.git")
@@ -41,7 +41,8 @@ pub async fn fetch(request: &Request, cancel: &CancellationToken) -> Result<(), 
         if tarball.signed {
             cmd = cmd.arg("-s").arg(format!("{}.asc", tarball.name));
         }
-        let done = cmd.arg("--").arg(&tarball.name).total(LIMIT).log(&request.log, 16 << 20).run(cancel).await?;
+        let cmd = cmd.arg("--").arg(&tarball.name).total(LIMIT).log(&request.log, 16 << 20);
+        let done = sandbox::run(request, cmd, cancel).await?;
         if !done.ok() {
             let text = format!("pristine-tar cannot make {}: {}", tarball.name, done.describe());
             return Err(Failure::new(FailureKind::Upstream, text));

@@ -1,8 +1,9 @@
-//! The only way out of a sandbox: an HTTP proxy on a Unix socket, which gives out files of the chroot's mirrors.
+//! The only way out of a sandbox: an HTTP proxy on a Unix socket, which gives out files of the chroot's mirrors, and of those
+//! suites of our own archive that may satisfy its build dependencies.
 //!
 //! It passes nothing on: a request only names a file. GET and HEAD are answered, for what is below one of the mirrors; the
 //! daemon itself fetches it, and keeps it for the next build (see [`Cache`]). A sandbox can so read what the mirrors have,
-//! and send nothing to anybody but the names of their files.
+//! and send nothing to anybody but the names of their files. Our own archive is under the name [`HOST`] ([`Suites`]).
 
 use std::io;
 use std::path::Path;
@@ -17,7 +18,7 @@ use http_body_util::{Either, Full};
 use hyper::body::{Body, Bytes, Frame, Incoming};
 use hyper::header::{CONTENT_LENGTH, HeaderValue};
 use hyper::service::service_fn;
-use hyper::{Method, Request, Response, StatusCode};
+use hyper::{Method, Request, Response, StatusCode, Uri};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::Semaphore;
@@ -26,9 +27,11 @@ use tokio_util::io::ReaderStream;
 
 mod cache;
 mod mirrors;
+mod suites;
 
 pub use cache::Cache;
 pub use mirrors::{Mirrors, seen_inside};
+pub use suites::{HOST, Suites};
 
 /// Connections of one build at a time. apt has one for each mirror.
 const CONNECTIONS: usize = 32;
@@ -46,15 +49,17 @@ pub struct Proxy {
 
 struct Service {
     mirrors: Mirrors,
+    suites: Arc<Suites>,
     cache: Cache,
     fetches: Semaphore,
 }
 
 impl Proxy {
     /// Listens on a new socket.
-    pub fn start(socket: &Path, mirrors: Mirrors, cache: Cache) -> Result<Self> {
+    pub fn start(socket: &Path, mirrors: Mirrors, suites: Suites, cache: Cache) -> Result<Self> {
         let listener = UnixListener::bind(socket).with_context(|| format!("cannot listen on {}", socket.display()))?;
-        let service = Arc::new(Service { mirrors, cache, fetches: Semaphore::new(FETCHES) });
+        let suites = Arc::new(suites);
+        let service = Arc::new(Service { mirrors, suites, cache, fetches: Semaphore::new(FETCHES) });
         Ok(Self { task: tokio::spawn(serve(listener, service)) })
     }
 }
@@ -103,6 +108,10 @@ impl Service {
         if !matches!(*request.method(), Method::GET | Method::HEAD) {
             return refuse(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD pass");
         }
+        let head = request.method() == Method::HEAD;
+        if is_ours(request.uri()) {
+            return self.own(request.uri().path().to_owned(), head).await;
+        }
         let Some(url) = self.mirrors.find(request.uri()) else {
             return refuse(StatusCode::FORBIDDEN, "this is no file of the mirrors of this chroot");
         };
@@ -110,22 +119,41 @@ impl Service {
             return refuse(StatusCode::SERVICE_UNAVAILABLE, "the proxy is ending");
         };
         match self.cache.get(&url).await {
-            Ok(Some(file)) => match send(file, request.method() == Method::HEAD).await {
-                Ok(answer) => answer,
-                Err(_) => refuse(StatusCode::INTERNAL_SERVER_ERROR, "the cache does not work"),
-            },
+            Ok(Some(file)) => send(file, head).await,
             Ok(None) => refuse(StatusCode::NOT_FOUND, "the mirror does not have it"),
+            Err(error) => refuse(StatusCode::BAD_GATEWAY, &crate::text::one_line(&format!("{error:#}"))),
+        }
+    }
+
+    /// A file of our own archive.
+    async fn own(&self, path: String, head: bool) -> Answer {
+        let suites = self.suites.clone();
+        // An index may be long.
+        let found = tokio::task::spawn_blocking(move || suites.find(&path)).await;
+        match found.map_err(anyhow::Error::from).and_then(|found| found) {
+            Ok(Some(path)) => match tokio::fs::File::open(&path).await {
+                Ok(file) => send(file, head).await,
+                Err(_) => refuse(StatusCode::NOT_FOUND, "the archive does not have it"),
+            },
+            Ok(None) => refuse(StatusCode::FORBIDDEN, "this is no file of a suite that this build may use"),
             Err(error) => refuse(StatusCode::BAD_GATEWAY, &crate::text::one_line(&format!("{error:#}"))),
         }
     }
 }
 
-async fn send(file: tokio::fs::File, head: bool) -> io::Result<Answer> {
-    let length = file.metadata().await?.len();
+fn is_ours(uri: &Uri) -> bool {
+    uri.scheme_str() == Some("http") && uri.query().is_none() && uri.authority().is_some_and(|to| to.as_str() == HOST)
+}
+
+async fn send(file: tokio::fs::File, head: bool) -> Answer {
+    let length = match file.metadata().await {
+        Ok(about) if about.is_file() => about.len(),
+        _ => return refuse(StatusCode::NOT_FOUND, "this is no file"),
+    };
     let body = if head { Either::Left(Full::default()) } else { Either::Right(FileBody(ReaderStream::new(file))) };
     let mut answer = Response::new(body);
     answer.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(length));
-    Ok(answer)
+    answer
 }
 
 fn refuse(status: StatusCode, why: &str) -> Answer {
@@ -150,6 +178,7 @@ impl Body for FileBody {
 mod tests {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
+    use super::super::LocalSuite;
     use super::*;
 
     async fn ask(socket: &Path, request: &str) -> String {
@@ -167,7 +196,16 @@ mod tests {
         cache.put("http://deb.example.org/debian/pool/x.deb", b"a package");
         let mirrors = Mirrors::of(&["deb http://deb.example.org/debian/ bookworm main".to_owned()]);
         let socket = dir.path().join("proxy");
-        let _proxy = Proxy::start(&socket, mirrors, cache).unwrap();
+        let root = dir.path().join("apt");
+        std::fs::create_dir_all(root.join("dists/stable/main")).unwrap();
+        std::fs::write(root.join("dists/stable/InRelease"), "ours").unwrap();
+        let suite = LocalSuite {
+            root,
+            suite: "stable".parse().unwrap(),
+            components: vec!["main".parse().unwrap()],
+            key: Default::default(),
+        };
+        let _proxy = Proxy::start(&socket, mirrors, Suites::of(&[suite]), cache).unwrap();
         let get = |method: &str, url: &str| {
             format!("{method} {url} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 0\r\n\r\n")
         };
@@ -182,7 +220,21 @@ mod tests {
         }
         let answer = ask(&socket, &get("CONNECT", "deb.example.org:443")).await;
         assert!(answer.starts_with("HTTP/1.1 405 "), "{answer}");
-        for url in ["http://127.0.0.1:22/", "http://other.example.org/debian/", "/debian/pool/x.deb"] {
+        let answer = ask(&socket, &get("GET", "http://archive.invalid/dists/stable/InRelease")).await;
+        assert!(answer.starts_with("HTTP/1.1 200 ") && answer.ends_with("\r\n\r\nours"), "{answer}");
+        for url in ["http://archive.invalid/dists/stable/main", "http://archive.invalid/dists/stable/x"] {
+            let answer = ask(&socket, &get("GET", url)).await;
+            assert!(answer.starts_with("HTTP/1.1 404 "), "{url}: {answer}");
+        }
+        for url in [
+            "http://127.0.0.1:22/",
+            "http://other.example.org/debian/",
+            "/debian/pool/x.deb",
+            "http://archive.invalid/dists/unstable/InRelease",
+            "http://archive.invalid/archive-key.asc",
+            "http://archive.invalid:80/dists/stable/InRelease",
+            "http://archive.invalid/dists/stable/InRelease?x",
+        ] {
             let answer = ask(&socket, &get("GET", url)).await;
             assert!(answer.starts_with("HTTP/1.1 403 "), "{url}: {answer}");
         }

@@ -136,7 +136,8 @@ mod tests {
 
     #[test]
     fn only_what_root_runs_has_a_network() {
-        let is = |line: &str| is_the_packages(&line.split(' ').map(|word| word.as_bytes().to_vec()).collect::<Vec<_>>());
+        let is =
+            |line: &str| is_the_packages(&line.split(' ').map(|word| word.as_bytes().to_vec()).collect::<Vec<_>>());
         assert!(is("env PATH=/usr/bin A=b /sbin/runuser -u builder -- sh -c x exec dpkg-buildpackage"));
         assert!(is("env /sbin/runuser -l builder"));
         assert!(is("/sbin/runuser"));

@@ -28,8 +28,6 @@ pub struct Root {
     pub tarball: PathBuf,
     /// The same, unpacked, if it is.
     pub unpacked: Option<PathBuf>,
-    /// Directories that are seen at the same place inside.
-    pub shared: Vec<PathBuf>,
     /// Files with this content, by their path from the root.
     pub files: Vec<(String, String)>,
 }
@@ -46,12 +44,6 @@ impl Root {
             mount(Some(&root), &root, NONE, flags, NONE).context("cannot mount the root")?;
         }
         devices(&root)?;
-        for shared in &self.shared {
-            let to = below(&root, shared);
-            fs::create_dir_all(&to)?;
-            mount(Some(shared), &to, NONE, MsFlags::MS_BIND, NONE)
-                .with_context(|| format!("cannot bind {}", shared.display()))?;
-        }
         fs::create_dir_all(root.join("proc"))?;
         mount(Some("proc"), &root.join("proc"), Some("proc"), MsFlags::empty(), NONE).context("cannot mount /proc")?;
         // From here on a path of the chroot means what it means to the chroot.
@@ -133,11 +125,6 @@ fn devices(root: &Path) -> Result<()> {
         symlink(target, dev.join(link))?;
     }
     Ok(())
-}
-
-/// Where an absolute path is when `root` is the root.
-fn below(root: &Path, path: &Path) -> PathBuf {
-    root.join(path.strip_prefix("/").unwrap_or(path))
 }
 
 fn put(path: &Path, text: &str) -> Result<()> {

@@ -88,7 +88,8 @@ mod tests {
     #[test]
     fn a_testbed_that_does_not_open_is_no_ok() {
         let mut said = Vec::new();
-        let error = serve(&b"open\n"[..], &mut said, OsStr::new("p"), OsStr::new("s"), || bail!("no room")).unwrap_err();
+        let error =
+            serve(&b"open\n"[..], &mut said, OsStr::new("p"), OsStr::new("s"), || bail!("no room")).unwrap_err();
         assert_eq!(error.to_string(), "no room");
         assert_eq!(said, b"ok\n");
     }

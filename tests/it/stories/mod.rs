@@ -3,6 +3,7 @@
 mod access;
 mod archive;
 mod audit;
+mod corpus;
 mod daemon;
 mod debian;
 mod disk;
@@ -15,6 +16,5 @@ mod privilege;
 mod pushes;
 mod reading;
 mod refusals;
-mod sandbox;
 mod set_up;
 mod ssh;

@@ -17,6 +17,7 @@ mod remctld;
 mod repo;
 mod snapshot;
 mod ssh;
+mod untouched;
 
 pub use answer::Answer;
 pub use apt::Apt;
@@ -25,6 +26,7 @@ pub use disk::Disk;
 pub use remctld::Remctld;
 pub use repo::{Repo, Tiny, bare, rev};
 pub use ssh::{Login, Sshd};
+pub use untouched::Machine;
 
 /// Where the service keeps everything.
 pub const STATE: &str = "/var/lib/invirtibuilder";
@@ -85,6 +87,11 @@ impl World {
     pub fn stub_sbuild(&self) {
         let stub = Path::new(env!("CARGO_MANIFEST_DIR")).join("script/lib/sbuild-stub");
         fs::copy(&stub, STUB).unwrap_or_else(|e| panic!("{}: {e}", stub.display()));
+    }
+
+    /// Has builds made by sbuild again.
+    pub fn unstub_sbuild(&self) {
+        let _ = fs::remove_file(STUB);
     }
 
     /// Starts the daemon with this umask.
