@@ -247,12 +247,7 @@ impl Builder {
             testbed: Testbed {
                 program: sbuild::PROGRAM.into(),
                 socket: sbuild::SOCKET.into(),
-                root: Root {
-                    room: "/testbed".into(),
-                    tarball: "/chroot.tar".into(),
-                    unpacked: None,
-                    files: Vec::new(),
-                },
+                root: Root { room: "/testbed".into(), tarball: "/chroot.tar".into(), files: Vec::new() },
             },
             results: ("result".into(), "output".into()),
             command: sbuild::command(request, architecture, all, &dsc),

@@ -1,8 +1,8 @@
-//! The root of the testbed: a chroot that nobody can write, with a layer above it that dies with the build.
+//! The root of the testbed: the chroot, unpacked into memory, where it dies with the build.
 
-use std::fs::{self, DirBuilder, File};
+use std::fs::{self, File};
 use std::io::Write;
-use std::os::unix::fs::{DirBuilderExt, PermissionsExt, chown, symlink};
+use std::os::unix::fs::{PermissionsExt, chown, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -26,8 +26,6 @@ pub struct Root {
     pub room: PathBuf,
     /// The chroot's tarball.
     pub tarball: PathBuf,
-    /// The same, unpacked, if it is.
-    pub unpacked: Option<PathBuf>,
     /// Files with this content, by their path from the root.
     pub files: Vec<(String, String)>,
 }
@@ -38,11 +36,8 @@ impl Root {
         mount(NONE, "/", NONE, MsFlags::MS_REC | MsFlags::MS_PRIVATE, NONE).context("cannot make mounts private")?;
         let root = self.room.join("root");
         fs::create_dir(&root)?;
-        if !self.layer(&root)? {
-            unpack(&self.tarball, &root)?;
-            let flags = MsFlags::MS_BIND | MsFlags::MS_REC;
-            mount(Some(&root), &root, NONE, flags, NONE).context("cannot mount the root")?;
-        }
+        unpack(&self.tarball, &root)?;
+        mount(Some(&root), &root, NONE, MsFlags::MS_BIND | MsFlags::MS_REC, NONE).context("cannot mount the root")?;
         devices(&root)?;
         fs::create_dir_all(root.join("proc"))?;
         mount(Some("proc"), &root.join("proc"), Some("proc"), MsFlags::empty(), NONE).context("cannot mount /proc")?;
@@ -56,27 +51,6 @@ impl Root {
             put(&Path::new("/").join(path), text)?;
         }
         know_the_builder()
-    }
-
-    /// Mounts a layer over the unpacked chroot, if there is one and the kernel can do it.
-    fn layer(&self, root: &Path) -> Result<bool> {
-        let Some(lower) = &self.unpacked else { return Ok(false) };
-        let (upper, work) = (self.room.join("upper"), self.room.join("work"));
-        for dir in [&upper, &work] {
-            DirBuilder::new().mode(0o755).create(dir)?;
-        }
-        let options =
-            format!("lowerdir={},upperdir={},workdir={},userxattr", lower.display(), upper.display(), work.display());
-        let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
-        if mount(Some("build"), root, Some("overlay"), flags, Some(options.as_str())).is_err() {
-            return Ok(false);
-        }
-        // Where files in memory have no extended attributes (Linux before 6.6), directories cannot be replaced.
-        let replaced = fs::remove_dir_all(root.join("srv")).and_then(|()| fs::create_dir(root.join("srv")));
-        if replaced.is_err() {
-            umount2(root, MntFlags::MNT_DETACH)?;
-        }
-        Ok(replaced.is_ok())
     }
 }
 
