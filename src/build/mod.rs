@@ -1,9 +1,9 @@
-//! Builds: sbuild(1) in unshare mode, inside a sandbox of ours.
+//! Builds: sbuild(1) inside a sandbox of ours, with a testbed of ours.
 //!
-//! sbuild's own chroot is no boundary against a hostile package, so the whole of sbuild runs in a user namespace made
-//! from subordinate ids that no other running build has, with its own mounts, processes, network, cgroups and host name: it
-//! sees `/usr` read-only, its inputs, and a file system in memory that dies with it. Killing the first process of the sandbox
-//! kills all of it, and that process dies with the daemon. There is no network while the package builds; while build
+//! The whole of sbuild runs in a user namespace made from subordinate ids that no other running build has, with its own
+//! mounts, processes, network, cgroups and host name: it sees `/usr` read-only, its inputs, and a file system in memory that
+//! dies with it. The chroot is in the [`testbed`], a second set of namespaces within, of other ids again. Killing the first
+//! process of the sandbox kills all of it, and that process dies with the daemon. There is no network while the package builds; while build
 //! dependencies are installed there is a [`proxy`] that gives out files of the chroot's mirrors and of the suites of our own that
 //! may satisfy them, and nothing else.
 
@@ -22,6 +22,7 @@ pub mod sandbox;
 mod sbuild;
 mod slot;
 pub mod subids;
+pub mod testbed;
 
 use crate::chroot::Store;
 use crate::config::{Config, Limits};
@@ -32,8 +33,9 @@ use bounds::Bounds;
 use cgroup::Groups;
 use proxy::{Cache, Mirrors, Proxy, Suites};
 pub use remove::remove_tree;
-use sandbox::{Bind, Spec};
+use sandbox::{Bind, Spec, Testbed};
 use slot::Slot;
+use testbed::Root;
 
 /// A suite of our own archive that may satisfy build dependencies.
 #[derive(Debug, Clone)]
@@ -134,7 +136,7 @@ impl Builder {
         let (mirrors, suites) = (Mirrors::of(&manifest.sources), Suites::of(&request.local));
         let proxy = Proxy::start(&socket, mirrors, suites, Cache::open(&self.cache)?)?;
         let mut spec = self.spec(request, architecture, all, chroot)?;
-        spec.files = sbuild::files(&manifest.sources);
+        spec.testbed.root.files = sbuild::chroot_files(&manifest.sources);
         spec.binds.push(Bind { from: socket, to: spec.proxy.clone(), writable: true });
         let groups = Groups::create(slot.number(), &request.limits)?;
         spec.groups = groups.doors();
@@ -220,6 +222,7 @@ impl Builder {
         let binds = vec![
             Bind { from: "/usr".into(), to: "usr".into(), writable: false },
             Bind { from: chroot, to: "chroot.tar".into(), writable: false },
+            Bind { from: self.program.clone(), to: inside(sbuild::PROGRAM), writable: false },
             Bind { from: request.output.clone(), to: "output".into(), writable: true },
         ];
         let mut copies = Vec::new();
@@ -237,15 +240,25 @@ impl Builder {
             size: request.limits.disk.0,
             binds,
             copies,
-            files: Vec::new(),
+            files: sbuild::files(),
             proxy: "proxy".into(),
             bounds: Bounds { memory: request.limits.memory.0, processes: request.limits.processes },
             groups: Vec::new(),
+            testbed: Testbed {
+                program: sbuild::PROGRAM.into(),
+                socket: sbuild::SOCKET.into(),
+                root: Root { room: "/testbed".into(), tarball: "/chroot.tar".into(), files: Vec::new() },
+            },
             results: ("result".into(), "output".into()),
             command: sbuild::command(request, architecture, all, &dsc),
             environment: sbuild::environment(),
         })
     }
+}
+
+/// A path of the sandbox, below its root.
+fn inside(path: &str) -> PathBuf {
+    path.trim_start_matches('/').into()
 }
 
 fn span(limit: Duration) -> String {

@@ -7,7 +7,9 @@
 use std::ffi::OsStr;
 use std::fs::{self, DirBuilder, File};
 use std::io::{self, Read};
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt, chown, symlink};
+use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 
@@ -22,6 +24,7 @@ use nix::unistd::{Pid, chdir, pivot_root, sethostname};
 use serde::{Deserialize, Serialize};
 
 use super::bounds::{self, Bounds};
+use super::testbed::{AGENT, Root};
 use super::{cgroup, forwarder};
 
 /// The daemon's first argument when it is to be this process.
@@ -29,6 +32,9 @@ pub const ARGUMENT: &str = "build-sandbox";
 
 /// The id that the command runs as, inside.
 pub const WORKER: u32 = 1000;
+
+/// The first of the ids that the testbed has, inside, and how many there are.
+pub const TESTBED: (u32, u32) = (65_536, 65_536);
 
 /// Exit status when the sandbox itself does not work; no program uses it by convention.
 pub const BROKEN: i32 = 213;
@@ -45,6 +51,17 @@ pub struct Bind {
     pub to: PathBuf,
     /// Whether it can be written.
     pub writable: bool,
+}
+
+/// The testbed of a sandbox. Paths are those inside.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Testbed {
+    /// Our own program.
+    pub program: PathBuf,
+    /// Where its agent listens.
+    pub socket: PathBuf,
+    /// Its root.
+    pub root: Root,
 }
 
 /// What is inside, and what runs there. Paths inside are relative to the root.
@@ -67,6 +84,8 @@ pub struct Spec {
     pub bounds: Bounds,
     /// Control groups of the host to join: their `cgroup.procs`.
     pub groups: Vec<PathBuf>,
+    /// The testbed that the command uses, if it uses one.
+    pub testbed: Testbed,
     /// Plain files of the first directory are copied to the second when the command has ended with status 0.
     pub results: (PathBuf, PathBuf),
     /// The command and its arguments.
@@ -102,6 +121,7 @@ fn run(path: &Path) -> Result<u8> {
     sethostname("build")?;
     start_network(&spec)?;
     bounds::watch(spec.bounds).context("cannot watch the build")?;
+    start_testbed(&spec)?;
     match supervise(&spec)? {
         0 => bring_out(&spec).map(|fits| if fits { 0 } else { bounds::DISK as u8 }),
         _ if bounds::was_full() => Ok(bounds::DISK as u8),
@@ -157,11 +177,7 @@ fn make_root(spec: &Spec) -> Result<()> {
     let options = format!("mode=0755,size={}", spec.size);
     let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
     mount(Some("build"), root, Some("tmpfs"), flags, Some(options.as_str())).context("cannot mount the root")?;
-    // sbuild masks /sys/kernel of its chroots, and so wants one.
-    let more = ["sys/kernel", "settings"];
-    for dir in
-        ["etc", "root", "dev", "dev/pts", "proc", "sys", "usr", "run", "var", "input", ".old"].into_iter().chain(more)
-    {
+    for dir in ["etc", "root", "dev", "dev/pts", "proc", "sys", "usr", "run", "var", "input", ".old"] {
         DirBuilder::new().mode(0o755).create(root.join(dir))?;
     }
     for dir in ["tmp", "var/tmp", "dev/shm"] {
@@ -172,8 +188,9 @@ fn make_root(spec: &Spec) -> Result<()> {
         fs::create_dir(root.join(dir))?;
         chown(root.join(dir), Some(WORKER), Some(WORKER))?;
     }
-    // sbuild's own roots are below it, and others' ids have to get there.
-    fs::set_permissions(root.join("work"), fs::Permissions::from_mode(0o755))?;
+    let room = root.join(spec.testbed.root.room.strip_prefix("/").unwrap_or(&spec.testbed.root.room));
+    DirBuilder::new().mode(0o755).create(&room)?;
+    chown(&room, Some(TESTBED.0), Some(TESTBED.0))?;
     for (link, target) in [("bin", "usr/bin"), ("sbin", "usr/sbin"), ("lib", "usr/lib"), ("lib64", "usr/lib64")] {
         symlink(target, root.join(link))?;
     }
@@ -251,21 +268,48 @@ fn enter(root: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Runs the command as [`WORKER`] and waits for it, and for every orphan that it leaves here. It keeps the rights to
-/// set ids, with which it maps its own namespace, and nothing that it runs gains any by being setuid: newuidmap(1) neither.
+/// A command with the limits of the sandbox, which gains nothing from what is setuid.
+fn limited(spec: &Spec) -> Command {
+    let mut command = Command::new("/usr/bin/prlimit");
+    command
+        .arg(format!("--nproc={0}:{0}", spec.bounds.processes + SPARE))
+        .args(["--core=0", "--"])
+        .env_clear()
+        .stdin(Stdio::null());
+    command
+}
+
+/// Starts the testbed's agent in namespaces of its own. Root there is none of the ids that are in use here.
+fn start_testbed(spec: &Spec) -> Result<()> {
+    let testbed = &spec.testbed;
+    let listener = UnixListener::bind(&testbed.socket).context("cannot listen for the testbed")?;
+    fs::set_permissions(&testbed.socket, fs::Permissions::from_mode(0o666))?;
+    let (first, count) = TESTBED;
+    limited(spec)
+        .args(["/usr/bin/unshare", "--user", "--mount", "--pid", "--ipc", "--uts", "--fork", "--kill-child=KILL"])
+        .args([format!("--map-users={first},0,{count}"), format!("--map-groups={first},0,{count}")])
+        .args(["--setuid=0", "--setgid=0", "--", "/usr/bin/setpriv", "--clear-groups", "--no-new-privs", "--"])
+        .arg(&testbed.program)
+        .arg(AGENT)
+        .arg(serde_json::to_string(&testbed.root)?)
+        .env("PATH", crate::subprocess::PATH)
+        .env("LC_ALL", "C.UTF-8")
+        .current_dir("/")
+        .stdin(Stdio::from(OwnedFd::from(listener)))
+        .spawn()
+        .context("cannot start the testbed")?;
+    Ok(())
+}
+
+/// Runs the command as [`WORKER`], which has no rights but its own, and waits for it, and for every orphan that it leaves here.
 fn supervise(spec: &Spec) -> Result<u8> {
-    let caps = "-all,+setuid,+setgid";
-    let child = Command::new("/usr/bin/prlimit")
-        .args([format!("--nproc={0}:{0}", spec.bounds.processes + SPARE), "--core=0".to_owned(), "--".to_owned()])
+    let child = limited(spec)
         .arg("/usr/bin/setpriv")
         .args([format!("--reuid={WORKER}"), format!("--regid={WORKER}")])
-        .args(["--clear-groups", "--no-new-privs"])
-        .args([format!("--inh-caps={caps}"), format!("--ambient-caps={caps}"), "--".to_owned()])
+        .args(["--clear-groups", "--no-new-privs", "--inh-caps=-all", "--"])
         .args(&spec.command)
-        .env_clear()
         .envs(spec.environment.iter().map(|(key, value)| (key, value)))
         .current_dir(Path::new("/").join(&spec.results.0))
-        .stdin(Stdio::null())
         .spawn()
         .context("cannot run prlimit")?;
     let child = Pid::from_raw(child.id() as i32);

@@ -1,29 +1,28 @@
 //! sbuild itself: its configuration, its arguments, and what its log says about a failure.
 
 use super::Request;
-use super::sandbox::WORKER;
+use super::sandbox::{TESTBED, WORKER};
+use super::testbed::{self, BUILDER};
 use crate::error::{Failure, FailureKind};
 use crate::names::Architecture;
 
+/// Our own program, as the sandbox has it.
+pub const PROGRAM: &str = "/invirtibuilderd";
+/// Where the testbed's agent listens, in the sandbox.
+pub const SOCKET: &str = "/run/testbed";
+
 /// sbuild's configuration. It is all that sbuild reads: nobody's own is there.
 const CONFIG: &str = r#"
-$chroot_mode = 'unshare';
-$unshare_tmpdir_template = '/work/root.XXXXXXXXXX';
-$unshare_bind_mounts = [
-    { directory => '/settings', mountpoint => '/settings' },
-];
-$external_commands = {
-    'chroot-setup-commands' => [
-        'cp /settings/sources.list /etc/apt/sources.list && cp /settings/apt.conf /etc/apt/apt.conf.d/zz-build',
-    ],
-};
+$chroot_mode = 'autopkgtest';
+$autopkgtest_virt_server = '@PROGRAM@';
+$autopkgtest_virt_server_options = ['@SERVER@', '@SOCKET@'];
 $apt_update = 1;
 $apt_upgrade = 0;
 $apt_distupgrade = 0;
 $clean_source = 0;
 $purge_build_deps = 'never';
 $purge_build_directory = 'never';
-$purge_session = 'never';
+$purge_session = 'always';
 $run_lintian = $run_piuparts = $run_autopkgtest = 0;
 $nolog = 1;
 $log_colour = 0;
@@ -40,27 +39,37 @@ fn apt_settings() -> String {
     )
 }
 
-/// The files that sbuild needs to find: users and ids of the sandbox, which the host knows nothing of, and apt's settings for
-/// the mirrors of these `deb` lines.
-pub fn files(sources: &[String]) -> Vec<(String, String)> {
+/// The files of the chroot that are ours to say: where apt gets packages from, by these `deb` lines, and how.
+pub fn chroot_files(sources: &[String]) -> Vec<(String, String)> {
     let sources = sources
         .iter()
         .filter_map(|line| super::proxy::seen_inside(line))
         .fold(String::new(), |all, line| all + &line + "\n");
     vec![
-        ("settings/sources.list".into(), sources),
-        ("settings/apt.conf".into(), apt_settings()),
-        ("etc/sbuild.conf".into(), CONFIG.into()),
+        ("etc/apt/sources.list".into(), sources),
+        ("etc/apt/apt.conf.d/zz-build".into(), apt_settings()),
+        // What is lost in a power cut is lost anyway.
+        ("etc/dpkg/dpkg.cfg.d/zz-build".into(), "force-unsafe-io\n".into()),
+        ("etc/hosts".into(), "127.0.0.1 localhost build\n".into()),
+        // There is nobody to ask for names.
+        ("etc/resolv.conf".into(), String::new()),
+    ]
+}
+
+/// The files that sbuild needs to find: users and ids of the sandbox, which the host knows nothing of.
+pub fn files() -> Vec<(String, String)> {
+    let config = CONFIG.replace("@PROGRAM@", PROGRAM).replace("@SERVER@", testbed::SERVER).replace("@SOCKET@", SOCKET);
+    let (first, count) = TESTBED;
+    vec![
+        ("etc/sbuild.conf".into(), config),
         (
             "etc/passwd".into(),
-            format!("root:x:0:0::/root:/usr/sbin/nologin\nbuilder:x:{WORKER}:{WORKER}::/work:/bin/sh\n"),
+            format!("root:x:0:0::/root:/usr/sbin/nologin\n{BUILDER}:x:{WORKER}:{WORKER}::/work:/bin/sh\n"),
         ),
-        ("etc/group".into(), format!("root:x:0:\nbuilder:x:{WORKER}:\ntty:x:5:\n")),
-        ("etc/subuid".into(), "builder:65536:65536\n".into()),
-        ("etc/subgid".into(), "builder:65536:65536\n".into()),
+        ("etc/group".into(), format!("root:x:0:\n{BUILDER}:x:{WORKER}:\ntty:x:5:\n")),
+        ("etc/subuid".into(), format!("root:{first}:{count}\n")),
+        ("etc/subgid".into(), format!("root:{first}:{count}\n")),
         ("etc/hosts".into(), "127.0.0.1 localhost\n".into()),
-        // There is nobody to ask for names; sbuild copies it into its chroot.
-        ("etc/resolv.conf".into(), String::new()),
         ("etc/nsswitch.conf".into(), "passwd: files\ngroup: files\nhosts: files\n".into()),
     ]
 }
@@ -70,8 +79,8 @@ pub fn environment() -> Vec<(String, String)> {
     [
         ("PATH", crate::subprocess::PATH),
         ("HOME", "/work"),
-        ("USER", "builder"),
-        ("LOGNAME", "builder"),
+        ("USER", BUILDER),
+        ("LOGNAME", BUILDER),
         ("LC_ALL", "C.UTF-8"),
         ("SBUILD_CONFIG", "/etc/sbuild.conf"),
     ]
@@ -81,8 +90,7 @@ pub fn environment() -> Vec<(String, String)> {
 
 /// sbuild's command line, as it is seen inside the sandbox.
 pub fn command(request: &Request, architecture: &Architecture, all: bool, dsc: &str) -> Vec<String> {
-    let mut command: Vec<String> =
-        ["sbuild", "--chroot=/chroot.tar", "--build-path=/build/package", "--no-source"].map(str::to_owned).to_vec();
+    let mut command: Vec<String> = ["sbuild", "--build-path=/build/package", "--no-source"].map(str::to_owned).to_vec();
     command.push(format!("--dist={}", request.distro));
     command.push(format!("--arch={architecture}"));
     command.push(if all { "--arch-all" } else { "--no-arch-all" }.to_owned());

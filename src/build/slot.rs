@@ -9,7 +9,7 @@ use nix::unistd::{User, getuid};
 
 use crate::error::{Failure, FailureKind};
 
-/// Ids of one build: root's own, the one that runs sbuild, and 65,536 for sbuild's own namespace.
+/// Ids of one build: root's own, the one that runs sbuild, and 65,536 for the testbed.
 pub const IDS: u32 = 131_072;
 
 /// One range of subordinate ids, held until it is dropped.

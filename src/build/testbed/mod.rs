@@ -1,0 +1,36 @@
+//! Where the commands of a build run: a root of its own, behind a socket.
+//!
+//! sbuild(1) runs outside of it, in the sandbox, and reaches it through autopkgtest's interface for testbeds: it starts a
+//! [`server`] that names a [`client`] by which commands are run, and the client hands its command and its standard streams to
+//! the [`agent`], which runs it. So a command costs a fork and no more. The agent's user, mount and process namespaces lie
+//! within those of the sandbox: root of the testbed is nobody in the sandbox, and has none of its mounts but its own.
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+mod agent;
+mod client;
+mod command;
+mod root;
+mod server;
+mod wire;
+
+pub use root::{BUILDER, Root};
+
+/// The first argument of the program when it is to speak autopkgtest's protocol; the agent's socket follows.
+pub const SERVER: &str = "testbed-server";
+/// The first argument of the program when it is to have a command run; the agent's socket and the command follow.
+pub const CLIENT: &str = "testbed-run";
+/// The first argument of the program when it is to be the agent.
+pub const AGENT: &str = "testbed-agent";
+
+/// Does what the arguments ask for, if it is one of these.
+pub fn main(args: &[OsString]) -> Option<ExitCode> {
+    let (first, rest) = args.get(1..)?.split_first()?;
+    match first.to_str()? {
+        SERVER => Some(server::main(rest)),
+        CLIENT => Some(client::main(rest)),
+        AGENT => Some(agent::main(rest)),
+        _ => None,
+    }
+}

@@ -1,0 +1,161 @@
+//! The root of the testbed: the chroot, unpacked into memory, where it dies with the build.
+
+use std::fs::{self, File};
+use std::io::Write;
+use std::os::unix::fs::{PermissionsExt, chown, symlink};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, bail};
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use nix::unistd::{chdir, pivot_root, sethostname};
+use serde::{Deserialize, Serialize};
+
+/// The user in the chroot that builds packages; sbuild finds it by the name that its own has.
+pub const BUILDER: &str = "builder";
+
+/// The id of that user, if it is free.
+const BUILDER_ID: u32 = 1000;
+
+const NONE: Option<&str> = None;
+
+/// What the root is made of. Paths are those of the sandbox.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Root {
+    /// An empty directory that root of the testbed owns, with room for what is written.
+    pub room: PathBuf,
+    /// The chroot's tarball.
+    pub tarball: PathBuf,
+    /// Files with this content, by their path from the root.
+    pub files: Vec<(String, String)>,
+}
+
+impl Root {
+    /// Makes the root, and leaves everything else behind.
+    pub fn enter(&self) -> Result<()> {
+        mount(NONE, "/", NONE, MsFlags::MS_REC | MsFlags::MS_PRIVATE, NONE).context("cannot make mounts private")?;
+        let root = self.room.join("root");
+        fs::create_dir(&root)?;
+        unpack(&self.tarball, &root)?;
+        mount(Some(&root), &root, NONE, MsFlags::MS_BIND | MsFlags::MS_REC, NONE).context("cannot mount the root")?;
+        devices(&root)?;
+        fs::create_dir_all(root.join("proc"))?;
+        mount(Some("proc"), &root.join("proc"), Some("proc"), MsFlags::empty(), NONE).context("cannot mount /proc")?;
+        // From here on a path of the chroot means what it means to the chroot.
+        chdir(&root)?;
+        pivot_root(".", ".").context("cannot change the root")?;
+        umount2(".", MntFlags::MNT_DETACH).context("cannot leave the sandbox's file system")?;
+        chdir("/")?;
+        sethostname("build")?;
+        for (path, text) in &self.files {
+            put(&Path::new("/").join(path), text)?;
+        }
+        know_the_builder()
+    }
+}
+
+fn unpack(tarball: &Path, root: &Path) -> Result<()> {
+    let done = Command::new("/usr/bin/tar")
+        .args(["--extract", "--preserve-permissions", "--numeric-owner", "--exclude=./dev/*", "--file"])
+        .arg(tarball)
+        .arg("--directory")
+        .arg(root)
+        .env_clear()
+        .env("PATH", crate::subprocess::PATH)
+        .stdin(Stdio::null())
+        .status()
+        .context("cannot run tar")?;
+    if !done.success() {
+        bail!("{} cannot be unpacked", tarball.display());
+    }
+    Ok(())
+}
+
+/// The devices of the sandbox, which are those of every build.
+fn devices(root: &Path) -> Result<()> {
+    let dev = root.join("dev");
+    fs::create_dir_all(&dev)?;
+    for name in ["null", "zero", "full", "random", "urandom", "tty", "console"] {
+        let (from, to) = (Path::new("/dev").join(name), dev.join(name));
+        let _ = fs::remove_file(&to);
+        File::create(&to)?;
+        mount(Some(&from), &to, NONE, MsFlags::MS_BIND, NONE).with_context(|| format!("cannot bind /dev/{name}"))?;
+    }
+    for (name, mode) in [("pts", 0o755), ("shm", 0o1777)] {
+        fs::create_dir_all(dev.join(name))?;
+        fs::set_permissions(dev.join(name), fs::Permissions::from_mode(mode))?;
+    }
+    let options = Some("newinstance,ptmxmode=0666,mode=0620,gid=5");
+    mount(Some("devpts"), &dev.join("pts"), Some("devpts"), MsFlags::MS_NOSUID | MsFlags::MS_NOEXEC, options)
+        .context("cannot mount /dev/pts")?;
+    for (link, target) in [
+        ("ptmx", "pts/ptmx"),
+        ("fd", "/proc/self/fd"),
+        ("stdin", "/proc/self/fd/0"),
+        ("stdout", "/proc/self/fd/1"),
+        ("stderr", "/proc/self/fd/2"),
+    ] {
+        let _ = fs::remove_file(dev.join(link));
+        symlink(target, dev.join(link))?;
+    }
+    Ok(())
+}
+
+fn put(path: &Path, text: &str) -> Result<()> {
+    let what = || format!("cannot write {}", path.display());
+    if let Some(dir) = path.parent() {
+        fs::create_dir_all(dir).with_context(what)?;
+    }
+    let _ = fs::remove_file(path);
+    fs::write(path, text).with_context(what)?;
+    fs::set_permissions(path, fs::Permissions::from_mode(0o644)).with_context(what)
+}
+
+/// The chroot knows the users that sbuild asks it for, and has the directories that they need.
+fn know_the_builder() -> Result<()> {
+    let passwd = fs::read_to_string("/etc/passwd").context("the chroot has no /etc/passwd")?;
+    let group = fs::read_to_string("/etc/group").context("the chroot has no /etc/group")?;
+    let id = free(&passwd, &group);
+    let has = |text: &str, name: &str| text.lines().any(|line| line.split(':').next() == Some(name));
+    if !has(&group, "sbuild") {
+        append("/etc/group", &format!("sbuild:x:{id}:\n"))?;
+    }
+    for name in ["sbuild", BUILDER] {
+        if !has(&passwd, name) {
+            // Both are one: the one that sbuild knows, and the one that runs it.
+            append("/etc/passwd", &format!("{name}:x:{id}:{id}::/var/lib/sbuild:/bin/sh\n"))?;
+        }
+    }
+    fs::create_dir_all("/build")?;
+    chown("/build", Some(id), Some(id))?;
+    fs::create_dir_all("/var/lib/sbuild")?;
+    Ok(())
+}
+
+/// An id that neither file has.
+fn free(passwd: &str, group: &str) -> u32 {
+    let taken = |id: u32| {
+        let id = id.to_string();
+        passwd.lines().chain(group.lines()).any(|line| line.split(':').nth(2) == Some(&id))
+    };
+    (BUILDER_ID..).find(|id| !taken(*id)).unwrap_or(BUILDER_ID)
+}
+
+fn append(path: &str, line: &str) -> Result<()> {
+    let text = fs::read_to_string(path)?;
+    let mut file = File::options().append(true).open(path).with_context(|| format!("cannot write {path}"))?;
+    // A file that ends in the midst of a line is still one of lines.
+    let gap = if text.is_empty() || text.ends_with('\n') { "" } else { "\n" };
+    Ok(write!(file, "{gap}{line}")?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_builders_id_is_nobody_elses() {
+        assert_eq!(free("root:x:0:0::/root:/bin/sh\n", "root:x:0:\n"), 1000);
+        assert_eq!(free("a:x:1000:1::/:/bin/sh\n", "b:x:1001:\n"), 1002);
+    }
+}

@@ -1,0 +1,96 @@
+//! The server of autopkgtest's protocol for testbeds (autopkgtest's `README.virtualisation-server`), as much of it as sbuild
+//! speaks: the testbed is there before it is opened, and goes with the sandbox.
+
+use std::ffi::{OsStr, OsString};
+use std::io::{BufRead, Write};
+use std::os::fd::AsFd;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::net::UnixStream;
+use std::process::ExitCode;
+
+use anyhow::{Context, Result, bail};
+
+use super::{CLIENT, wire};
+
+/// Serves on the standard streams for the agent behind the socket that the first argument names.
+pub fn main(args: &[OsString]) -> ExitCode {
+    let served = args.first().context("a server needs the socket of a testbed").and_then(|socket| {
+        let program = std::env::current_exe()?;
+        serve(std::io::stdin().lock(), std::io::stdout(), program.as_os_str(), socket, || open(socket))
+    });
+    match served {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("the testbed does not work: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Waits until the testbed is ready.
+fn open(socket: &OsStr) -> Result<()> {
+    let mut agent = UnixStream::connect(socket)?;
+    wire::ask(&mut agent, &[], [std::io::stdin().as_fd(), std::io::stderr().as_fd(), std::io::stderr().as_fd()])?;
+    match wire::answered(&mut agent)? {
+        (0, _) => Ok(()),
+        (_, trouble) => bail!("{trouble}"),
+    }
+}
+
+fn serve(
+    from: impl BufRead,
+    mut to: impl Write,
+    program: &OsStr,
+    socket: &OsStr,
+    open: impl Fn() -> Result<()>,
+) -> Result<()> {
+    let execute = [program, OsStr::new(CLIENT), socket].map(quoted).join(",");
+    writeln!(to, "ok")?;
+    for line in from.lines() {
+        let line = line?;
+        let said = match line.as_str() {
+            "open" => open().map(|()| "ok testbed".to_owned())?,
+            "capabilities" => "ok root-on-testbed isolation-container".to_owned(),
+            "print-execute-command" => format!("ok {execute}"),
+            "close" => "ok".to_owned(),
+            "quit" => return Ok(()),
+            other => format!("unknown command {}", crate::text::one_line(other)),
+        };
+        writeln!(to, "{said}")?;
+        to.flush()?;
+    }
+    Ok(())
+}
+
+/// One word of a command: the protocol quotes as URLs do.
+fn quoted(word: &OsStr) -> String {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/._-".contains(&byte);
+    word.as_bytes()
+        .iter()
+        .map(|byte| if plain(*byte) { char::from(*byte).to_string() } else { format!("%{byte:02x}") })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_session_as_sbuild_has_it() {
+        let mut said = Vec::new();
+        let asked = b"open\ncapabilities\nprint-execute-command\nreboot\nclose\nquit\nnever\n";
+        serve(&asked[..], &mut said, OsStr::new("/a b"), OsStr::new("/s,1"), || Ok(())).unwrap();
+        let want = "ok\nok testbed\nok root-on-testbed isolation-container\nok /a%20b,testbed-run,/s%2c1\n\
+                    unknown command reboot\nok\n";
+        assert_eq!(String::from_utf8(said).unwrap(), want);
+    }
+
+    #[test]
+    fn a_testbed_that_does_not_open_is_no_ok() {
+        let mut said = Vec::new();
+        let error =
+            serve(&b"open\n"[..], &mut said, OsStr::new("p"), OsStr::new("s"), || bail!("no room")).unwrap_err();
+        assert_eq!(error.to_string(), "no room");
+        assert_eq!(said, b"ok\n");
+    }
+}
