@@ -1,8 +1,8 @@
 //! Where the commands of a build run: a root of its own, behind a socket.
 //!
 //! sbuild(1) runs outside of it, in the sandbox, and reaches it through autopkgtest's interface for testbeds: it starts a
-//! [`server`] that names a [`client`] by which commands are run, and the client hands its command and its standard streams to
-//! the [`agent`], which runs it. So a command costs a fork and no more. The agent's user, mount and process namespaces lie
+//! `server` that names a `client` by which commands are run, and the client hands its command and its standard streams to
+//! the `agent`, which runs it. So a command costs a fork and no more. The agent's user, mount and process namespaces lie
 //! within those of the sandbox: root of the testbed is nobody in the sandbox, and has none of its mounts but its own.
 
 use std::ffi::OsString;
