@@ -58,7 +58,12 @@ mod tests {
         heard(&bell).await.unwrap();
         assert!(is_heard(&path));
         drop(bell);
-        assert!(!is_heard(&path));
+        // A child that another test has just forked holds it too, until it runs its program.
+        let soon = std::time::Instant::now() + std::time::Duration::from_secs(20);
+        while is_heard(&path) {
+            assert!(std::time::Instant::now() < soon, "nobody listens any more, and yet somebody does");
+            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        }
         ring(&path);
         listen(&path).unwrap();
     }
