@@ -313,6 +313,19 @@ mod tests {
     }
 
     #[test]
+    fn a_file_is_read_once_however_often_it_is_included() {
+        let place = Place { dir: tempfile::tempdir().unwrap() };
+        // Two ways from each to the next are 2^40 from the first to the last.
+        for n in 0..40 {
+            place.file(&format!("f{n}"), &format!("include DIR/f{0}\ninclude DIR/f{0}\n", n + 1));
+        }
+        place.file("f40", "alice\n");
+        let found = place.lint(&["file:DIR/f0"]);
+        says(&found, &["warning f40:1: 'alice' has no realm"]);
+        assert_eq!(found.len(), 1, "{found:#?}");
+    }
+
+    #[test]
     fn directories_loops_line_ends_and_writable_files_are_found() {
         let place = Place { dir: tempfile::tempdir().unwrap() };
         std::fs::create_dir_all(place.dir.path().join("d/sub")).unwrap();

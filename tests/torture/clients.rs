@@ -225,7 +225,7 @@ impl Clients {
         let mut told = self.told();
         *told.answers.entry(code).or_default() += 1;
         if code == 65 {
-            *told.refusals.entry(plain(&said)).or_default() += 1;
+            *told.refusals.entry(plain(&String::from_utf8_lossy(&done.stderr))).or_default() += 1;
         }
         // 65: a rule of validation, or nothing to cancel or retry any more; 75: the record is busy.
         if ![0, 65, 75].contains(&code) {
