@@ -15,6 +15,7 @@ use anyhow::Context;
 
 pub mod bounds;
 pub mod cgroup;
+mod dev;
 pub mod forwarder;
 pub mod proxy;
 mod remove;

@@ -25,7 +25,7 @@ use serde::{Deserialize, Serialize};
 
 use super::bounds::{self, Bounds};
 use super::testbed::{AGENT, Root};
-use super::{cgroup, forwarder};
+use super::{cgroup, dev, forwarder};
 
 /// The daemon's first argument when it is to be this process.
 pub const ARGUMENT: &str = "build-sandbox";
@@ -84,7 +84,7 @@ pub struct Spec {
     pub bounds: Bounds,
     /// Control groups of the host to join: their `cgroup.procs`.
     pub groups: Vec<PathBuf>,
-    /// The testbed that the command uses, if it uses one.
+    /// The testbed that the command may use.
     pub testbed: Testbed,
     /// Plain files of the first directory are copied to the second when the command has ended with status 0.
     pub results: (PathBuf, PathBuf),
@@ -215,21 +215,9 @@ fn devices(root: &Path) -> Result<()> {
     for name in ["null", "zero", "full", "random", "urandom", "tty"] {
         bind_one(&Path::new("/dev").join(name), &root.join("dev").join(name), true)?;
     }
-    // sbuild wants one in its chroots.
+    // The testbed wants one.
     bind_one(Path::new("/dev/null"), &root.join("dev/console"), true)?;
-    let options = Some("newinstance,ptmxmode=0666,mode=0620");
-    mount(Some("devpts"), &root.join("dev/pts"), Some("devpts"), MsFlags::MS_NOSUID | MsFlags::MS_NOEXEC, options)
-        .context("cannot mount /dev/pts")?;
-    for (link, target) in [
-        ("ptmx", "pts/ptmx"),
-        ("fd", "/proc/self/fd"),
-        ("stdin", "/proc/self/fd/0"),
-        ("stdout", "/proc/self/fd/1"),
-        ("stderr", "/proc/self/fd/2"),
-    ] {
-        symlink(target, root.join("dev").join(link))?;
-    }
-    Ok(())
+    dev::complete(&root.join("dev"), "newinstance,ptmxmode=0666,mode=0620")
 }
 
 fn bind_one(from: &Path, to: &Path, writable: bool) -> Result<()> {
@@ -268,7 +256,7 @@ fn enter(root: &Path) -> Result<()> {
     Ok(())
 }
 
-/// A command with the limits of the sandbox, which gains nothing from what is setuid.
+/// A command with the limits of the sandbox, and with no environment.
 fn limited(spec: &Spec) -> Command {
     let mut command = Command::new("/usr/bin/prlimit");
     command

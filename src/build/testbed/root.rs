@@ -2,7 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::Write;
-use std::os::unix::fs::{PermissionsExt, chown, symlink};
+use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -10,6 +10,8 @@ use anyhow::{Context, Result, bail};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::unistd::{chdir, pivot_root, sethostname};
 use serde::{Deserialize, Serialize};
+
+use crate::build::dev;
 
 /// The user in the chroot that builds packages; sbuild finds it by the name that its own has.
 pub const BUILDER: &str = "builder";
@@ -85,20 +87,7 @@ fn devices(root: &Path) -> Result<()> {
         fs::create_dir_all(dev.join(name))?;
         fs::set_permissions(dev.join(name), fs::Permissions::from_mode(mode))?;
     }
-    let options = Some("newinstance,ptmxmode=0666,mode=0620,gid=5");
-    mount(Some("devpts"), &dev.join("pts"), Some("devpts"), MsFlags::MS_NOSUID | MsFlags::MS_NOEXEC, options)
-        .context("cannot mount /dev/pts")?;
-    for (link, target) in [
-        ("ptmx", "pts/ptmx"),
-        ("fd", "/proc/self/fd"),
-        ("stdin", "/proc/self/fd/0"),
-        ("stdout", "/proc/self/fd/1"),
-        ("stderr", "/proc/self/fd/2"),
-    ] {
-        let _ = fs::remove_file(dev.join(link));
-        symlink(target, dev.join(link))?;
-    }
-    Ok(())
+    dev::complete(&dev, "newinstance,ptmxmode=0666,mode=0620,gid=5")
 }
 
 fn put(path: &Path, text: &str) -> Result<()> {
