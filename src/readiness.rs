@@ -241,8 +241,15 @@ async fn chroots(config: &Config) -> Vec<Check> {
     let one = |(distro, architecture): (crate::names::Distro, Architecture)| {
         let what = format!("chroot {distro}");
         match store.find(&distro, &architecture) {
-            Some(path) => fine(&what, path.display().to_string()),
-            None => wrong(&what, format!("none for {architecture}"), format!("invirt-build chroot create {distro}")),
+            Ok(Some(chroot)) => fine(&what, chroot.tarball.display().to_string()),
+            Ok(None) => {
+                let mut mend = format!("invirt-build chroot create {distro}");
+                if host.as_ref() != Some(&architecture) {
+                    mend += &format!(" --arch {architecture}");
+                }
+                wrong(&what, format!("none for {architecture}"), mend)
+            }
+            Err(error) => wrong(&what, format!("{error:#}"), format!("invirt-build chroot create {distro}")),
         }
     };
     wanted.into_iter().map(one).collect()

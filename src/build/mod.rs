@@ -25,7 +25,7 @@ mod slot;
 pub mod subids;
 pub mod testbed;
 
-use crate::chroot::Store;
+use crate::chroot::{Chroot, Store};
 use crate::config::{Config, Limits};
 use crate::error::{Failure, FailureKind};
 use crate::names::{Architecture, Component, Distro, PackageName, Suite, Version};
@@ -98,15 +98,35 @@ impl Builder {
         })
     }
 
-    /// Builds every architecture, one after the other.
-    pub async fn build(&self, request: &Request, cancel: &CancellationToken) -> Result<(), Failure> {
-        let slot = Slot::take(&self.slots)?;
+    /// The chroots that a build needs, one for each architecture that has to be built.
+    pub fn chroots(&self, request: &Request) -> Result<Vec<Chroot>, Failure> {
         let dsc = fs::read_to_string(&request.dsc)?;
         let only_all = dsc.lines().any(|line| line.trim_end() == "Architecture: all");
-        for (n, architecture) in request.architectures.iter().enumerate() {
-            if n == 0 || !only_all {
-                self.build_one(request, architecture, n == 0, &slot, cancel).await?;
-            }
+        // What has no architecture is built with the first.
+        let many = if only_all { 1 } else { request.architectures.len() };
+        request.architectures.iter().take(many).map(|architecture| self.chroot(&request.distro, architecture)).collect()
+    }
+
+    fn chroot(&self, distro: &Distro, architecture: &Architecture) -> Result<Chroot, Failure> {
+        self.chroots.find(distro, architecture)?.ok_or_else(|| {
+            let text = format!(
+                "there is no chroot {distro} {architecture}: an administrator makes it with 'invirt-build chroot create \
+                 {distro} --arch {architecture}'"
+            );
+            Failure::new(FailureKind::Chroot, text)
+        })
+    }
+
+    /// Builds in each of these chroots, one after the other.
+    pub async fn build(
+        &self,
+        request: &Request,
+        chroots: &[Chroot],
+        cancel: &CancellationToken,
+    ) -> Result<(), Failure> {
+        let slot = Slot::take(&self.slots)?;
+        for (n, chroot) in chroots.iter().enumerate() {
+            self.build_one(request, chroot, n == 0, &slot, cancel).await?;
         }
         for file in &request.source_files {
             let name = file.file_name().context("a source file has a name")?;
@@ -118,25 +138,18 @@ impl Builder {
     async fn build_one(
         &self,
         request: &Request,
-        architecture: &Architecture,
+        chroot: &Chroot,
         all: bool,
         slot: &Slot,
         cancel: &CancellationToken,
     ) -> Result<(), Failure> {
-        let chroot = self.chroots.find(&request.distro, architecture).ok_or_else(|| {
-            let distro = &request.distro;
-            let text = format!(
-                "there is no chroot {distro} {architecture}: an administrator makes it with 'invirt-build chroot create \
-                 {distro}'"
-            );
-            Failure::new(FailureKind::Chroot, text)
-        })?;
-        let manifest = self.chroots.manifest(&request.distro, architecture)?;
+        let Chroot { manifest, tarball } = chroot;
+        let architecture = &manifest.architecture;
         let socket = request.scratch.join("proxy");
         let _ = fs::remove_file(&socket);
         let (mirrors, suites) = (Mirrors::of(&manifest.sources), Suites::of(&request.local));
         let proxy = Proxy::start(&socket, mirrors, suites, Cache::open(&self.cache)?)?;
-        let mut spec = self.spec(request, architecture, all, chroot)?;
+        let mut spec = self.spec(request, architecture, all, tarball.clone())?;
         spec.testbed.root.files = sbuild::chroot_files(&manifest.sources);
         spec.binds.push(Bind { from: socket, to: spec.proxy.clone(), writable: true });
         let groups = Groups::create(slot.number(), &request.limits)?;
@@ -216,13 +229,13 @@ impl Builder {
         request: &Request,
         architecture: &Architecture,
         all: bool,
-        chroot: PathBuf,
+        tarball: PathBuf,
     ) -> Result<Spec, Failure> {
         let root = request.scratch.join("root");
         fs::create_dir_all(&root)?;
         let binds = vec![
             Bind { from: "/usr".into(), to: "usr".into(), writable: false },
-            Bind { from: chroot, to: "chroot.tar".into(), writable: false },
+            Bind { from: tarball, to: "chroot.tar".into(), writable: false },
             Bind { from: self.program.clone(), to: inside(sbuild::PROGRAM), writable: false },
             Bind { from: request.output.clone(), to: "output".into(), writable: true },
         ];

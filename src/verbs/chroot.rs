@@ -9,7 +9,8 @@ use anyhow::{Context, Result};
 use crate::chroot::{self, Manifest, Store};
 use crate::config::Config;
 use crate::error::{Error, Exit};
-use crate::names::Distro;
+use crate::names::{Architecture, Distro};
+use crate::record::chroots;
 use crate::session::{Session, table, time};
 use crate::subprocess::CancellationToken;
 use crate::text;
@@ -21,15 +22,23 @@ pub enum Chroot {
     Create {
         /// The distro, such as trixie
         distro: String,
+        /// The architecture [default: this machine's]
+        #[arg(long, value_name = "ARCHITECTURE")]
+        arch: Option<String>,
     },
-    /// Make the chroot of a distro, or of all, anew; running builds keep the old one
+    /// Make the chroots of a distro, or all, anew; running builds keep the old ones
     Update {
         /// The distro; all that there are if it is left out
         distro: Option<String>,
     },
     /// List the chroots
     List,
-    /// Remove the chroot of a distro; running builds keep it
+    /// Show where a chroot's packages come from, and which they are
+    Show {
+        /// The distro, or a chroot as 'status JOB' names it
+        chroot: String,
+    },
+    /// Remove the chroots of a distro; running builds keep them
     Remove {
         /// The distro
         distro: String,
@@ -41,22 +50,71 @@ pub fn run(session: &mut Session, verb: &Chroot) -> Result<Exit> {
     session.local_only("chroot")?;
     let store = Store::new(&session.config);
     match verb {
-        Chroot::Create { distro } => make(&session.config, &distro.parse()?),
-        Chroot::Update { distro: Some(distro) } => make(&session.config, &distro.parse()?),
-        Chroot::Update { distro: None } => {
-            store.list()?.iter().try_for_each(|chroot| make(&session.config, &chroot.distro).map(drop))?;
-            Ok(Exit::Ok)
+        Chroot::Create { distro, arch } => {
+            let architecture = arch.as_deref().map(str::parse).transpose()?;
+            make(&session.config, &distro.parse()?, architecture.as_ref())
         }
+        Chroot::Update { distro } => update(session, &store, distro.as_deref().map(str::parse).transpose()?.as_ref()),
         Chroot::List => list(session, &store.list()?),
+        Chroot::Show { chroot } => show_one(session, &store, chroot),
         Chroot::Remove { distro } => remove(session, &store, &distro.parse()?),
     }
+}
+
+fn update(session: &Session, store: &Store, distro: Option<&Distro>) -> Result<Exit> {
+    let all = store.list()?;
+    let these: Vec<_> = all.iter().filter(|chroot| distro.is_none_or(|distro| chroot.distro == *distro)).collect();
+    if let Some(distro) = distro.filter(|_| these.is_empty()) {
+        return Err(no_such(distro.as_str()));
+    }
+    for chroot in these {
+        make(&session.config, &chroot.distro, Some(&chroot.architecture))?;
+    }
+    Ok(Exit::Ok)
+}
+
+fn no_such(chroot: &str) -> anyhow::Error {
+    Error::invalid(format!("there is no chroot {}: 'invirt-build chroot list' shows all", text::quoted(chroot))).into()
+}
+
+/// A chroot that there is, or one that a job was built in.
+fn show_one(session: &Session, store: &Store, name: &str) -> Result<Exit> {
+    let mut found: Vec<Manifest> = store
+        .list()?
+        .into_iter()
+        .filter(|chroot| chroot.distro.as_str() == name)
+        .map(|it| it.without_passwords())
+        .collect();
+    if found.is_empty() {
+        found.extend(chroots::manifest(session.record.db(), name)?);
+    }
+    if found.is_empty() {
+        return Err(no_such(name));
+    }
+    if session.json {
+        session.print_json(&found)?;
+        return Ok(Exit::Ok);
+    }
+    for chroot in &found {
+        let line = |key: &str, value: &str| session.line(format!("{key:<12} {value}"));
+        line("chroot", &format!("{} {}", chroot.distro, chroot.architecture))?;
+        line("sha256", chroot.digest.as_str())?;
+        line("created", &time(chroot.created))?;
+        for source in &chroot.sources {
+            line("source", &source.line(&source.uri, None))?;
+        }
+        for package in &chroot.packages {
+            line("package", &format!("{} {} {}", package.name, package.version, package.architecture))?;
+        }
+    }
+    Ok(Exit::Ok)
 }
 
 fn remove(session: &Session, store: &Store, distro: &Distro) -> Result<Exit> {
     let all = store.list()?;
     let these: Vec<_> = all.iter().filter(|chroot| chroot.distro == *distro).collect();
     if these.is_empty() {
-        return Err(Error::invalid(format!("there is no chroot {distro}: 'invirt-build chroot list' shows all")).into());
+        return Err(no_such(distro.as_str()));
     }
     for chroot in these {
         store.remove(distro, &chroot.architecture)?;
@@ -78,21 +136,27 @@ fn list(session: &Session, chroots: &[Manifest]) -> Result<Exit> {
     }
     let rows: Vec<_> = chroots
         .iter()
-        .map(|chroot| [chroot.distro.to_string(), chroot.architecture.to_string(), time(chroot.created)])
+        .map(|chroot| {
+            let (distro, architecture) = (chroot.distro.to_string(), chroot.architecture.to_string());
+            [distro, architecture, time(chroot.created), chroot.digest.short().to_owned()]
+        })
         .collect();
-    table(["DISTRO", "ARCHITECTURE", "CREATED"], &rows)?;
+    table(["DISTRO", "ARCHITECTURE", "CREATED", "CHROOT"], &rows)?;
     Ok(Exit::Ok)
 }
 
-/// Makes the chroot of a distro for this machine's architecture, showing what mmdebstrap says.
-pub fn make(config: &Config, distro: &Distro) -> Result<Exit> {
+/// Makes the chroot of a distro, for this machine's architecture if none is named, showing what mmdebstrap says.
+pub fn make(config: &Config, distro: &Distro, architecture: Option<&Architecture>) -> Result<Exit> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let log = config.state_dir.join("logs").join(format!("chroot-{distro}.log"));
     std::fs::create_dir_all(log.parent().context("a log has a directory")?)?;
     let _ = std::fs::remove_file(&log);
     let store = Store::new(config);
     let made = runtime.block_on(async {
-        let architecture = chroot::host_architecture().await?;
+        let architecture = match architecture {
+            Some(architecture) => architecture.clone(),
+            None => chroot::host_architecture().await?,
+        };
         let cancel = CancellationToken::new();
         let interrupted = async {
             let _ = tokio::signal::ctrl_c().await;
