@@ -8,7 +8,7 @@
 //! may satisfy them, and nothing else.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Context;
@@ -18,14 +18,16 @@ pub mod cgroup;
 mod dev;
 pub mod forwarder;
 pub mod proxy;
+mod ready;
 mod remove;
+mod roots;
 pub mod sandbox;
 mod sbuild;
 mod slot;
 pub mod subids;
 pub mod testbed;
 
-use crate::chroot::{Chroot, Store};
+use crate::chroot::{Chroot, Manifest, Store};
 use crate::config::{Config, Limits};
 use crate::error::{Failure, FailureKind};
 use crate::names::{Architecture, Component, Distro, PackageName, Suite, Version};
@@ -34,9 +36,10 @@ use bounds::Bounds;
 use cgroup::Groups;
 use proxy::{Cache, Mirrors, Proxy, Suites};
 pub use remove::remove_tree;
+use roots::Roots;
 use sandbox::{Bind, Spec, Testbed};
 use slot::Slot;
-use testbed::Root;
+use testbed::{Root, Unpacked};
 
 /// A suite of our own archive that may satisfy build dependencies.
 #[derive(Debug, Clone)]
@@ -83,6 +86,8 @@ pub struct Builder {
     chroots: Store,
     slots: PathBuf,
     cache: PathBuf,
+    roots: Roots,
+    scratch: PathBuf,
     program: PathBuf,
 }
 
@@ -94,6 +99,8 @@ impl Builder {
             chroots: Store::new(config),
             slots: config.state_dir.join("slots"),
             cache: config.state_dir.join("cache"),
+            roots: Roots::new(config.state_dir.join("roots")),
+            scratch: config.scratch(),
             program,
         })
     }
@@ -145,33 +152,45 @@ impl Builder {
     ) -> Result<(), Failure> {
         let Chroot { manifest, tarball } = chroot;
         let architecture = &manifest.architecture;
-        let socket = request.scratch.join("proxy");
+        let unpacked = self.roots.find(slot, manifest);
+        let spec = self.spec(request, architecture, all, tarball.clone(), unpacked)?;
+        let run = Run { manifest, local: &request.local, limits: &request.limits, scratch: &request.scratch };
+        let (ended, starved) =
+            self.sandboxed(run, spec, slot, |cmd| cmd.log(&request.log, request.limits.log.0), cancel).await?;
+        self.judge(request, architecture, ended, starved)
+    }
+
+    /// Runs a sandbox to its end: how it ended, and whether it ran out of memory.
+    async fn sandboxed(
+        &self,
+        run: Run<'_>,
+        mut spec: Spec,
+        slot: &Slot,
+        output: impl FnOnce(Cmd) -> Cmd,
+        cancel: &CancellationToken,
+    ) -> Result<(Finished, bool), Failure> {
+        let socket = run.scratch.join("proxy");
         let _ = fs::remove_file(&socket);
-        let (mirrors, suites) = (Mirrors::of(&manifest.sources), Suites::of(&request.local));
+        let (mirrors, suites) = (Mirrors::of(&run.manifest.sources), Suites::of(run.local));
         let proxy = Proxy::start(&socket, mirrors, suites, Cache::open(&self.cache)?)?;
-        let mut spec = self.spec(request, architecture, all, tarball.clone())?;
-        spec.testbed.root.files = sbuild::chroot_files(&manifest.sources);
+        spec.testbed.root.files = sbuild::chroot_files(&run.manifest.sources);
         spec.binds.push(Bind { from: socket, to: spec.proxy.clone(), writable: true });
-        let groups = Groups::create(slot.number(), &request.limits)?;
+        let groups = Groups::create(slot.number(), run.limits)?;
         spec.groups = groups.doors();
-        let path = request.scratch.join("sandbox.json");
+        let path = run.scratch.join("sandbox.json");
         fs::write(&path, serde_json::to_vec(&spec).map_err(anyhow::Error::from)?)?;
-        let ended = Cmd::new("setpriv")
+        let cmd = Cmd::new("setpriv")
             .args(["--pdeathsig", "KILL", "--", "unshare", "--user", "--map-root-user"])
             .args(slot.mapping())
             .args(["--mount", "--pid", "--ipc", "--uts", "--net", "--fork", "--kill-child=KILL", "--"])
             .arg(&self.program)
             .arg(sandbox::ARGUMENT)
             .arg(&path)
-            .total(request.limits.time)
-            .silence(request.limits.silence)
-            .log(&request.log, request.limits.log.0)
-            .run(cancel)
-            .await?;
+            .total(run.limits.time)
+            .silence(run.limits.silence);
+        let ended = output(cmd).run(cancel).await?;
         drop(proxy);
-        let starved = groups.ran_out_of_memory();
-        drop(groups);
-        self.judge(request, architecture, ended, starved)
+        Ok((ended, groups.ran_out_of_memory()))
     }
 
     /// sbuild says 0 for what it skipped too: only a `.changes` is a success.
@@ -230,44 +249,71 @@ impl Builder {
         architecture: &Architecture,
         all: bool,
         tarball: PathBuf,
+        unpacked: Option<roots::Unpacked>,
     ) -> Result<Spec, Failure> {
-        let root = request.scratch.join("root");
-        fs::create_dir_all(&root)?;
-        let binds = vec![
-            Bind { from: "/usr".into(), to: "usr".into(), writable: false },
-            Bind { from: tarball, to: "chroot.tar".into(), writable: false },
-            Bind { from: self.program.clone(), to: inside(sbuild::PROGRAM), writable: false },
-            Bind { from: request.output.clone(), to: "output".into(), writable: true },
-        ];
-        let mut copies = Vec::new();
+        let mut spec = self.bare_spec(&request.scratch, &request.limits, tarball)?;
+        spec.binds.push(Bind { from: request.output.clone(), to: "output".into(), writable: true });
+        let has_lists = unpacked.as_ref().is_some_and(|root| root.fresh);
+        if let Some(root) = unpacked {
+            spec.binds.push(Bind { from: root.path, to: inside(UNPACKED), writable: false });
+            spec.testbed.root.unpacked = Some(Unpacked::Below(UNPACKED.into()));
+        }
         for file in &request.source_files {
             let name = file.file_name().context("a source file has a name")?;
-            copies.push((file.clone(), PathBuf::from("input").join(name)));
+            spec.copies.push((file.clone(), PathBuf::from("input").join(name)));
         }
         // Every local suite is one of our one archive.
         if let Some(local) = request.local.first() {
-            copies.push((local.key.clone(), "input/archive-key.asc".into()));
+            spec.copies.push((local.key.clone(), "input/archive-key.asc".into()));
         }
         let dsc = request.dsc.file_name().context("a .dsc has a name")?.to_string_lossy().into_owned();
+        spec.command = sbuild::command(request, architecture, all, has_lists, &dsc);
+        Ok(spec)
+    }
+
+    /// A sandbox with a testbed that starts from this tarball, and with no command yet.
+    fn bare_spec(&self, scratch: &Path, limits: &Limits, tarball: PathBuf) -> Result<Spec, Failure> {
+        let root = scratch.join("root");
+        fs::create_dir_all(&root)?;
         Ok(Spec {
             root,
-            size: request.limits.disk.0,
-            binds,
-            copies,
+            size: limits.disk.0,
+            binds: vec![
+                Bind { from: "/usr".into(), to: "usr".into(), writable: false },
+                Bind { from: tarball, to: "chroot.tar".into(), writable: false },
+                Bind { from: self.program.clone(), to: inside(sbuild::PROGRAM), writable: false },
+            ],
+            copies: Vec::new(),
             files: sbuild::files(),
             proxy: "proxy".into(),
-            bounds: Bounds { memory: request.limits.memory.0, processes: request.limits.processes },
+            bounds: Bounds { memory: limits.memory.0, processes: limits.processes },
             groups: Vec::new(),
             testbed: Testbed {
                 program: sbuild::PROGRAM.into(),
                 socket: sbuild::SOCKET.into(),
-                root: Root { room: "/testbed".into(), tarball: "/chroot.tar".into(), files: Vec::new() },
+                root: Root {
+                    room: "/testbed".into(),
+                    tarball: "/chroot.tar".into(),
+                    unpacked: None,
+                    files: Vec::new(),
+                },
             },
             results: ("result".into(), "output".into()),
-            command: sbuild::command(request, architecture, all, &dsc),
+            command: Vec::new(),
             environment: sbuild::environment(),
         })
     }
+}
+
+/// Where the sandbox has the unpacked chroot.
+const UNPACKED: &str = "/unpacked";
+
+/// What runs in a sandbox.
+struct Run<'a> {
+    manifest: &'a Manifest,
+    local: &'a [LocalSuite],
+    limits: &'a Limits,
+    scratch: &'a Path,
 }
 
 /// A path of the sandbox, below its root.

@@ -24,7 +24,7 @@ use nix::unistd::{Pid, chdir, pivot_root, sethostname};
 use serde::{Deserialize, Serialize};
 
 use super::bounds::{self, Bounds};
-use super::testbed::{AGENT, Root};
+use super::testbed::{AGENT, Root, Unpacked};
 use super::{cgroup, dev, forwarder};
 
 /// The daemon's first argument when it is to be this process.
@@ -196,6 +196,9 @@ fn make_root(spec: &Spec) -> Result<()> {
     }
     for bind in &spec.binds {
         bind_one(&bind.from, &root.join(&bind.to), bind.writable)?;
+    }
+    if let Some(Unpacked::Itself(path)) = &spec.testbed.root.unpacked {
+        chown(root.join(path.strip_prefix("/").unwrap_or(path)), Some(TESTBED.0), Some(TESTBED.0))?;
     }
     devices(root)?;
     mount(Some("proc"), &root.join("proc"), Some("proc"), MsFlags::empty(), NONE).context("cannot mount /proc")?;

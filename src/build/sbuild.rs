@@ -19,7 +19,6 @@ const CONFIG: &str = r#"
 $chroot_mode = 'autopkgtest';
 $autopkgtest_virt_server = '@PROGRAM@';
 $autopkgtest_virt_server_options = ['@SERVER@', '@SOCKET@'];
-$apt_update = 1;
 $apt_upgrade = 0;
 $apt_distupgrade = 0;
 $clean_source = 0;
@@ -99,9 +98,13 @@ pub fn environment() -> Vec<(String, String)> {
     .to_vec()
 }
 
-/// sbuild's command line, as it is seen inside the sandbox.
-pub fn command(request: &Request, architecture: &Architecture, all: bool, dsc: &str) -> Vec<String> {
+/// sbuild's command line, as it is seen inside the sandbox. Lists that the chroot has are not fetched again; those of our own
+/// suites always are.
+pub fn command(request: &Request, architecture: &Architecture, all: bool, has_lists: bool, dsc: &str) -> Vec<String> {
     let mut command: Vec<String> = ["sbuild", "--build-path=/build/package", "--no-source"].map(str::to_owned).to_vec();
+    command.push(if has_lists { "--no-apt-update" } else { "--apt-update" }.to_owned());
+    // As many processes as there are processors, for a package that can (Debian policy 4.9.1, "parallel").
+    command.push("--debbuildopt=--jobs-try=auto".to_owned());
     command.push(format!("--dist={}", request.distro));
     command.push(format!("--arch={architecture}"));
     command.push(if all { "--arch-all" } else { "--no-arch-all" }.to_owned());

@@ -171,12 +171,12 @@ impl Store {
     /// Removes a chroot and those that are kept of it; whether there was one. Builds that run keep theirs.
     pub fn remove(&self, distro: &Distro, architecture: &Architecture) -> Result<bool> {
         let stem = Self::stem(distro, architecture);
-        let mut was_there = false;
+        let (all, mut was_there) = (self.all()?, false);
         // Without the link, nothing starts in it any more.
         for kind in ["json", "tar"] {
             was_there |= remove_if_there(&self.dir.join(format!("{stem}{kind}")))?;
         }
-        for (_, chroot) in self.all()? {
+        for (_, chroot) in all {
             if (&chroot.manifest.distro, &chroot.manifest.architecture) == (distro, architecture) {
                 was_there |= remove_if_there(&chroot.tarball)?;
                 remove_if_there(&chroot.tarball.with_extension("json"))?;

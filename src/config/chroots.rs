@@ -17,6 +17,8 @@ pub struct Chroots {
     pub dir: Option<PathBuf>,
     /// Where builds unpack them; a tmpfs is fastest. `None` is `<state_dir>/work`.
     pub scratch: Option<PathBuf>,
+    /// Whether each of `daemon.jobs` has them unpacked on the disk, below `<state_dir>/roots`: builds start faster, and each takes the room of a chroot.
+    pub unpacked: bool,
     /// The age at which the daemon makes them anew; `None`: it never does.
     #[serde(deserialize_with = "units::some_duration")]
     pub refresh: Option<Duration>,
@@ -60,6 +62,6 @@ pub struct Source {
 
 impl Default for Chroots {
     fn default() -> Self {
-        Self { dir: None, scratch: None, refresh: None, keep: 1, distros: BTreeMap::new() }
+        Self { dir: None, scratch: None, unpacked: true, refresh: None, keep: 1, distros: BTreeMap::new() }
     }
 }

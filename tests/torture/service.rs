@@ -58,7 +58,7 @@ pub fn set_up() -> Result<()> {
         r#"{{ "distro": "bookworm", "architecture": "amd64", "created": 0, "digest": "{digest}", "sources": [] }}"#
     );
     fs::write(format!("{CHROOTS}/bookworm-amd64.json"), manifest)?;
-    let settings = format!("chroots: {{ dir: {CHROOTS} }}\ndaemon: {{ jobs: 3 }}\n");
+    let settings = format!("chroots: {{ dir: {CHROOTS}, unpacked: false }}\ndaemon: {{ jobs: 3 }}\n");
     fs::write("/etc/invirtibuilder/conf.d/torture.yaml", settings)?;
     label(0)?;
     for event in ["submitted", "started", "published", "failed", "cancelled"] {

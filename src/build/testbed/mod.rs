@@ -15,7 +15,7 @@ mod root;
 mod server;
 mod wire;
 
-pub use root::{BUILDER, Root};
+pub use root::{BUILDER, Root, Unpacked};
 
 /// The first argument of the program when it is to speak autopkgtest's protocol; the agent's socket follows.
 pub const SERVER: &str = "testbed-server";
