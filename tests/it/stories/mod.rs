@@ -18,3 +18,4 @@ mod reading;
 mod refusals;
 mod set_up;
 mod ssh;
+mod unpacked;

@@ -107,6 +107,15 @@ impl World {
         Daemon::start_by("perl", &args)
     }
 
+    /// Waits until both places for builds have the chroot unpacked.
+    pub fn wait_until_ready(&self) {
+        let ready = |slot: u32| {
+            let entries = fs::read_dir(format!("{STATE}/roots/{slot}")).into_iter().flatten().flatten();
+            entries.filter(|entry| entry.path().extension().is_some_and(|suffix| suffix == "updated")).count() == 1
+        };
+        eventually("chroots are unpacked", BUILD, || ready(0) && ready(1));
+    }
+
     /// Starts the daemon.
     pub fn daemon(&self) -> Daemon {
         Daemon::start()
