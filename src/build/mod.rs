@@ -174,6 +174,7 @@ impl Builder {
         let (mirrors, suites) = (Mirrors::of(&run.manifest.sources), Suites::of(run.local));
         let proxy = Proxy::start(&socket, mirrors, suites, Cache::open(&self.cache)?)?;
         spec.testbed.root.files = sbuild::chroot_files(&run.manifest.sources);
+        spec.testbed.root.narrow = NARROW.contains(&run.manifest.architecture.as_str());
         spec.binds.push(Bind { from: socket, to: spec.proxy.clone(), writable: true });
         let groups = Groups::create(slot.number(), run.limits)?;
         spec.groups = groups.doors();
@@ -296,6 +297,7 @@ impl Builder {
                     tarball: "/chroot.tar".into(),
                     unpacked: None,
                     files: Vec::new(),
+                    narrow: false,
                 },
             },
             results: ("result".into(), "output".into()),
@@ -304,6 +306,9 @@ impl Builder {
         })
     }
 }
+
+/// Architectures of 32 bits that processors of 64 bits run.
+const NARROW: [&str; 3] = ["i386", "armhf", "armel"];
 
 /// Where the sandbox has the unpacked chroot.
 const UNPACKED: &str = "/unpacked";

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
+use nix::errno::Errno;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::unistd::{chdir, pivot_root, sethostname};
 use serde::{Deserialize, Serialize};
@@ -32,6 +33,8 @@ pub struct Root {
     pub unpacked: Option<Unpacked>,
     /// Files with this content, by their path from the root.
     pub files: Vec<(String, String)>,
+    /// Whether its programs are of 32 bits, and are to see a machine that is, too (setarch(8)).
+    pub narrow: bool,
 }
 
 /// A chroot that is a directory, of files that belong to the testbed's ids.
@@ -57,6 +60,9 @@ impl Root {
         umount2(".", MntFlags::MNT_DETACH).context("cannot leave the sandbox's file system")?;
         chdir("/")?;
         sethostname("build")?;
+        if self.narrow {
+            see_32_bits()?;
+        }
         for (path, text) in &self.files {
             put(&Path::new("/").join(path), text)?;
         }
@@ -104,6 +110,17 @@ impl Root {
         }
         Ok(replaced.is_ok())
     }
+}
+
+/// For this process and those that it starts (personality(2)).
+fn see_32_bits() -> Result<()> {
+    /// From linux/personality.h.
+    const PER_LINUX32: nix::libc::c_ulong = 8;
+    // SAFETY: it takes a number, and changes what uname(2) says.
+    #[allow(unsafe_code)]
+    let done = unsafe { nix::libc::personality(PER_LINUX32) };
+    Errno::result(done).context("cannot be a machine of 32 bits")?;
+    Ok(())
 }
 
 fn unpack(tarball: &Path, root: &Path) -> Result<()> {

@@ -3,6 +3,7 @@
 mod access;
 mod archive;
 mod audit;
+mod chroots;
 mod corpus;
 mod daemon;
 mod debian;
