@@ -23,8 +23,11 @@ impl Builder {
         self.forget(jobs, chroots).await?;
         for number in 0..jobs {
             for chroot in chroots {
-                if self.roots.need(number, &chroot.manifest) == Need::Nothing {
-                    continue;
+                match self.roots.need(number, &chroot.manifest) {
+                    Need::Nothing => continue,
+                    // Builds then unpack it themselves.
+                    Need::Root if !self.roots.has_room(chroot)? => continue,
+                    Need::Root | Need::Lists => {}
                 }
                 let Some(slot) = Slot::take_this(&self.slots, number)? else { continue };
                 let scratch = self.scratch.join(format!("ready-{number}"));

@@ -9,10 +9,11 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result};
+use nix::sys::statvfs::statvfs;
 
 use super::remove_tree;
 use super::slot::Slot;
-use crate::chroot::Manifest;
+use crate::chroot::{Chroot, Manifest};
 use crate::names::ChrootDigest;
 
 /// How old apt's lists may be before they are fetched again. Debian's change four times a day.
@@ -20,6 +21,9 @@ const FRESH: Duration = Duration::from_secs(3600);
 
 /// How old they may be for a build to rely on them: mirrors keep for longer what they name.
 const STALE: Duration = Duration::from_secs(6 * 3600);
+
+/// The bytes on the disk that unpacked chroots leave to others.
+const SPARE: u64 = 5 << 30;
 
 /// The directory of unpacked chroots.
 #[derive(Debug, Clone)]
@@ -76,6 +80,15 @@ impl Roots {
             Some(age) if age < FRESH => Need::Nothing,
             _ => Need::Lists,
         }
+    }
+
+    /// Whether there is room for one more, and for what else needs some.
+    pub fn has_room(&self, chroot: &Chroot) -> Result<bool> {
+        fs::create_dir_all(&self.dir).with_context(|| format!("cannot create {}", self.dir.display()))?;
+        let disk = statvfs(&self.dir)?;
+        let free = disk.blocks_available().saturating_mul(disk.fragment_size());
+        // With apt's lists it is not twice as long as its tarball.
+        Ok(free > 2 * fs::metadata(&chroot.tarball)?.len() + SPARE)
     }
 
     /// An empty directory in which the root of a slot is to be made.
