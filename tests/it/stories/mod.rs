@@ -17,6 +17,7 @@ mod privilege;
 mod pushes;
 mod reading;
 mod refusals;
+mod reproducible;
 mod set_up;
 mod ssh;
 mod unpacked;
