@@ -10,6 +10,7 @@ declare -A NEEDS=(
 	[demo]="devscripts git-buildpackage libdistro-info-perl"
 	[lint]="shellcheck"
 	[package]="debhelper dpkg-dev liblzma-dev lintian man-db po-debconf sqlite3"
+	[foreign]="qemu-user-static"
 	[readers]="nginx-light"
 	[bench]="aptly reprepro"
 )
