@@ -17,8 +17,10 @@ use crate::chroot::{self, Store};
 use crate::config::{Config, Isolation, SigningKey};
 use crate::gitrecord::Guard;
 use crate::identity;
-use crate::names::Architecture;
+use crate::names::{Architecture, Distro};
 use crate::subprocess::{CancellationToken, Cmd, PATH};
+
+mod schroot;
 
 /// Programs that we run, and Debian's packages of them.
 const PROGRAMS: [(&str, &str); 13] = [
@@ -96,6 +98,7 @@ fn wrong(what: &str, found: impl Into<String>, mend: impl Into<String>) -> Check
 pub async fn look(config: &Config, path: &Path, user: &User) -> Vec<Check> {
     let mut checks = vec![programs(), subordinate_ids(config, user), namespaces(user).await];
     checks.extend(kvm(config));
+    checks.extend(schroot::look(config, path, user).await);
     checks.extend(directories(config, user));
     checks.extend(config.archive.signing_key.iter().map(|key| signing_key(key, user)));
     checks.push(hooks(config, path));
@@ -231,14 +234,8 @@ fn hooks(config: &Config, path: &Path) -> Check {
 async fn chroots(config: &Config) -> Vec<Check> {
     let host = chroot::host_architecture().await.ok();
     let store = Store::new(config);
-    let mut wanted: Vec<(_, Architecture)> = Vec::new();
-    for pocket in config.build.pockets.values() {
-        let named = pocket.architectures.iter().chain(host.as_ref().filter(|_| pocket.architectures.is_empty()));
-        wanted.extend(named.map(|architecture| (pocket.distro.clone(), architecture.clone())));
-    }
-    wanted.sort();
-    wanted.dedup();
-    let one = |(distro, architecture): (crate::names::Distro, Architecture)| {
+    let wanted = wanted(config, host.as_ref(), |isolation| isolation != Isolation::Schroot);
+    let one = |(distro, architecture): (Distro, Architecture)| {
         let what = format!("chroot {distro}");
         match store.find(&distro, &architecture) {
             Ok(Some(chroot)) => fine(&what, chroot.tarball.display().to_string()),
@@ -253,6 +250,22 @@ async fn chroots(config: &Config) -> Vec<Check> {
         }
     };
     wanted.into_iter().map(one).collect()
+}
+
+/// What the pockets of some kinds of isolation build in.
+fn wanted(
+    config: &Config,
+    host: Option<&Architecture>,
+    kind: impl Fn(Isolation) -> bool,
+) -> Vec<(Distro, Architecture)> {
+    let mut wanted = Vec::new();
+    for pocket in config.build.pockets.values().filter(|pocket| kind(pocket.isolation)) {
+        let named = pocket.architectures.iter().chain(host.filter(|_| pocket.architectures.is_empty()));
+        wanted.extend(named.map(|architecture| (pocket.distro.clone(), architecture.clone())));
+    }
+    wanted.sort();
+    wanted.dedup();
+    wanted
 }
 
 /// The files that ACLs name. What they say is `acl check`'s affair.

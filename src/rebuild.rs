@@ -14,7 +14,7 @@ use serde::Serialize;
 use crate::archive::digest;
 use crate::build::{Builder, Request};
 use crate::chroot::{Chroot, Store};
-use crate::config::Config;
+use crate::config::{Config, Isolation};
 use crate::error::{Error, Failure, FailureKind};
 use crate::record::jobs::{self, Job};
 use crate::record::{chroots, pockets, pool};
@@ -152,6 +152,7 @@ impl Original {
         let request = Request {
             dsc: dsc.context("the pool has no source package of it")?.clone(),
             source_files: self.source.clone(),
+            isolation: Isolation::Unshare,
             ..request
         };
         builder.build(&request, &self.chroots, cancel).await?;

@@ -20,16 +20,18 @@ pub mod forwarder;
 pub mod proxy;
 mod ready;
 mod remove;
+mod results;
 mod roots;
 pub mod sandbox;
 mod sbuild;
+pub mod schroot;
 mod slot;
 pub mod subids;
 pub mod testbed;
 
 use crate::archive::Archive;
 use crate::chroot::{Chroot, Manifest, Store};
-use crate::config::{Config, Limits};
+use crate::config::{Config, Isolation, Limits};
 use crate::error::{Failure, FailureKind};
 use crate::names::{Architecture, Component, Distro, PackageName, PocketName, Suite, Version};
 use crate::subprocess::{CancellationToken, Cmd, Ended, Finished};
@@ -72,6 +74,8 @@ pub struct Request {
     pub architectures: Vec<Architecture>,
     /// Suites of our own that may satisfy build dependencies.
     pub local: Vec<LocalSuite>,
+    /// What keeps the build from the host.
+    pub isolation: Isolation,
     /// What the build may use.
     pub limits: Limits,
     /// An empty directory of the job's own.
@@ -117,17 +121,27 @@ impl Request {
             distro: config.build.pockets[pocket].distro.clone(),
             architectures,
             local: local.collect(),
+            isolation: config.build.pockets[pocket].isolation,
             limits: config.build.pockets[pocket].limits.clone(),
             scratch: places.scratch,
             output: places.output,
             log: places.log,
         }
     }
+
+    /// The architectures that have to be built: what has none is built with the first.
+    fn to_build(&self) -> Result<&[Architecture], Failure> {
+        let dsc = fs::read_to_string(&self.dsc)?;
+        let only_all = dsc.lines().any(|line| line.trim_end() == "Architecture: all");
+        let many = if only_all { 1 } else { self.architectures.len() };
+        Ok(&self.architectures[..many.min(self.architectures.len())])
+    }
 }
 
 /// Runs builds.
 pub struct Builder {
     chroots: Store,
+    state_dir: PathBuf,
     slots: PathBuf,
     cache: PathBuf,
     roots: Roots,
@@ -141,6 +155,7 @@ impl Builder {
         let program = crate::subprocess::daemon()?;
         Ok(Self {
             chroots: Store::new(config),
+            state_dir: config.state_dir.clone(),
             slots: config.state_dir.join("slots"),
             cache: config.state_dir.join("cache"),
             roots: Roots::new(config.state_dir.join("roots")),
@@ -149,13 +164,12 @@ impl Builder {
         })
     }
 
-    /// The chroots that a build needs, one for each architecture that has to be built.
+    /// The chroots that a build needs, one for each architecture that has to be built; none of ours if schroot has them.
     pub fn chroots(&self, request: &Request) -> Result<Vec<Chroot>, Failure> {
-        let dsc = fs::read_to_string(&request.dsc)?;
-        let only_all = dsc.lines().any(|line| line.trim_end() == "Architecture: all");
-        // What has no architecture is built with the first.
-        let many = if only_all { 1 } else { request.architectures.len() };
-        request.architectures.iter().take(many).map(|architecture| self.chroot(&request.distro, architecture)).collect()
+        if request.isolation == Isolation::Schroot {
+            return Ok(Vec::new());
+        }
+        request.to_build()?.iter().map(|architecture| self.chroot(&request.distro, architecture)).collect()
     }
 
     fn chroot(&self, distro: &Distro, architecture: &Architecture) -> Result<Chroot, Failure> {
@@ -176,6 +190,11 @@ impl Builder {
         cancel: &CancellationToken,
     ) -> Result<(), Failure> {
         let slot = Slot::take(&self.slots)?;
+        if request.isolation == Isolation::Schroot {
+            for (n, architecture) in request.to_build()?.iter().enumerate() {
+                self.build_in_schroot(request, architecture, n == 0, &slot, cancel).await?;
+            }
+        }
         for (n, chroot) in chroots.iter().enumerate() {
             self.build_one(request, chroot, n == 0, &slot, cancel).await?;
         }
@@ -236,6 +255,20 @@ impl Builder {
         let ended = output(cmd).run(cancel).await?;
         drop(proxy);
         Ok((ended, groups.ran_out_of_memory()))
+    }
+
+    async fn build_in_schroot(
+        &self,
+        request: &Request,
+        architecture: &Architecture,
+        all: bool,
+        slot: &Slot,
+        cancel: &CancellationToken,
+    ) -> Result<(), Failure> {
+        let session = schroot::Session::of(&self.state_dir, slot.number());
+        let place = schroot::Place { program: &self.program, session, slot: slot.number() };
+        let (ended, starved) = schroot::build(request, architecture, all, &place, cancel).await?;
+        self.judge(request, architecture, ended, starved)
     }
 
     /// sbuild says 0 for what it skipped too: only a `.changes` is a success.

@@ -154,9 +154,10 @@ fn one_pocket(config: &Config, name: &PocketName, found: &mut Vec<(KeyPath, Stri
         let text = "all is always built: name the architectures of the other binaries".to_owned();
         found.push((at("architectures"), text));
     }
-    if pocket.isolation != Isolation::Unshare {
-        found.push((at("isolation"), "this release isolates builds with unshare only".to_owned()));
+    if pocket.isolation == Isolation::Vm {
+        found.push((at("isolation"), "this release isolates builds with unshare or schroot only".to_owned()));
     }
+    found.extend(pocket.contradiction().map(|why| (at("isolation"), why.to_owned())));
     // The pocket that comes first keeps its place.
     for other in config.build.pockets.keys().take_while(|other| *other != name) {
         if config.suite(other) == config.suite(name) {

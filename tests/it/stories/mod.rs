@@ -18,6 +18,7 @@ mod pushes;
 mod reading;
 mod refusals;
 mod reproducible;
+mod schroot;
 mod set_up;
 mod ssh;
 mod unpacked;
