@@ -5,7 +5,7 @@ use std::process::Command;
 
 use nix::sys::signal::Signal;
 
-use crate::world::{Apt, BUILD, CONFIG, Repo, SOON, Tiny, World, daemon_log, eventually, processes, run};
+use crate::world::{Apt, BUILD, CONFIG, Repo, SOON, STATE, Tiny, World, daemon_log, eventually, processes, run};
 
 /// What the story tells schroot.
 const ENTRY: &str = "/etc/schroot/chroot.d/of-a-story";
@@ -23,7 +23,14 @@ impl Chroot {
     fn new() -> Self {
         fs::create_dir_all(ROOT).unwrap();
         let made = Self;
-        run("tar", &["-xf", "/var/lib/invirtibuilder/chroots/bookworm-amd64.tar", "-C", ROOT]);
+        run("sh", &["-c", &format!("tar -xf \"$(ls -t {STATE}/chroots/bookworm-amd64*.tar | head -n 1)\" -C {ROOT}")]);
+        // What sandboxes make for themselves, and schroot's profile for sbuild expects to find.
+        for dir in ["pts", "shm"] {
+            fs::create_dir_all(format!("{ROOT}/dev/{dir}")).unwrap();
+        }
+        for (name, minor) in [("null", "3"), ("zero", "5"), ("full", "7"), ("random", "8"), ("urandom", "9")] {
+            run("mknod", &["--mode=666", &format!("{ROOT}/dev/{name}"), "c", "1", minor]);
+        }
         // The world's own directories are overlays, and one cannot be made of another.
         run("mount", &["-t", "tmpfs", "union", UNION]);
         for dir in ["overlay", "underlay"] {
@@ -46,7 +53,7 @@ impl Drop for Chroot {
     fn drop(&mut self) {
         let _ = fs::remove_file(ENTRY);
         let _ = Command::new("umount").arg(UNION).status();
-        let _ = Command::new("gpasswd").args(["--quiet", "--delete", "_invirtibuilder", "sbuild"]).output();
+        let _ = Command::new("gpasswd").args(["--delete", "_invirtibuilder", "sbuild"]).output();
         let _ = fs::remove_dir_all(ROOT);
     }
 }
@@ -57,7 +64,7 @@ fn settings(dev: &str) {
 
 /// Sessions of schroot, and what is mounted or left for them.
 fn left() -> String {
-    let script = "schroot --list --all-sessions; grep -o '/[^ ]*schroot/[^ ]*' /proc/self/mounts | grep -v '^/var/lib/schroot/union$'; \
+    let script = "schroot --list --all-sessions; cut -d' ' -f2 /proc/self/mounts | grep -e ^/run/schroot/ -e ^/var/lib/schroot/union/; \
                   ls /run/schroot/mount /var/lib/schroot/union/* /var/lib/sbuild/build | grep -v ':$' | grep .; true";
     run("sh", &["-c", script])
 }
@@ -65,7 +72,12 @@ fn left() -> String {
 /// Nothing is left of sessions and of these processes.
 #[track_caller]
 fn all_is_gone(names: &[&str]) {
-    eventually("nothing is left", SOON, || left().is_empty() && names.iter().all(|name| processes(name).is_empty()));
+    let all = || left() + &names.iter().flat_map(|name| processes(name)).collect::<String>();
+    let start = std::time::Instant::now();
+    while !all().is_empty() {
+        assert!(start.elapsed() < SOON, "there is left: {}", all());
+        std::thread::sleep(std::time::Duration::from_millis(100));
+    }
 }
 
 /// A package that needs another one, and puts something of it into its own.
@@ -139,8 +151,7 @@ fn packages_are_built_in_a_schroot_and_what_is_ended_leaves_nothing() {
     let daemon = world.daemon();
     world.wait_for(&job, "building", BUILD);
     eventually("it is built again", BUILD, || {
-        fs::read_to_string(format!("/var/lib/invirtibuilder/logs/{job}/build.log"))
-            .is_ok_and(|log| log.contains("\nsleeping-now"))
+        fs::read_to_string(format!("{STATE}/logs/{job}/build.log")).is_ok_and(|log| log.contains("\nsleeping-now"))
     });
     assert_eq!(processes(Tiny::SLEEP).iter().filter(|line| line.starts_with("sleep")).count(), 1);
     daemon.stop();
