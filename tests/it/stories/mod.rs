@@ -3,6 +3,7 @@
 mod access;
 mod archive;
 mod audit;
+mod buildinfo;
 mod chroots;
 mod corpus;
 mod daemon;
