@@ -7,7 +7,8 @@
 //! dependencies are installed there is a [`proxy`] that gives out files of the chroot's mirrors and of the suites of our own that
 //! may satisfy them, and nothing else.
 
-use std::fs;
+use std::fs::{self, File};
+use std::io::Write;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -17,6 +18,7 @@ pub mod bounds;
 pub mod cgroup;
 mod dev;
 pub mod forwarder;
+pub mod machine;
 pub mod proxy;
 mod remove;
 pub mod sandbox;
@@ -25,17 +27,19 @@ mod slot;
 pub mod subids;
 pub mod testbed;
 
-use crate::chroot::Store;
-use crate::config::{Config, Limits};
+use crate::chroot::{Image, Store};
+use crate::config::{Config, Isolation, Limits};
 use crate::error::{Failure, FailureKind};
 use crate::names::{Architecture, Component, Distro, PackageName, Suite, Version};
 use crate::subprocess::{CancellationToken, Cmd, Ended, Finished};
 use bounds::Bounds;
 use cgroup::Groups;
+use machine::{Accelerator, Machine, kvm};
 use proxy::{Cache, Mirrors, Proxy, Suites};
 pub use remove::remove_tree;
-use sandbox::{Bind, Spec, Testbed};
+use sandbox::{Bind, Kind, Spec, Testbed};
 use slot::Slot;
+pub use slot::everybody as all_ids;
 use testbed::Root;
 
 /// A suite of our own archive that may satisfy build dependencies.
@@ -68,6 +72,8 @@ pub struct Request {
     pub architectures: Vec<Architecture>,
     /// Suites of our own that may satisfy build dependencies.
     pub local: Vec<LocalSuite>,
+    /// What keeps it from the host.
+    pub isolation: Isolation,
     /// What the build may use.
     pub limits: Limits,
     /// An empty directory of the job's own.
@@ -76,6 +82,14 @@ pub struct Request {
     pub output: PathBuf,
     /// The log to append to.
     pub log: PathBuf,
+}
+
+/// What a build starts from.
+enum Base {
+    /// The tarball of a chroot, and its `deb` lines.
+    Tarball(PathBuf, Vec<String>),
+    /// The image of a virtual machine.
+    Image(Image),
 }
 
 /// Runs builds.
@@ -123,23 +137,61 @@ impl Builder {
         slot: &Slot,
         cancel: &CancellationToken,
     ) -> Result<(), Failure> {
-        let chroot = self.chroots.find(&request.distro, architecture).ok_or_else(|| {
-            let distro = &request.distro;
+        let base = self.base(request, architecture)?;
+        let first = self.run(request, architecture, all, slot, &base, cancel).await?;
+        let (ended, starved) = if first.0.ended == Ended::Exit(machine::NO_KVM) {
+            kvm::has_failed();
+            self.run(request, architecture, all, slot, &base, cancel).await?
+        } else {
+            first
+        };
+        self.judge(request, architecture, ended, starved)
+    }
+
+    fn base(&self, request: &Request, architecture: &Architecture) -> Result<Base, Failure> {
+        let distro = &request.distro;
+        let missing = |what: &str, option: &str| {
             let text = format!(
-                "there is no chroot {distro} {architecture}: an administrator makes it with 'invirt-build chroot create \
-                 {distro}'"
+                "there is no {what} {distro} {architecture}: an administrator makes it with 'invirt-build chroot create \
+                 {distro}{option}'"
             );
             Failure::new(FailureKind::Chroot, text)
-        })?;
-        let manifest = self.chroots.manifest(&request.distro, architecture)?;
+        };
+        if request.isolation == Isolation::Vm {
+            let image = self.chroots.image(distro, architecture)?.ok_or_else(|| missing("image", " --vm"))?;
+            let (length, disk) = (fs::metadata(image.root())?.len() >> 20, request.limits.disk.0 >> 20);
+            if length > disk {
+                let text = format!("the image alone has {length} MiB, and limits.disk is {disk} MiB");
+                return Err(Failure::new(FailureKind::BuildDisk, text));
+            }
+            return Ok(Base::Image(image));
+        }
+        let tarball = self.chroots.find(distro, architecture).ok_or_else(|| missing("chroot", ""))?;
+        Ok(Base::Tarball(tarball, self.chroots.manifest(distro, architecture)?.sources))
+    }
+
+    /// Runs it once: how the sandbox ended, and whether the kernel ended something in it for want of memory.
+    async fn run(
+        &self,
+        request: &Request,
+        architecture: &Architecture,
+        all: bool,
+        slot: &Slot,
+        base: &Base,
+        cancel: &CancellationToken,
+    ) -> Result<(Finished, bool), Failure> {
         let socket = request.scratch.join("proxy");
         let _ = fs::remove_file(&socket);
-        let (mirrors, suites) = (Mirrors::of(&manifest.sources), Suites::of(&request.local));
+        let sources = match base {
+            Base::Tarball(_, sources) => sources,
+            Base::Image(image) => &image.manifest.sources,
+        };
+        let (mirrors, suites) = (Mirrors::of(sources), Suites::of(&request.local));
         let proxy = Proxy::start(&socket, mirrors, suites, Cache::open(&self.cache)?)?;
-        let mut spec = self.spec(request, architecture, all, chroot)?;
-        spec.testbed.root.files = sbuild::chroot_files(&manifest.sources);
+        let files = sbuild::chroot_files(sources);
+        let (mut spec, limits) = self.spec(request, architecture, all, base, files)?;
         spec.binds.push(Bind { from: socket, to: spec.proxy.clone(), writable: true });
-        let groups = Groups::create(slot.number(), &request.limits)?;
+        let groups = Groups::create(slot.number(), &limits)?;
         spec.groups = groups.doors();
         let path = request.scratch.join("sandbox.json");
         fs::write(&path, serde_json::to_vec(&spec).map_err(anyhow::Error::from)?)?;
@@ -157,8 +209,7 @@ impl Builder {
             .await?;
         drop(proxy);
         let starved = groups.ran_out_of_memory();
-        drop(groups);
-        self.judge(request, architecture, ended, starved)
+        Ok((ended, starved))
     }
 
     /// sbuild says 0 for what it skipped too: only a `.changes` is a success.
@@ -206,26 +257,50 @@ impl Builder {
                 fail(FailureKind::BuildLog, format!("the build log is longer than {most} KiB (limits.log)"))
             }
             Ended::Cancelled => fail(FailureKind::System, "the build was told to stop".to_owned()),
+            Ended::Exit(machine::NOT_STARTED | machine::NO_KVM) => fail(
+                FailureKind::Chroot,
+                "the virtual machine does not start: the log has what its console said".to_owned(),
+            ),
+            Ended::Exit(machine::ENDED) => {
+                fail(FailureKind::BuildFailed, "the virtual machine ended before the build did".to_owned())
+            }
             Ended::Exit(sandbox::BROKEN) => fail(FailureKind::System, ended.describe()),
             Ended::Exit(_) | Ended::Signal(_) => Err(sbuild::why(&log)),
         }
     }
 
+    /// What the sandbox is to be like, and what all in it may use.
     fn spec(
         &self,
         request: &Request,
         architecture: &Architecture,
         all: bool,
-        chroot: PathBuf,
-    ) -> Result<Spec, Failure> {
+        base: &Base,
+        files: Vec<(String, String)>,
+    ) -> Result<(Spec, Limits), Failure> {
         let root = request.scratch.join("root");
         fs::create_dir_all(&root)?;
-        let binds = vec![
-            Bind { from: "/usr".into(), to: "usr".into(), writable: false },
-            Bind { from: chroot, to: "chroot.tar".into(), writable: false },
-            Bind { from: self.program.clone(), to: inside(sbuild::PROGRAM), writable: false },
+        let seen = |from: PathBuf, to: &str| Bind { from, to: inside(to), writable: false };
+        let mut binds = vec![
+            seen("/usr".into(), "usr"),
+            seen(self.program.clone(), sbuild::PROGRAM),
             Bind { from: request.output.clone(), to: "output".into(), writable: true },
         ];
+        let (kind, limits) = match base {
+            Base::Tarball(tarball, _) => {
+                let root = Root { room: "/testbed".into(), tarball: "/chroot.tar".into(), files };
+                binds.push(seen(tarball.clone(), "/chroot.tar"));
+                (Kind::Root(root), request.limits.clone())
+            }
+            Base::Image(image) => {
+                let machine = Machine::new("/machine", &request.limits, announced(request)?, files);
+                binds.push(seen(image.kernel(), "/kernel"));
+                binds.push(seen(image.initrd(), "/initrd"));
+                binds.push(seen(image.root(), "/image"));
+                let outer = machine.outer(&request.limits);
+                (Kind::Machine(machine), outer)
+            }
+        };
         let mut copies = Vec::new();
         for file in &request.source_files {
             let name = file.file_name().context("a source file has a name")?;
@@ -236,25 +311,31 @@ impl Builder {
             copies.push((local.key.clone(), "input/archive-key.asc".into()));
         }
         let dsc = request.dsc.file_name().context("a .dsc has a name")?.to_string_lossy().into_owned();
-        Ok(Spec {
+        let spec = Spec {
             root,
-            size: request.limits.disk.0,
+            size: limits.disk.0,
             binds,
             copies,
             files: sbuild::files(),
             proxy: "proxy".into(),
-            bounds: Bounds { memory: request.limits.memory.0, processes: request.limits.processes },
+            bounds: Bounds { memory: limits.memory.0, processes: limits.processes },
             groups: Vec::new(),
-            testbed: Testbed {
-                program: sbuild::PROGRAM.into(),
-                socket: sbuild::SOCKET.into(),
-                root: Root { room: "/testbed".into(), tarball: "/chroot.tar".into(), files: Vec::new() },
-            },
+            testbed: Testbed { program: sbuild::PROGRAM.into(), socket: sbuild::SOCKET.into(), kind },
             results: ("result".into(), "output".into()),
             command: sbuild::command(request, architecture, all, &dsc),
             environment: sbuild::environment(),
-        })
+        };
+        Ok((spec, limits))
     }
+}
+
+/// What a machine is to be carried out by; if it has to be emulated, the log says why.
+fn announced(request: &Request) -> Result<Accelerator, Failure> {
+    if let Some(why) = kvm::trouble() {
+        let mut log = File::options().append(true).create(true).open(&request.log)?;
+        writeln!(log, "This virtual machine is emulated, and slow: {why}")?;
+    }
+    Ok(kvm::choose())
 }
 
 /// A path of the sandbox, below its root.

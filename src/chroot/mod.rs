@@ -8,6 +8,7 @@ use anyhow::{Context, Result};
 use nix::fcntl::{Flock, FlockArg};
 use serde::{Deserialize, Serialize};
 
+mod image;
 mod mirrors;
 
 use crate::config::Config;
@@ -15,6 +16,7 @@ use crate::error::Error;
 use crate::names::{Architecture, Distro};
 use crate::record::now;
 use crate::subprocess::{CancellationToken, Cmd};
+pub use image::Image;
 
 /// How long making one may take: emulated architectures are slow.
 const LIMIT: Duration = Duration::from_secs(2 * 3600);
@@ -95,33 +97,16 @@ impl Store {
         })?;
         let new = self.path(distro, architecture, "tar.new");
         let _ = fs::remove_file(&new);
-        let mut cmd = Cmd::new("mmdebstrap")
-            .args(["--mode=unshare", "--variant=buildd", "--format=tar", "--skip=output/dev"])
-            .arg(format!("--architectures={architecture}"));
-        for option in mirrors::options(cancel).await? {
-            cmd = cmd.arg(format!("--aptopt={option}"));
-        }
-        let done = cmd
-            .args([distro.as_str()])
-            .arg(&new)
-            .arg("-")
-            .input(format!("{}\n", sources.join("\n")))
-            .total(LIMIT)
-            .log(log, 64 << 20)
-            .run(cancel)
-            .await?;
-        if !done.ok() {
+        let manifest = Manifest { distro: distro.clone(), architecture: architecture.clone(), created: now(), sources };
+        if let Err(error) = debootstrap(&manifest, None, &new, log, cancel).await {
             let _ = fs::remove_file(&new);
-            return Err(Error::unavailable(format!(
-                "the chroot {distro} {architecture} cannot be made: {}",
-                done.describe()
-            ))
-            .into());
+            return Err(
+                Error::unavailable(format!("the chroot {distro} {architecture} cannot be made: {error:#}")).into()
+            );
         }
         // Builds read it as another user.
         fs::set_permissions(&new, std::os::unix::fs::PermissionsExt::from_mode(0o644))?;
         fs::File::open(&new)?.sync_all()?;
-        let manifest = Manifest { distro: distro.clone(), architecture: architecture.clone(), created: now(), sources };
         fs::rename(&new, self.path(distro, architecture, "tar"))?;
         let json = self.path(distro, architecture, "json.new");
         fs::write(&json, serde_json::to_vec_pretty(&manifest)?)?;
@@ -143,6 +128,35 @@ impl Store {
         }
         Ok(was_there)
     }
+}
+
+/// Runs mmdebstrap(1): the tarball `to` of a root with what builds need, and with one more package.
+async fn debootstrap(
+    manifest: &Manifest,
+    more: Option<&str>,
+    to: &Path,
+    log: &Path,
+    cancel: &CancellationToken,
+) -> Result<()> {
+    let mut cmd = Cmd::new("mmdebstrap")
+        .args(["--mode=unshare", "--variant=buildd", "--format=tar", "--skip=output/dev"])
+        .arg(format!("--architectures={}", manifest.architecture));
+    for option in mirrors::options(cancel).await? {
+        cmd = cmd.arg(format!("--aptopt={option}"));
+    }
+    if let Some(package) = more {
+        cmd = cmd.arg(format!("--include={package}"));
+    }
+    let done = cmd
+        .args([manifest.distro.as_str()])
+        .arg(to)
+        .arg("-")
+        .input(format!("{}\n", manifest.sources.join("\n")))
+        .total(LIMIT)
+        .log(log, 64 << 20)
+        .run(cancel)
+        .await?;
+    done.success().map(drop)
 }
 
 /// The architecture of this machine's own packages.

@@ -99,8 +99,8 @@ fn one_pocket(config: &Config, name: &PocketName, found: &mut Vec<(KeyPath, Stri
         let text = "all is always built: name the architectures of the other binaries".to_owned();
         found.push((at("architectures"), text));
     }
-    if pocket.isolation != Isolation::Unshare {
-        found.push((at("isolation"), "this release isolates builds with unshare only".to_owned()));
+    if pocket.isolation == Isolation::Schroot {
+        found.push((at("isolation"), "this release isolates builds with unshare and vm only".to_owned()));
     }
     // The pocket that comes first keeps its place.
     for other in config.build.pockets.keys().take_while(|other| *other != name) {

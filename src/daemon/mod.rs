@@ -17,7 +17,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::{Id, JoinSet};
 
 use crate::archive::Archive;
-use crate::build::{cgroup, sandbox, testbed};
+use crate::build::{cgroup, machine, sandbox, testbed};
 use crate::config::{self, Config};
 use crate::error::{Error, Failure, FailureKind, exit_for};
 use crate::failpoint::{Point, reach};
@@ -70,6 +70,9 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let args: Vec<OsString> = args.into_iter().collect();
     if args.get(1).is_some_and(|first| first == sandbox::ARGUMENT) {
         return sandbox::main(args.get(2).map(OsString::as_os_str));
+    }
+    if args.get(1).is_some_and(|first| first == machine::ARGUMENT) {
+        return machine::main(&args[2..]);
     }
     if let Some(ended) = testbed::main(&args) {
         return ended;

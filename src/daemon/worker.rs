@@ -9,8 +9,9 @@ use anyhow::Result;
 
 use super::shared::Shared;
 use crate::archive::Archive;
+use crate::build::machine::kvm;
 use crate::build::{self, Builder, LocalSuite};
-use crate::config::Config;
+use crate::config::{Config, Isolation};
 use crate::error::{Failure, FailureKind};
 use crate::failpoint::{Point, reach};
 use crate::log::Severity;
@@ -213,11 +214,22 @@ impl Task {
         self.advance(State::Building)?;
         reach(Point::JobBuilding)?;
         let request = self.build_request(source, &log);
-        Builder::new(&self.config)?.build(&request, &self.cancel).await?;
+        let built = Builder::new(&self.config)?.build(&request, &self.cancel).await;
+        if request.isolation == Isolation::Vm {
+            self.say_how_it_was_carried_out();
+        }
+        built?;
         reach(Point::BuildMade)?;
         self.workspace.keep()?;
         reach(Point::BuildKept)?;
         Ok(self.workspace.built())
+    }
+
+    /// Machines that are emulated are slow: the administrator may not know that they are.
+    fn say_how_it_was_carried_out(&self) {
+        let Some(why) = kvm::trouble() else { return };
+        let job = self.job.id.to_string();
+        self.shared.log.event(Severity::Warning, "machine-emulated", &[("job", &job), ("why", &why)]);
     }
 
     fn source_request(&self, log: &Path) -> Result<source::Request, Failure> {
@@ -253,6 +265,7 @@ impl Task {
             distro: pocket.distro.clone(),
             architectures: self.shared.publisher.architectures(&self.config, &job.pocket),
             local: local.collect(),
+            isolation: pocket.isolation,
             limits: pocket.limits.clone(),
             scratch: self.workspace.dir.join("build"),
             output: self.workspace.output(),
