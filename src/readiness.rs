@@ -17,8 +17,10 @@ use crate::chroot::{self, Store};
 use crate::config::{Config, Isolation, SigningKey};
 use crate::gitrecord::Guard;
 use crate::identity;
-use crate::names::Architecture;
+use crate::names::{Architecture, Distro};
 use crate::subprocess::{CancellationToken, Cmd, PATH};
+
+mod machines;
 
 /// Programs that we run, and Debian's packages of them.
 const PROGRAMS: [(&str, &str); 13] = [
@@ -95,7 +97,7 @@ fn wrong(what: &str, found: impl Into<String>, mend: impl Into<String>) -> Check
 /// Looks at everything. `path` is the configuration's file; `user` is the service's own.
 pub async fn look(config: &Config, path: &Path, user: &User) -> Vec<Check> {
     let mut checks = vec![programs(), subordinate_ids(config, user), namespaces(user).await];
-    checks.extend(kvm(config));
+    checks.extend(machines::look(config, user).await);
     checks.extend(directories(config, user));
     checks.extend(config.archive.signing_key.iter().map(|key| signing_key(key, user)));
     checks.push(hooks(config, path));
@@ -150,16 +152,6 @@ async fn namespaces(user: &User) -> Check {
         Ok(done) => wrong(what, done.describe(), "sysctl -w kernel.unprivileged_userns_clone=1"),
         Err(error) => wrong(what, format!("{error:#}"), "apt-get install util-linux"),
     }
-}
-
-/// Only where a pocket builds in virtual machines.
-fn kvm(config: &Config) -> Option<Check> {
-    config.build.pockets.values().find(|pocket| pocket.isolation == Isolation::Vm)?;
-    Some(if Path::new("/dev/kvm").exists() {
-        fine("KVM", "/dev/kvm is there")
-    } else {
-        note("KVM", "there is no /dev/kvm: machines are emulated, and slow", "modprobe kvm")
-    })
 }
 
 fn directories(config: &Config, user: &User) -> Vec<Check> {
@@ -231,18 +223,28 @@ fn hooks(config: &Config, path: &Path) -> Check {
 async fn chroots(config: &Config) -> Vec<Check> {
     let host = chroot::host_architecture().await.ok();
     let store = Store::new(config);
-    let mut wanted: Vec<(_, Architecture)> = Vec::new();
+    let mut wanted: Vec<(bool, Distro, Architecture)> = Vec::new();
     for pocket in config.build.pockets.values() {
         let named = pocket.architectures.iter().chain(host.as_ref().filter(|_| pocket.architectures.is_empty()));
-        wanted.extend(named.map(|architecture| (pocket.distro.clone(), architecture.clone())));
+        let is_vm = pocket.isolation == Isolation::Vm;
+        wanted.extend(named.map(|architecture| (is_vm, pocket.distro.clone(), architecture.clone())));
     }
     wanted.sort();
     wanted.dedup();
-    let one = |(distro, architecture): (crate::names::Distro, Architecture)| {
-        let what = format!("chroot {distro}");
-        match store.find(&distro, &architecture) {
+    let one = |(is_vm, distro, architecture): (bool, Distro, Architecture)| {
+        let (form, option) = if is_vm { ("image", " --vm") } else { ("chroot", "") };
+        let found = if is_vm {
+            store.image(&distro, &architecture).ok().flatten().map(|image| image.root())
+        } else {
+            store.find(&distro, &architecture)
+        };
+        let what = format!("{form} {distro}");
+        match found {
             Some(path) => fine(&what, path.display().to_string()),
-            None => wrong(&what, format!("none for {architecture}"), format!("invirt-build chroot create {distro}")),
+            None => {
+                let mend = format!("invirt-build chroot create {distro}{option}");
+                wrong(&what, format!("none for {architecture}"), mend)
+            }
         }
     };
     wanted.into_iter().map(one).collect()

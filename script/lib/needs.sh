@@ -11,6 +11,7 @@ declare -A NEEDS=(
 	[lint]="shellcheck"
 	[package]="debhelper dpkg-dev liblzma-dev lintian man-db po-debconf sqlite3"
 	[readers]="nginx-light"
+	[vm]="e2fsprogs qemu-system-x86 qemu-utils"
 	[bench]="aptly reprepro"
 )
 

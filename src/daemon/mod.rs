@@ -102,6 +102,8 @@ async fn run(path: &Path) -> Result<()> {
     subprocess::mark_children(&config.state_dir);
     let daemon = Daemon::new(path.to_owned(), config).await?;
     let limits = cgroup::mechanism().describe();
+    // It is tried again.
+    let _ = std::fs::remove_file(daemon.config.kvm_note());
     // For whoever checks the installation; builds do not need it.
     if let Err(error) = std::fs::write(daemon.config.limits_note(), format!("{limits}\n")) {
         daemon.shared.complain("what limits builds cannot be written down", &error.into());

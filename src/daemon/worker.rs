@@ -230,6 +230,12 @@ impl Task {
         let Some(why) = kvm::trouble() else { return };
         let job = self.job.id.to_string();
         self.shared.log.event(Severity::Warning, "machine-emulated", &[("job", &job), ("why", &why)]);
+        // For whoever checks the installation; builds do not need it.
+        if kvm::failed()
+            && let Err(error) = std::fs::write(self.config.kvm_note(), format!("{why}\n"))
+        {
+            self.shared.complain("that KVM does not work cannot be written down", &error.into());
+        }
     }
 
     fn source_request(&self, log: &Path) -> Result<source::Request, Failure> {

@@ -17,9 +17,14 @@ pub fn choose() -> Accelerator {
     if trouble().is_some() { Accelerator::Tcg } else { Accelerator::Kvm }
 }
 
+/// Whether a machine did not start with it.
+pub fn failed() -> bool {
+    FAILED.load(Ordering::Relaxed)
+}
+
 /// Why machines have to be emulated, if they have to.
 pub fn trouble() -> Option<String> {
-    if FAILED.load(Ordering::Relaxed) {
+    if failed() {
         return Some("a machine did not start with KVM".to_owned());
     }
     match File::options().read(true).write(true).open(DEVICE) {
