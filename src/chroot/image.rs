@@ -219,7 +219,8 @@ async fn kernel_package(architecture: &Architecture, cancel: &CancellationToken)
 /// Copies the only file of a directory whose name begins so. A link is not followed.
 fn copy_only(dir: &Path, start: &str, to: &Path) -> Result<()> {
     let entries = fs::read_dir(dir).with_context(|| format!("cannot read {}", dir.display()))?;
-    let is = |path: &PathBuf| path.file_name().and_then(|name| name.to_str()).is_some_and(|name| name.starts_with(start));
+    let is =
+        |path: &PathBuf| path.file_name().and_then(|name| name.to_str()).is_some_and(|name| name.starts_with(start));
     let found: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).filter(is).collect();
     let [file] = &found[..] else { bail!("the image has {} files boot/{start}*, not one", found.len()) };
     if !file.symlink_metadata()?.is_file() {

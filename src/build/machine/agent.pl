@@ -175,6 +175,7 @@ sub loopback {
 sub set_up {
     my ($memory, $processes, $bytes, $builder) = @_;
     spew('/proc/self/oom_score_adj', -1000);
+    setpriority(0, 0, -10);
     spew('/proc/sys/kernel/hostname', 'build');
     make_group($memory, $processes);
     make_devices();
@@ -224,6 +225,7 @@ sub supervise {
     $SIG{CHLD} = 'DEFAULT';
     defined syswrite($group->{procs}, '0') or die "cannot join the build's cgroup: $!\n";
     spew('/proc/self/oom_score_adj', 0);
+    setpriority(0, 0, 0);
     for my $n (0 .. 2) { defined POSIX::dup2(fileno $streams[$n], $n) or die "no stream $n: $!\n" }
     POSIX::close($_) for 3 .. 255;
     call('unshare', $NEWPID | $NEWNS | $NEWIPC | ($apart ? $NEWNET : 0)) or die "cannot make the namespaces of a command: $!\n";

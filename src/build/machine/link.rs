@@ -107,7 +107,13 @@ impl Link {
     }
 
     /// Runs a command with these streams, and answers the client when it has ended.
-    pub fn run(self: &Arc<Self>, client: &mut UnixStream, words: &[Vec<u8>], streams: Streams, own: bool) -> Result<()> {
+    pub fn run(
+        self: &Arc<Self>,
+        client: &mut UnixStream,
+        words: &[Vec<u8>],
+        streams: Streams,
+        own: bool,
+    ) -> Result<()> {
         let id = {
             let mut open = self.open();
             open.next = (open.next + 1) & !TUNNEL;
@@ -176,8 +182,7 @@ impl Link {
     fn pour(&self, channel: &Channel, mut from: impl Read + AsFd, stop: &UnixStream) {
         let mut buffer = vec![0; PIECE];
         while let Some(most) = channel.credit.wait() {
-            let mut both =
-                [PollFd::new(from.as_fd(), PollFlags::POLLIN), PollFd::new(stop.as_fd(), PollFlags::POLLIN)];
+            let mut both = [PollFd::new(from.as_fd(), PollFlags::POLLIN), PollFd::new(stop.as_fd(), PollFlags::POLLIN)];
             match poll(&mut both, PollTimeout::NONE) {
                 Err(nix::errno::Errno::EINTR) => continue,
                 Err(_) => break,

@@ -171,11 +171,7 @@ fn prepare(machine: &Machine) -> Result<[PathBuf; 2]> {
 }
 
 /// Starts the machine and waits until commands can be run in it: the two ends of the way into it.
-fn start(
-    machine: &Machine,
-    [initrd, disk]: [PathBuf; 2],
-    console: &Console,
-) -> Result<(UnixStream, UnixStream)> {
+fn start(machine: &Machine, [initrd, disk]: [PathBuf; 2], console: &Console) -> Result<(UnixStream, UnixStream)> {
     let ((mut from, agent), (screen, serial)) = (UnixStream::pair()?, UnixStream::pair()?);
     qemu::start(machine, &initrd, &disk, agent.into(), serial.into())?;
     console.watch(screen);

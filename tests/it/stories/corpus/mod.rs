@@ -40,6 +40,9 @@ impl Range {
         let mixed = format!("mixed: {{ {mixed}, build_depends_from: [mixed, dev], {isolation}{LIMITS} }}");
         let text = format!("build: {{ pockets: {{ prod: {pocket}, dev: {pocket}, {mixed} }} }}\n");
         fs::write("/etc/invirtibuilder/conf.d/corpus.yaml", text).unwrap();
+        if isolation() == "vm" {
+            world.image();
+        }
         let honest = world.repo("honest");
         Self { world, honest, versions: 0, first: None }
     }
