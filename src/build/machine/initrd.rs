@@ -59,7 +59,7 @@ mod tests {
         std::fs::write(&image, b"of Debian").unwrap();
         write(&image, &to).unwrap();
         let all = std::fs::read(&to).unwrap();
-        assert!(all.starts_with(b"of Debian\0\0\0070701"));
+        assert!(all.starts_with(b"of Debian\0\0\x00070701"));
         assert_eq!(all.len() % 4, 0);
     }
 

@@ -3,7 +3,7 @@
 //! QEMU runs as a user of the sandbox that owns nothing else, so whoever gets out of the machine is still in the sandbox. The image's kernel
 //! and initial file system are given to it, with an agent of ours behind the latter; the image itself is shared and read-only, and
 //! what is written goes beside it and dies with the build. There is one port into the machine, over which its agent runs commands
-//! (see [`frame`]), and no network: connections of apt come out over that port too. Nothing that a machine wrote is mounted outside of it.
+//! (see `frame.rs`), and no network: connections of apt come out over that port too. Nothing that a machine wrote is mounted outside of it.
 
 use std::convert::Infallible;
 use std::ffi::OsString;
