@@ -31,6 +31,9 @@ struct Range {
 impl Range {
     fn new() -> Self {
         let world = World::new();
+        if isolation() == "vm" {
+            world.image();
+        }
         let isolation = match isolation().as_str() {
             "" => String::new(),
             isolation => format!("isolation: {isolation}, "),
@@ -40,9 +43,6 @@ impl Range {
         let mixed = format!("mixed: {{ {mixed}, build_depends_from: [mixed, dev], {isolation}{LIMITS} }}");
         let text = format!("build: {{ pockets: {{ prod: {pocket}, dev: {pocket}, {mixed} }} }}\n");
         fs::write("/etc/invirtibuilder/conf.d/corpus.yaml", text).unwrap();
-        if isolation() == "vm" {
-            world.image();
-        }
         let honest = world.repo("honest");
         Self { world, honest, versions: 0, first: None }
     }
