@@ -19,7 +19,7 @@ use crate::record::now;
 use crate::subprocess::{CancellationToken, Cmd};
 
 /// The architectures that machines are made for.
-const ARCHITECTURES: [&str; 1] = ["amd64"];
+pub const ARCHITECTURES: [&str; 1] = ["amd64"];
 
 /// An image that was made.
 #[derive(Debug, Clone)]

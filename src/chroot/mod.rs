@@ -16,7 +16,7 @@ use crate::error::Error;
 use crate::names::{Architecture, Distro};
 use crate::record::now;
 use crate::subprocess::{CancellationToken, Cmd};
-pub use image::Image;
+pub use image::{ARCHITECTURES as MACHINES, Image};
 
 /// How long making one may take: emulated architectures are slow.
 const LIMIT: Duration = Duration::from_secs(2 * 3600);

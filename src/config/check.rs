@@ -4,6 +4,7 @@ use std::path::Path;
 
 use super::places::KeyPath;
 use super::{Config, Isolation, SigningKey};
+use crate::chroot::MACHINES;
 use crate::names::PocketName;
 
 /// Every problem, with the key at fault.
@@ -101,6 +102,15 @@ fn one_pocket(config: &Config, name: &PocketName, found: &mut Vec<(KeyPath, Stri
     }
     if pocket.isolation == Isolation::Schroot {
         found.push((at("isolation"), "this release isolates builds with unshare and vm only".to_owned()));
+    }
+    if pocket.isolation == Isolation::Vm {
+        for (n, architecture) in pocket.architectures.iter().enumerate() {
+            if !MACHINES.contains(&architecture.as_str()) {
+                let text =
+                    format!("there are no virtual machines for {architecture}: they are for {}", MACHINES.join(", "));
+                found.push((at(&format!("architectures.{n}")), text));
+            }
+        }
     }
     // The pocket that comes first keeps its place.
     for other in config.build.pockets.keys().take_while(|other| *other != name) {
