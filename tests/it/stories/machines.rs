@@ -4,7 +4,8 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-use crate::world::{Apt, Repo, Tiny, World, daemon_log, eventually, processes, run};
+use super::audit::Receiver;
+use crate::world::{Apt, Repo, Tiny, World, eventually, processes, run};
 
 /// The longest that a small build in an emulated machine may take, with another beside it.
 const LONG: Duration = Duration::from_secs(1200);
@@ -143,7 +144,7 @@ fn where_kvm_does_not_work_a_machine_is_emulated_and_the_log_says_so() {
         return;
     }
     let world = world();
-    let _kvm = BrokenKvm::new();
+    let (_kvm, system_log) = (BrokenKvm::new(), Receiver::new());
     let _daemon = world.daemon();
     let repo = world.repo("tiny");
     let commit = repo.version("1.0", Tiny::Works);
@@ -153,5 +154,8 @@ fn where_kvm_does_not_work_a_machine_is_emulated_and_the_log_says_so() {
         "the virtual machine does not start",
         "This virtual machine is emulated, and slow: a machine did not start with KVM",
     ]);
-    assert!(daemon_log().contains("machine-emulated"), "{}", daemon_log());
+    let said = system_log.lines();
+    let warned = |line: &String| line.contains("machine-emulated") && line.contains("did not start with KVM");
+    assert!(said.iter().any(warned), "{said:?}");
+    world.local(&["init", "--check"]).says(&["machines are emulated, and slow: a machine did not start with KVM"]);
 }
