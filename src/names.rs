@@ -105,6 +105,10 @@ fn is_commit(text: &str) -> bool {
     text.len() == 40 && text.bytes().all(|c| c.is_ascii_digit() || (b'a'..=b'f').contains(&c))
 }
 
+fn is_sha256(text: &str) -> bool {
+    text.len() == 64 && text.bytes().all(|c| c.is_ascii_digit() || (b'a'..=b'f').contains(&c))
+}
+
 fn is_version(text: &str) -> bool {
     let (epoch, rest) = match text.split_once(':') {
         Some((epoch, rest)) => (Some(epoch), rest),
@@ -172,6 +176,13 @@ name_type!(
     "40 lower-case hexadecimal digits"
 );
 name_type!(
+    /// The SHA-256 of a chroot's tarball, which names the chroot for ever.
+    ChrootDigest,
+    "SHA-256",
+    is_sha256,
+    "64 lower-case hexadecimal digits"
+);
+name_type!(
     /// A package version (Debian policy 5.6.12; the upstream part starts with a digit, as dpkg-source demands).
     ///
     /// Equality and the derived order are of the text; [`Version::precedes`] and [`Version::cmp_dpkg`] are dpkg's order.
@@ -185,6 +196,13 @@ impl CommitId {
     /// The first twelve digits, for people.
     pub fn short(&self) -> &str {
         &self.0[..12]
+    }
+}
+
+impl ChrootDigest {
+    /// Its beginning, as file names and tables have it.
+    pub fn short(&self) -> &str {
+        &self.0[..16]
     }
 }
 

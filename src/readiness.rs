@@ -232,19 +232,23 @@ async fn chroots(config: &Config) -> Vec<Check> {
     wanted.sort();
     wanted.dedup();
     let one = |(is_vm, distro, architecture): (bool, Distro, Architecture)| {
-        let (form, option) = if is_vm { ("image", " --vm") } else { ("chroot", "") };
+        let what = format!("{} {distro}", if is_vm { "image" } else { "chroot" });
         let found = if is_vm {
-            store.image(&distro, &architecture).ok().flatten().map(|image| image.root())
+            store.image(&distro, &architecture).map(|found| found.map(|image| image.root()))
         } else {
-            store.find(&distro, &architecture)
+            store.find(&distro, &architecture).map(|found| found.map(|chroot| chroot.tarball))
         };
-        let what = format!("{form} {distro}");
+        let mut mend = format!("invirt-build chroot create {distro}");
+        if is_vm {
+            mend += " --vm";
+        }
+        if host.as_ref() != Some(&architecture) {
+            mend += &format!(" --arch {architecture}");
+        }
         match found {
-            Some(path) => fine(&what, path.display().to_string()),
-            None => {
-                let mend = format!("invirt-build chroot create {distro}{option}");
-                wrong(&what, format!("none for {architecture}"), mend)
-            }
+            Ok(Some(path)) => fine(&what, path.display().to_string()),
+            Ok(None) => wrong(&what, format!("none for {architecture}"), mend),
+            Err(error) => wrong(&what, format!("{error:#}"), mend),
         }
     };
     wanted.into_iter().map(one).collect()

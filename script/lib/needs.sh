@@ -4,7 +4,7 @@
 declare -A NEEDS=(
 	[build]="build-essential clang libclang-dev libkrb5-dev libpcre2-dev nettle-dev pkg-config"
 	[run]="apt-utils bubblewrap ca-certificates curl debian-archive-keyring dpkg-dev e2fsprogs fakeroot git iproute2 gnupg gpgv
-		jq krb5-admin-server krb5-kdc krb5-pkinit krb5-user libnet-remctl-perl mmdebstrap openssh-client openssh-server
+		arch-test jq krb5-admin-server krb5-kdc krb5-pkinit krb5-user libnet-remctl-perl mmdebstrap openssh-client openssh-server
 		openssl perl pristine-tar procps sudo
 		remctl-client remctl-server sbuild uidmap util-linux xz-utils zstd"
 	[demo]="devscripts git-buildpackage libdistro-info-perl"

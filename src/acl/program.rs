@@ -118,7 +118,7 @@ impl<'a> Programs<'a> {
             hasher.update((part.len() as u64).to_be_bytes());
             hasher.update(part.as_bytes());
         }
-        let name: String = hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+        let name = crate::text::hex(&hasher.finalize());
         self.config.state_dir.join("acl-cache").join(name)
     }
 

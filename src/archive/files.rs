@@ -68,18 +68,9 @@ pub fn digest(path: &Path) -> Result<(u64, String)> {
     loop {
         let n = file.read(&mut buffer)?;
         if n == 0 {
-            return Ok((size, hex(&hash.finalize())));
+            return Ok((size, crate::text::hex(&hash.finalize())));
         }
         hash.update(&buffer[..n]);
         size += n as u64;
     }
-}
-
-/// Bytes in hexadecimal.
-pub fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write;
-    bytes.iter().fold(String::with_capacity(2 * bytes.len()), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
 }

@@ -112,7 +112,7 @@ fn write_index(dir: &Path, index: &Index) -> Result<Vec<Listed>> {
             let mut hash = Sha256::new();
             parts.iter().for_each(|part| hash.update(part));
             let size = parts.iter().map(|part| part.len() as u64).sum();
-            let listed = Listed { path, size, sha256: files::hex(&hash.finalize()) };
+            let listed = Listed { path, size, sha256: crate::text::hex(&hash.finalize()) };
             let target = dir.join(home(&listed));
             fs::create_dir_all(target.parent().context("an index has a directory")?)?;
             files::write_new(&target, &parts)?;

@@ -7,40 +7,42 @@
 //! dependencies are installed there is a [`proxy`] that gives out files of the chroot's mirrors and of the suites of our own that
 //! may satisfy them, and nothing else.
 
-use std::fs::{self, File};
-use std::io::Write;
-use std::path::PathBuf;
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Context;
 
+mod boot;
 pub mod bounds;
 pub mod cgroup;
 mod dev;
 pub mod forwarder;
 pub mod machine;
 pub mod proxy;
+mod ready;
 mod remove;
+mod roots;
 pub mod sandbox;
 mod sbuild;
 mod slot;
 pub mod subids;
 pub mod testbed;
 
-use crate::chroot::{Image, Store};
+use crate::chroot::{Chroot, Image, Manifest, Store};
 use crate::config::{Config, Isolation, Limits};
 use crate::error::{Failure, FailureKind};
 use crate::names::{Architecture, Component, Distro, PackageName, Suite, Version};
 use crate::subprocess::{CancellationToken, Cmd, Ended, Finished};
 use bounds::Bounds;
 use cgroup::Groups;
-use machine::{Accelerator, Machine, kvm};
 use proxy::{Cache, Mirrors, Proxy, Suites};
 pub use remove::remove_tree;
+use roots::Roots;
 use sandbox::{Bind, Kind, Spec, Testbed};
 use slot::Slot;
 pub use slot::everybody as all_ids;
-use testbed::Root;
+use testbed::{Root, Unpacked};
 
 /// A suite of our own archive that may satisfy build dependencies.
 #[derive(Debug, Clone)]
@@ -85,11 +87,21 @@ pub struct Request {
 }
 
 /// What a build starts from.
-enum Base {
-    /// The tarball of a chroot, and its `deb` lines.
-    Tarball(PathBuf, Vec<String>),
+pub enum Base {
+    /// A chroot.
+    Chroot(Chroot),
     /// The image of a virtual machine.
     Image(Image),
+}
+
+impl Base {
+    /// What it is, exactly.
+    pub fn manifest(&self) -> &Manifest {
+        match self {
+            Self::Chroot(chroot) => &chroot.manifest,
+            Self::Image(image) => &image.manifest,
+        }
+    }
 }
 
 /// Runs builds.
@@ -97,6 +109,8 @@ pub struct Builder {
     chroots: Store,
     slots: PathBuf,
     cache: PathBuf,
+    roots: Roots,
+    scratch: PathBuf,
     program: PathBuf,
 }
 
@@ -108,19 +122,46 @@ impl Builder {
             chroots: Store::new(config),
             slots: config.state_dir.join("slots"),
             cache: config.state_dir.join("cache"),
+            roots: Roots::new(config.state_dir.join("roots")),
+            scratch: config.scratch(),
             program,
         })
     }
 
-    /// Builds every architecture, one after the other.
-    pub async fn build(&self, request: &Request, cancel: &CancellationToken) -> Result<(), Failure> {
-        let slot = Slot::take(&self.slots)?;
+    /// What a build starts from, for each architecture that has to be built.
+    pub fn bases(&self, request: &Request) -> Result<Vec<Base>, Failure> {
         let dsc = fs::read_to_string(&request.dsc)?;
         let only_all = dsc.lines().any(|line| line.trim_end() == "Architecture: all");
-        for (n, architecture) in request.architectures.iter().enumerate() {
-            if n == 0 || !only_all {
-                self.build_one(request, architecture, n == 0, &slot, cancel).await?;
-            }
+        // What has no architecture is built with the first.
+        let many = if only_all { 1 } else { request.architectures.len() };
+        request.architectures.iter().take(many).map(|architecture| self.base(request, architecture)).collect()
+    }
+
+    fn base(&self, request: &Request, architecture: &Architecture) -> Result<Base, Failure> {
+        let distro = &request.distro;
+        let (found, what, option) = if request.isolation == Isolation::Vm {
+            (self.chroots.image(distro, architecture)?.map(Base::Image), "image", " --vm")
+        } else {
+            (self.chroots.find(distro, architecture)?.map(Base::Chroot), "chroot", "")
+        };
+        found.ok_or_else(|| {
+            let text = format!(
+                "there is no {what} {distro} {architecture}: an administrator makes it with 'invirt-build chroot create \
+                 {distro}{option} --arch {architecture}'"
+            );
+            Failure::new(FailureKind::Chroot, text)
+        })
+    }
+
+    /// Builds in each of these, one after the other.
+    pub async fn build(&self, request: &Request, bases: &[Base], cancel: &CancellationToken) -> Result<(), Failure> {
+        let slot = Slot::take(&self.slots)?;
+        for (n, base) in bases.iter().enumerate() {
+            let (ended, starved) = match base {
+                Base::Chroot(chroot) => self.in_chroot(request, chroot, n == 0, &slot, cancel).await?,
+                Base::Image(image) => self.in_machine(request, image, n == 0, &slot, cancel).await?,
+            };
+            self.judge(request, &base.manifest().architecture, ended, starved)?;
         }
         for file in &request.source_files {
             let name = file.file_name().context("a source file has a name")?;
@@ -129,87 +170,57 @@ impl Builder {
         Ok(())
     }
 
-    async fn build_one(
+    async fn in_chroot(
         &self,
         request: &Request,
-        architecture: &Architecture,
+        chroot: &Chroot,
         all: bool,
         slot: &Slot,
-        cancel: &CancellationToken,
-    ) -> Result<(), Failure> {
-        let base = self.base(request, architecture)?;
-        let first = self.run(request, architecture, all, slot, &base, cancel).await?;
-        let (ended, starved) = if first.0.ended == Ended::Exit(machine::NO_KVM) {
-            kvm::has_failed();
-            self.run(request, architecture, all, slot, &base, cancel).await?
-        } else {
-            first
-        };
-        self.judge(request, architecture, ended, starved)
-    }
-
-    fn base(&self, request: &Request, architecture: &Architecture) -> Result<Base, Failure> {
-        let distro = &request.distro;
-        let missing = |what: &str, option: &str| {
-            let text = format!(
-                "there is no {what} {distro} {architecture}: an administrator makes it with 'invirt-build chroot create \
-                 {distro}{option}'"
-            );
-            Failure::new(FailureKind::Chroot, text)
-        };
-        if request.isolation == Isolation::Vm {
-            let image = self.chroots.image(distro, architecture)?.ok_or_else(|| missing("image", " --vm"))?;
-            let (length, disk) = (fs::metadata(image.root())?.len() >> 20, request.limits.disk.0 >> 20);
-            if length > disk {
-                let text = format!("the image alone has {length} MiB, and limits.disk is {disk} MiB");
-                return Err(Failure::new(FailureKind::BuildDisk, text));
-            }
-            return Ok(Base::Image(image));
-        }
-        let tarball = self.chroots.find(distro, architecture).ok_or_else(|| missing("chroot", ""))?;
-        Ok(Base::Tarball(tarball, self.chroots.manifest(distro, architecture)?.sources))
-    }
-
-    /// Runs it once: how the sandbox ended, and whether the kernel ended something in it for want of memory.
-    async fn run(
-        &self,
-        request: &Request,
-        architecture: &Architecture,
-        all: bool,
-        slot: &Slot,
-        base: &Base,
         cancel: &CancellationToken,
     ) -> Result<(Finished, bool), Failure> {
-        let socket = request.scratch.join("proxy");
+        let (manifest, limits, scratch) = (&chroot.manifest, &request.limits, &request.scratch);
+        let unpacked = self.roots.find(slot, manifest);
+        let has_lists = unpacked.as_ref().is_some_and(|root| root.fresh);
+        let below = unpacked.as_ref().map(|_| Unpacked::Below(UNPACKED.into()));
+        let mut spec = self.chroot_spec(scratch, limits, chroot, below)?;
+        if let Some(root) = unpacked {
+            spec.binds.push(Bind { from: root.path, to: inside(UNPACKED), writable: false });
+        }
+        fill(&mut spec, request, &manifest.architecture, all, has_lists)?;
+        let run = Run { manifest, local: &request.local, limits, scratch };
+        self.sandboxed(run, spec, slot, |cmd| cmd.log(&request.log, request.limits.log.0), cancel).await
+    }
+
+    /// Runs a sandbox to its end: how it ended, and whether it ran out of memory.
+    async fn sandboxed(
+        &self,
+        run: Run<'_>,
+        mut spec: Spec,
+        slot: &Slot,
+        output: impl FnOnce(Cmd) -> Cmd,
+        cancel: &CancellationToken,
+    ) -> Result<(Finished, bool), Failure> {
+        let socket = run.scratch.join("proxy");
         let _ = fs::remove_file(&socket);
-        let sources = match base {
-            Base::Tarball(_, sources) => sources,
-            Base::Image(image) => &image.manifest.sources,
-        };
-        let (mirrors, suites) = (Mirrors::of(sources), Suites::of(&request.local));
+        let (mirrors, suites) = (Mirrors::of(&run.manifest.sources), Suites::of(run.local));
         let proxy = Proxy::start(&socket, mirrors, suites, Cache::open(&self.cache)?)?;
-        let files = sbuild::chroot_files(sources);
-        let (mut spec, limits) = self.spec(request, architecture, all, base, files)?;
         spec.binds.push(Bind { from: socket, to: spec.proxy.clone(), writable: true });
-        let groups = Groups::create(slot.number(), &limits)?;
+        let groups = Groups::create(slot.number(), run.limits)?;
         spec.groups = groups.doors();
-        let path = request.scratch.join("sandbox.json");
+        let path = run.scratch.join("sandbox.json");
         fs::write(&path, serde_json::to_vec(&spec).map_err(anyhow::Error::from)?)?;
-        let ended = Cmd::new("setpriv")
+        let cmd = Cmd::new("setpriv")
             .args(["--pdeathsig", "KILL", "--", "unshare", "--user", "--map-root-user"])
             .args(slot.mapping())
             .args(["--mount", "--pid", "--ipc", "--uts", "--net", "--fork", "--kill-child=KILL", "--"])
             .arg(&self.program)
             .arg(sandbox::ARGUMENT)
             .arg(&path)
-            .total(request.limits.time)
-            .silence(request.limits.silence)
-            .log(&request.log, request.limits.log.0)
-            .run(cancel)
-            .await?;
+            .total(run.limits.time)
+            .silence(run.limits.silence);
+        let ended = output(cmd).run(cancel).await?;
         drop(proxy);
-        let starved = groups.ran_out_of_memory();
-        Ok((ended, starved))
+        Ok((ended, groups.ran_out_of_memory()))
     }
 
     /// sbuild says 0 for what it skipped too: only a `.changes` is a success.
@@ -269,73 +280,84 @@ impl Builder {
         }
     }
 
-    /// What the sandbox is to be like, and what all in it may use.
-    fn spec(
+    /// A sandbox with a testbed that starts from this chroot, and with no command yet.
+    fn chroot_spec(
         &self,
-        request: &Request,
-        architecture: &Architecture,
-        all: bool,
-        base: &Base,
-        files: Vec<(String, String)>,
-    ) -> Result<(Spec, Limits), Failure> {
-        let root = request.scratch.join("root");
-        fs::create_dir_all(&root)?;
-        let seen = |from: PathBuf, to: &str| Bind { from, to: inside(to), writable: false };
-        let mut binds = vec![
-            seen("/usr".into(), "usr"),
-            seen(self.program.clone(), sbuild::PROGRAM),
-            Bind { from: request.output.clone(), to: "output".into(), writable: true },
-        ];
-        let (kind, limits) = match base {
-            Base::Tarball(tarball, _) => {
-                let root = Root { room: "/testbed".into(), tarball: "/chroot.tar".into(), files };
-                binds.push(seen(tarball.clone(), "/chroot.tar"));
-                (Kind::Root(root), request.limits.clone())
-            }
-            Base::Image(image) => {
-                let machine = Machine::new("/machine", &request.limits, announced(request)?, files);
-                binds.push(seen(image.kernel(), "/kernel"));
-                binds.push(seen(image.initrd(), "/initrd"));
-                binds.push(seen(image.root(), "/image"));
-                let outer = machine.outer(&request.limits);
-                (Kind::Machine(machine), outer)
-            }
+        scratch: &Path,
+        limits: &Limits,
+        chroot: &Chroot,
+        unpacked: Option<Unpacked>,
+    ) -> Result<Spec, Failure> {
+        let root = Root {
+            room: "/testbed".into(),
+            tarball: "/chroot.tar".into(),
+            unpacked,
+            files: sbuild::chroot_files(&chroot.manifest.sources),
+            narrow: NARROW.contains(&chroot.manifest.architecture.as_str()),
         };
-        let mut copies = Vec::new();
-        for file in &request.source_files {
-            let name = file.file_name().context("a source file has a name")?;
-            copies.push((file.clone(), PathBuf::from("input").join(name)));
-        }
-        // Every local suite is one of our one archive.
-        if let Some(local) = request.local.first() {
-            copies.push((local.key.clone(), "input/archive-key.asc".into()));
-        }
-        let dsc = request.dsc.file_name().context("a .dsc has a name")?.to_string_lossy().into_owned();
-        let spec = Spec {
+        let mut spec = self.bare_spec(scratch, limits, Kind::Root(root))?;
+        spec.binds.push(Bind { from: chroot.tarball.clone(), to: "chroot.tar".into(), writable: false });
+        Ok(spec)
+    }
+
+    /// A sandbox with this testbed, and with no command yet.
+    fn bare_spec(&self, scratch: &Path, limits: &Limits, kind: Kind) -> Result<Spec, Failure> {
+        let root = scratch.join("root");
+        fs::create_dir_all(&root)?;
+        Ok(Spec {
             root,
             size: limits.disk.0,
-            binds,
-            copies,
+            binds: vec![
+                Bind { from: "/usr".into(), to: "usr".into(), writable: false },
+                Bind { from: self.program.clone(), to: inside(sbuild::PROGRAM), writable: false },
+            ],
+            copies: Vec::new(),
             files: sbuild::files(),
             proxy: "proxy".into(),
             bounds: Bounds { memory: limits.memory.0, processes: limits.processes },
             groups: Vec::new(),
             testbed: Testbed { program: sbuild::PROGRAM.into(), socket: sbuild::SOCKET.into(), kind },
             results: ("result".into(), "output".into()),
-            command: sbuild::command(request, architecture, all, &dsc),
+            command: Vec::new(),
             environment: sbuild::environment(),
-        };
-        Ok((spec, limits))
+        })
     }
 }
 
-/// What a machine is to be carried out by; if it has to be emulated, the log says why.
-fn announced(request: &Request) -> Result<Accelerator, Failure> {
-    if let Some(why) = kvm::trouble() {
-        let mut log = File::options().append(true).create(true).open(&request.log)?;
-        writeln!(log, "This virtual machine is emulated, and slow: {why}")?;
+/// Gives a sandbox what is to be built, and the command that builds it.
+fn fill(
+    spec: &mut Spec,
+    request: &Request,
+    architecture: &Architecture,
+    all: bool,
+    has_lists: bool,
+) -> Result<(), Failure> {
+    spec.binds.push(Bind { from: request.output.clone(), to: "output".into(), writable: true });
+    for file in &request.source_files {
+        let name = file.file_name().context("a source file has a name")?;
+        spec.copies.push((file.clone(), PathBuf::from("input").join(name)));
     }
-    Ok(kvm::choose())
+    // Every local suite is one of our one archive.
+    if let Some(local) = request.local.first() {
+        spec.copies.push((local.key.clone(), "input/archive-key.asc".into()));
+    }
+    let dsc = request.dsc.file_name().context("a .dsc has a name")?.to_string_lossy().into_owned();
+    spec.command = sbuild::command(request, architecture, all, has_lists, &dsc);
+    Ok(())
+}
+
+/// Architectures of 32 bits that processors of 64 bits run.
+const NARROW: [&str; 3] = ["i386", "armhf", "armel"];
+
+/// Where the sandbox has the unpacked chroot.
+const UNPACKED: &str = "/unpacked";
+
+/// What runs in a sandbox.
+struct Run<'a> {
+    manifest: &'a Manifest,
+    local: &'a [LocalSuite],
+    limits: &'a Limits,
+    scratch: &'a Path,
 }
 
 /// A path of the sandbox, below its root.

@@ -25,7 +25,7 @@ use serde::{Deserialize, Serialize};
 
 use super::bounds::{self, Bounds};
 use super::machine::{self, Accelerator, Machine, kvm};
-use super::testbed::{AGENT, Root};
+use super::testbed::{AGENT, Root, Unpacked};
 use super::{cgroup, dev, forwarder};
 
 /// The daemon's first argument when it is to be this process.
@@ -231,6 +231,9 @@ fn make_root(spec: &Spec) -> Result<()> {
     }
     for bind in &spec.binds {
         bind_one(&bind.from, &root.join(&bind.to), bind.writable)?;
+    }
+    if let Kind::Root(Root { unpacked: Some(Unpacked::Itself(path)), .. }) = &spec.testbed.kind {
+        chown(root.join(path.strip_prefix("/").unwrap_or(path)), Some(TESTBED.0), Some(TESTBED.0))?;
     }
     devices(root)?;
     if matches!(&spec.testbed.kind, Kind::Machine(machine) if machine.accelerator == Accelerator::Kvm) {

@@ -1,8 +1,11 @@
 //! sbuild itself: its configuration, its arguments, and what its log says about a failure.
 
+use std::path::Path;
+
 use super::Request;
 use super::sandbox::{TESTBED, WORKER};
 use super::testbed::{self, BUILDER};
+use crate::chroot::Source;
 use crate::error::{Failure, FailureKind};
 use crate::names::Architecture;
 
@@ -16,7 +19,6 @@ const CONFIG: &str = r#"
 $chroot_mode = 'autopkgtest';
 $autopkgtest_virt_server = '@PROGRAM@';
 $autopkgtest_virt_server_options = ['@SERVER@', '@SOCKET@'];
-$apt_update = 1;
 $apt_upgrade = 0;
 $apt_distupgrade = 0;
 $clean_source = 0;
@@ -39,21 +41,29 @@ fn apt_settings() -> String {
     )
 }
 
-/// The files of the chroot that are ours to say: where apt gets packages from, by these `deb` lines, and how.
-pub fn chroot_files(sources: &[String]) -> Vec<(String, String)> {
-    let sources = sources
-        .iter()
-        .filter_map(|line| super::proxy::seen_inside(line))
-        .fold(String::new(), |all, line| all + &line + "\n");
-    vec![
-        ("etc/apt/sources.list".into(), sources),
+/// The files of the chroot that are ours to say: where apt gets packages from, and how.
+pub fn chroot_files(sources: &[Source]) -> Vec<(String, String)> {
+    let mut files = Vec::new();
+    let mut list = String::new();
+    for source in sources {
+        let Some(uri) = super::proxy::seen_inside(&source.uri) else { continue };
+        let key = source.key.as_ref().map(|key| {
+            let path = format!("etc/apt/keyrings/source-{}.asc", files.len());
+            files.push((path.clone(), key.clone()));
+            Path::new("/").join(path)
+        });
+        list += &(source.line(&uri, key.as_deref()) + "\n");
+    }
+    files.extend([
+        ("etc/apt/sources.list".into(), list),
         ("etc/apt/apt.conf.d/zz-build".into(), apt_settings()),
         // What is lost in a power cut is lost anyway.
         ("etc/dpkg/dpkg.cfg.d/zz-build".into(), "force-unsafe-io\n".into()),
         ("etc/hosts".into(), "127.0.0.1 localhost build\n".into()),
         // There is nobody to ask for names.
         ("etc/resolv.conf".into(), String::new()),
-    ]
+    ]);
+    files
 }
 
 /// The files that sbuild needs to find: users and ids of the sandbox, which the host knows nothing of.
@@ -88,9 +98,13 @@ pub fn environment() -> Vec<(String, String)> {
     .to_vec()
 }
 
-/// sbuild's command line, as it is seen inside the sandbox.
-pub fn command(request: &Request, architecture: &Architecture, all: bool, dsc: &str) -> Vec<String> {
+/// sbuild's command line, as it is seen inside the sandbox. Lists that the chroot has are not fetched again; those of our own
+/// suites always are.
+pub fn command(request: &Request, architecture: &Architecture, all: bool, has_lists: bool, dsc: &str) -> Vec<String> {
     let mut command: Vec<String> = ["sbuild", "--build-path=/build/package", "--no-source"].map(str::to_owned).to_vec();
+    command.push(if has_lists { "--no-apt-update" } else { "--apt-update" }.to_owned());
+    // As many processes as there are processors, for a package that can (Debian policy 4.9.1, "parallel").
+    command.push("--debbuildopt=--jobs-try=auto".to_owned());
     command.push(format!("--dist={}", request.distro));
     command.push(format!("--arch={architecture}"));
     command.push(if all { "--arch-all" } else { "--no-arch-all" }.to_owned());

@@ -27,11 +27,9 @@ impl Slot {
         let (uids, gids) = (range("/etc/subuid")?, range("/etc/subgid")?);
         let slots = uids.1.min(gids.1) / IDS;
         fs::create_dir_all(dir)?;
-        for n in 0..slots {
-            let path = dir.join(n.to_string());
-            let file = File::options().write(true).create(true).truncate(false).open(&path)?;
-            if let Ok(lock) = Flock::lock(file, FlockArg::LockExclusiveNonblock) {
-                return Ok(Self { number: n, uid: uids.0 + n * IDS, gid: gids.0 + n * IDS, _lock: lock });
+        for number in 0..slots {
+            if let Some(slot) = Self::lock(dir, number, uids.0, gids.0)? {
+                return Ok(slot);
             }
         }
         let text = format!(
@@ -39,6 +37,23 @@ impl Slot {
              needs {IDS}"
         );
         Err(Failure::new(FailureKind::System, text))
+    }
+
+    /// Takes the range with this number, if no build has it.
+    pub fn take_this(dir: &Path, number: u32) -> Result<Option<Self>> {
+        let (uids, gids) = (range("/etc/subuid")?, range("/etc/subgid")?);
+        if number >= uids.1.min(gids.1) / IDS {
+            return Ok(None);
+        }
+        fs::create_dir_all(dir)?;
+        Self::lock(dir, number, uids.0, gids.0)
+    }
+
+    fn lock(dir: &Path, number: u32, uid: u32, gid: u32) -> Result<Option<Self>> {
+        let path = dir.join(number.to_string());
+        let file = File::options().write(true).create(true).truncate(false).open(&path)?;
+        let lock = Flock::lock(file, FlockArg::LockExclusiveNonblock).ok();
+        Ok(lock.map(|lock| Self { number, uid: uid + number * IDS, gid: gid + number * IDS, _lock: lock }))
     }
 
     /// Which one it is: a number that no other running build has.

@@ -1,8 +1,8 @@
 //! Images of virtual machines: a root as a file system, with a kernel and its initial file system beside it, made from the same
 //! definition as the chroot. There is nothing of ours in them (see [`crate::build::machine`]).
 //!
-//! An image is a directory behind a symbolic link, `DISTRO-ARCHITECTURE.vm`, that one rename flips. The one before stays until the next
-//! is made, for builds that are about to open it.
+//! An image is a directory behind a symbolic link, `DISTRO-ARCHITECTURE.vm`, that one rename flips. Earlier ones stay for a while, as
+//! those of chroots do.
 
 use std::fs::{self, File};
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -11,11 +11,11 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use nix::fcntl::{Flock, FlockArg};
 
-use super::{LIMIT, Manifest, Store, debootstrap, mirrors};
+use super::make::{self, LIMIT};
+use super::{Manifest, Store};
 use crate::build::{all_ids, remove_tree};
 use crate::error::Error;
 use crate::names::{Architecture, Distro};
-use crate::record::now;
 use crate::subprocess::{CancellationToken, Cmd};
 
 /// The architectures that machines are made for.
@@ -56,9 +56,13 @@ impl Image {
 }
 
 impl Store {
+    fn image_path(&self, distro: &Distro, architecture: &Architecture, kind: &str) -> PathBuf {
+        self.dir.join(Self::stem(distro, architecture) + kind)
+    }
+
     /// The image of a distro, if it was made.
     pub fn image(&self, distro: &Distro, architecture: &Architecture) -> Result<Option<Image>> {
-        let link = self.path(distro, architecture, "vm");
+        let link = self.image_path(distro, architecture, "vm");
         if link.is_symlink() { Image::read(&link).map(Some) } else { Ok(None) }
     }
 
@@ -88,9 +92,8 @@ impl Store {
             ))
             .into());
         }
-        let sources = mirrors::sources(distro, cancel).await?;
         fs::create_dir_all(&self.dir).with_context(|| format!("cannot create {}", self.dir.display()))?;
-        let lock = self.path(distro, architecture, "vm.lock");
+        let lock = self.image_path(distro, architecture, "vm.lock");
         let lock = File::options().write(true).create(true).truncate(false).open(&lock)?;
         // Held until this function ends.
         let _lock = Flock::lock(lock, FlockArg::LockExclusiveNonblock).map_err(|_| {
@@ -98,17 +101,22 @@ impl Store {
                 "the image {distro} {architecture} is being made already: wait until that has ended"
             ))
         })?;
-        let new = self.path(distro, architecture, "vm.new");
+        let new = self.image_path(distro, architecture, "vm.new");
         remove_tree(&new).await?;
         fs::create_dir(&new)?;
-        let manifest = Manifest { distro: distro.clone(), architecture: architecture.clone(), created: now(), sources };
-        let made = make(&new, &manifest, log, cancel).await;
-        if let Err(error) = made {
-            remove_tree(&new).await?;
-            return Err(
-                Error::unavailable(format!("the image {distro} {architecture} cannot be made: {error:#}")).into()
-            );
-        }
+        let kernel = kernel_package(architecture, cancel).await?;
+        let tarball = new.join("tarball");
+        let made = async {
+            let manifest = make::make(&self.config, distro, architecture, Some(&kernel), &tarball, log, cancel).await?;
+            fill(&new, &manifest, &tarball, cancel).await.map(|()| manifest)
+        };
+        let manifest = match made.await {
+            Ok(manifest) => manifest,
+            Err(error) => {
+                remove_tree(&new).await?;
+                return Err(error);
+            }
+        };
         self.install(&new, &manifest).await?;
         Ok(manifest)
     }
@@ -116,34 +124,35 @@ impl Store {
     /// Puts an image that is complete in its place.
     async fn install(&self, new: &Path, manifest: &Manifest) -> Result<()> {
         let (distro, architecture) = (&manifest.distro, &manifest.architecture);
-        let link = self.path(distro, architecture, "vm");
-        let before = link.canonicalize().ok();
-        let dir = self.path(distro, architecture, &format!("vm.{}", manifest.created));
+        let link = self.image_path(distro, architecture, "vm");
+        let dir = self.image_path(distro, architecture, &format!("vm.{}", manifest.created));
         fs::rename(new, &dir)?;
-        let next = self.path(distro, architecture, "vm.next");
+        let next = self.image_path(distro, architecture, "vm.next");
         let _ = fs::remove_file(&next);
         symlink(dir.file_name().context("an image has a name")?, &next)?;
         fs::rename(&next, &link)?;
         File::open(&self.dir)?.sync_all()?;
-        for old in self.generations(distro, architecture)? {
-            if old != dir && before.as_deref() != Some(&old) {
-                remove_tree(&old).await?;
-            }
+        let mut old = self.generations(distro, architecture)?;
+        old.retain(|generation| *generation != dir);
+        for dir in old.iter().skip(self.config.keep) {
+            remove_tree(dir).await?;
         }
         Ok(())
     }
 
-    /// The directories of an image, the one before among them.
+    /// The directories of an image, the newest first.
     fn generations(&self, distro: &Distro, architecture: &Architecture) -> Result<Vec<PathBuf>> {
         let start = format!("{distro}-{architecture}.vm.");
-        let is = |name: &str| name.strip_prefix(&start).is_some_and(|rest| rest.bytes().all(|b| b.is_ascii_digit()));
-        let entries = fs::read_dir(&self.dir)?.flatten();
-        Ok(entries.filter(|entry| entry.file_name().to_str().is_some_and(is)).map(|entry| entry.path()).collect())
+        let created = |path: &PathBuf| path.file_name()?.to_str()?.strip_prefix(&start)?.parse::<u64>().ok();
+        let entries = fs::read_dir(&self.dir)?.flatten().map(|entry| entry.path());
+        let mut all: Vec<_> = entries.filter_map(|path| Some((created(&path)?, path))).collect();
+        all.sort_by_key(|(created, _)| std::cmp::Reverse(*created));
+        Ok(all.into_iter().map(|(_, path)| path).collect())
     }
 
     /// Removes an image; whether there was one. Builds that run keep it.
     pub async fn remove_image(&self, distro: &Distro, architecture: &Architecture) -> Result<bool> {
-        let link = self.path(distro, architecture, "vm");
+        let link = self.image_path(distro, architecture, "vm");
         match fs::remove_file(&link) {
             Ok(()) => {}
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(false),
@@ -156,15 +165,13 @@ impl Store {
     }
 }
 
-/// Makes what an image consists of, in an empty directory.
-async fn make(dir: &Path, manifest: &Manifest, log: &Path, cancel: &CancellationToken) -> Result<()> {
-    let (tarball, tree, root) = (dir.join("tarball"), dir.join("tree"), dir.join("root"));
-    let kernel = kernel_package(&manifest.architecture, cancel).await?;
-    debootstrap(manifest, Some(&kernel), &tarball, log, cancel).await?;
+/// Makes what an image consists of from a tarball, which is removed.
+async fn fill(dir: &Path, manifest: &Manifest, tarball: &Path, cancel: &CancellationToken) -> Result<()> {
+    let (tree, root) = (dir.join("tree"), dir.join("root"));
     // Its parents may not be for all to pass; the ids in it are those of a user namespace, where root is ourselves.
     fs::create_dir(&tree)?;
     in_namespace(&["tar", "--extract", "--preserve-permissions", "--numeric-owner", "--exclude=./dev/*", "--file"])?
-        .arg(&tarball)
+        .arg(tarball)
         .arg("--directory")
         .arg(&tree)
         .total(LIMIT)
@@ -173,8 +180,8 @@ async fn make(dir: &Path, manifest: &Manifest, log: &Path, cancel: &Cancellation
         .success()?;
     copy_only(&tree.join("boot"), "vmlinuz-", &dir.join("kernel"))?;
     copy_only(&tree.join("boot"), "initrd.img-", &dir.join("initrd"))?;
-    let length = fs::metadata(&tarball)?.len();
-    fs::remove_file(&tarball)?;
+    let length = fs::metadata(tarball)?.len();
+    fs::remove_file(tarball)?;
     File::create(&root)?.set_len(room(length))?;
     // What is lost in a power cut is lost anyway. What is free may be needed by whoever is not root.
     in_namespace(&["mke2fs", "-q", "-F", "-t", "ext4", "-O", "^has_journal", "-m", "0", "-d"])?
@@ -233,17 +240,24 @@ fn copy_only(dir: &Path, start: &str, to: &Path) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Chroots;
 
     #[tokio::test]
     async fn an_image_is_replaced_at_once_and_the_one_before_stays_for_a_while() {
         let dir = tempfile::tempdir().unwrap();
-        let store = Store { dir: dir.path().to_owned() };
+        let store = Store { dir: dir.path().to_owned(), config: Chroots::default() };
         let (distro, amd64): (Distro, Architecture) = ("trixie".parse().unwrap(), "amd64".parse().unwrap());
         assert!(store.image(&distro, &amd64).unwrap().is_none());
         for created in 1..4 {
             let new = dir.path().join("trixie-amd64.vm.new");
-            let manifest =
-                Manifest { distro: distro.clone(), architecture: amd64.clone(), created, sources: Vec::new() };
+            let manifest = Manifest {
+                distro: distro.clone(),
+                architecture: amd64.clone(),
+                created,
+                digest: "ab".repeat(32).parse().unwrap(),
+                sources: Vec::new(),
+                packages: Vec::new(),
+            };
             fs::create_dir(&new).unwrap();
             fs::write(new.join("manifest"), serde_json::to_vec(&manifest).unwrap()).unwrap();
             store.install(&new, &manifest).await.unwrap();

@@ -2,15 +2,16 @@
 
 use anyhow::{Context, Result};
 
+use super::Source;
 use crate::error::Error;
-use crate::names::Distro;
+use crate::names::Suite;
 use crate::subprocess::{CancellationToken, Cmd};
 
-/// Distros that have no updates and no security suite beside them.
+/// Suites that have no updates and no security suite beside them.
 const ROLLING: [&str; 4] = ["sid", "unstable", "experimental", "rc-buggy"];
 
-/// `deb` lines for a distro: those of the host's own release, under the distro's name.
-pub async fn sources(distro: &Distro, cancel: &CancellationToken) -> Result<Vec<String>> {
+/// Where a suite's packages come from: where those of the host's own release do, under that suite's name.
+pub async fn sources(suite: &Suite, cancel: &CancellationToken) -> Result<Vec<Source>> {
     let host = codename(&std::fs::read_to_string("/etc/os-release").context("cannot read /etc/os-release")?);
     let host = host.context("/etc/os-release names no release (VERSION_CODENAME)")?;
     let done = Cmd::new("apt-get")
@@ -18,14 +19,14 @@ pub async fn sources(distro: &Distro, cancel: &CancellationToken) -> Result<Vec<
         .run(cancel)
         .await?;
     let targets = String::from_utf8(done.success()?)?;
-    let lines = swap(&targets, &host, distro);
-    if lines.is_empty() {
+    let sources = swap(&targets, &host, suite);
+    if sources.is_empty() {
         return Err(Error::unavailable(format!(
             "the host's apt configuration has no mirror of its own release {host}: add one to /etc/apt/sources.list"
         ))
         .into());
     }
-    Ok(lines)
+    Ok(sources)
 }
 
 fn codename(os_release: &str) -> Option<String> {
@@ -33,25 +34,25 @@ fn codename(os_release: &str) -> Option<String> {
     Some(value.trim_matches('"').to_owned())
 }
 
-fn swap(targets: &str, host: &str, distro: &Distro) -> Vec<String> {
-    let mut lines: Vec<(String, Vec<&str>)> = Vec::new();
+fn swap(targets: &str, host: &str, suite: &Suite) -> Vec<Source> {
+    let mut sources: Vec<Source> = Vec::new();
     for target in targets.lines() {
         let [uri, release, component] = target.split_whitespace().collect::<Vec<_>>()[..] else { continue };
         // bookworm, bookworm-updates, bookworm-security: not what else the host may have.
         let Some(suffix) = release.strip_prefix(host).filter(|rest| rest.is_empty() || rest.starts_with('-')) else {
             continue;
         };
-        if !suffix.is_empty() && (ROLLING.contains(&distro.as_str()) || suffix.contains("backports")) {
+        if !suffix.is_empty() && (ROLLING.contains(&suite.as_str()) || suffix.contains("backports")) {
             continue;
         }
-        let start = format!("deb {uri} {distro}{suffix}");
-        match lines.iter_mut().find(|(line, _)| *line == start) {
-            Some((_, components)) if components.contains(&component) => {}
-            Some((_, components)) => components.push(component),
-            None => lines.push((start, vec![component])),
+        let (Ok(suite), Ok(component)) = (format!("{suite}{suffix}").parse(), component.parse()) else { continue };
+        match sources.iter_mut().find(|source| source.uri == uri && source.suite == suite) {
+            Some(source) if source.components.contains(&component) => {}
+            Some(source) => source.components.push(component),
+            None => sources.push(Source { uri: uri.to_owned(), suite, components: vec![component], key: None }),
         }
     }
-    lines.into_iter().map(|(start, components)| format!("{start} {}", components.join(" "))).collect()
+    sources
 }
 
 /// The host's settings of how mirrors are reached: proxies, timeouts, certificates.
@@ -83,14 +84,17 @@ mod tests {
         let targets = "http://a/debian/ bookworm main\nhttp://a/debian/ bookworm contrib\nhttp://a/debian/ bookworm main\n\
                        http://a/debian/ bookworm-updates main\nhttp://s/ bookworm-security main\n\
                        http://a/debian/ bookworm-backports main\nhttp://other/ stable main\nrubbish\n";
-        let trixie = swap(targets, "bookworm", &"trixie".parse().unwrap());
+        let swap = |suite: &str| {
+            let sources = swap(targets, "bookworm", &suite.parse().unwrap());
+            sources.iter().map(|source| source.line(&source.uri, None)).collect::<Vec<_>>()
+        };
         let want = [
             "deb http://a/debian/ trixie main contrib",
             "deb http://a/debian/ trixie-updates main",
             "deb http://s/ trixie-security main",
         ];
-        assert_eq!(trixie, want);
-        assert_eq!(swap(targets, "bookworm", &"sid".parse().unwrap()), ["deb http://a/debian/ sid main contrib"]);
+        assert_eq!(swap("trixie"), want);
+        assert_eq!(swap("sid"), ["deb http://a/debian/ sid main contrib"]);
         assert_eq!(codename("ID=debian\nVERSION_CODENAME=bookworm\n").as_deref(), Some("bookworm"));
     }
 

@@ -1,79 +1,101 @@
-//! Chroots: one tarball for each distro and architecture, made from the host's own apt configuration.
+//! Chroots: for each distro and architecture a tarball that builds start from, and a manifest of what is in it.
+//!
+//! A chroot never changes: a new one takes its place, and the old one stays for builds that run, and for those that are
+//! repeated. `trixie-amd64.json`, a symbolic link, is the manifest of the one that is used now; the tarball has its name and the
+//! beginning of its digest.
 
 use std::fs::{self, File};
+use std::io::ErrorKind;
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use anyhow::{Context, Result};
 use nix::fcntl::{Flock, FlockArg};
-use serde::{Deserialize, Serialize};
 
 mod image;
+mod make;
+mod manifest;
 mod mirrors;
 
-use crate::config::Config;
-use crate::error::Error;
-use crate::names::{Architecture, Distro};
-use crate::record::now;
-use crate::subprocess::{CancellationToken, Cmd};
 pub use image::{ARCHITECTURES as MACHINES, Image};
+pub use manifest::{Installed, Manifest, Source};
 
-/// How long making one may take: emulated architectures are slow.
-const LIMIT: Duration = Duration::from_secs(2 * 3600);
+use crate::config::{Chroots, Config};
+use crate::error::Error;
+use crate::names::{Architecture, ChrootDigest, Distro};
+use crate::subprocess::{CancellationToken, Cmd};
 
-/// What is known of a chroot.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Manifest {
-    /// The distro.
-    pub distro: Distro,
-    /// The architecture.
-    pub architecture: Architecture,
-    /// When it was made; milliseconds since 1970-01-01 UTC.
-    pub created: i64,
-    /// Its apt sources.
-    pub sources: Vec<String>,
+/// A chroot that was made.
+#[derive(Debug, Clone)]
+pub struct Chroot {
+    /// What it is.
+    pub manifest: Manifest,
+    /// Its tarball. It is there as long as the chroot is the newest but [`Chroots::keep`].
+    pub tarball: PathBuf,
 }
 
 /// The directory of chroots.
 #[derive(Debug, Clone)]
 pub struct Store {
     dir: PathBuf,
+    config: Chroots,
 }
 
 impl Store {
     /// The one that the configuration names.
     pub fn new(config: &Config) -> Self {
-        Self { dir: config.chroot_dir() }
+        Self { dir: config.chroot_dir(), config: config.chroots.clone() }
     }
 
-    fn path(&self, distro: &Distro, architecture: &Architecture, suffix: &str) -> PathBuf {
-        self.dir.join(format!("{distro}-{architecture}.{suffix}"))
+    /// What all files of a chroot begin with.
+    fn stem(distro: &Distro, architecture: &Architecture) -> String {
+        format!("{distro}-{architecture}.")
     }
 
-    /// The tarball of a chroot, if it was made.
-    pub fn find(&self, distro: &Distro, architecture: &Architecture) -> Option<PathBuf> {
-        Some(self.path(distro, architecture, "tar")).filter(|path| path.is_file())
+    fn read(&self, path: &Path) -> Result<Chroot> {
+        let text = fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+        let manifest: Manifest =
+            serde_json::from_slice(&text).with_context(|| format!("{} does not parse", path.display()))?;
+        let stem = Self::stem(&manifest.distro, &manifest.architecture);
+        let tarball = self.dir.join(format!("{stem}{}.tar", manifest.digest.short()));
+        Ok(Chroot { manifest, tarball })
     }
 
-    /// What is known of a chroot that was made.
-    pub fn manifest(&self, distro: &Distro, architecture: &Architecture) -> Result<Manifest> {
-        let path = self.path(distro, architecture, "json");
-        let text = fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
-        serde_json::from_slice(&text).with_context(|| format!("{} does not parse", path.display()))
+    /// The chroot of a distro and architecture that is used now, if one was made.
+    pub fn find(&self, distro: &Distro, architecture: &Architecture) -> Result<Option<Chroot>> {
+        let path = self.dir.join(Self::stem(distro, architecture) + "json");
+        let found = if path.exists() { Some(self.read(&path)?) } else { None };
+        Ok(found.filter(|chroot| chroot.tarball.is_file()))
     }
 
-    /// Every chroot, by distro and architecture.
+    /// The one with this digest, whether it is used now or only kept.
+    pub fn with_digest(&self, digest: &ChrootDigest) -> Result<Option<Chroot>> {
+        let found = self.all()?.into_iter().map(|(_, chroot)| chroot).find(|it| it.manifest.digest == *digest);
+        Ok(found.filter(|chroot| chroot.tarball.is_file()))
+    }
+
+    /// Those that are used now, by distro and architecture.
     pub fn list(&self) -> Result<Vec<Manifest>> {
+        let mut now: Vec<Manifest> = self
+            .all()?
+            .into_iter()
+            .filter(|(name, it)| *name == Self::stem(&it.manifest.distro, &it.manifest.architecture) + "json")
+            .map(|(_, chroot)| chroot.manifest)
+            .collect();
+        now.sort_by(|a, b| (&a.distro, &a.architecture).cmp(&(&b.distro, &b.architecture)));
+        Ok(now)
+    }
+
+    /// Every manifest by its file's name: those that are used now come twice.
+    fn all(&self) -> Result<Vec<(String, Chroot)>> {
         let Ok(entries) = fs::read_dir(&self.dir) else { return Ok(Vec::new()) };
         let mut all = Vec::new();
         for entry in entries {
             let path = entry?.path();
-            if path.extension().is_some_and(|suffix| suffix == "json") {
-                let text = fs::read(&path)?;
-                all.push(serde_json::from_slice(&text).with_context(|| format!("{} does not parse", path.display()))?);
+            if let Some(name) = path.file_name().and_then(|name| name.to_str()).filter(|name| name.ends_with(".json")) {
+                all.push((name.to_owned(), self.read(&path)?));
             }
         }
-        all.sort_by(|a: &Manifest, b| (&a.distro, &a.architecture).cmp(&(&b.distro, &b.architecture)));
         Ok(all)
     }
 
@@ -85,78 +107,94 @@ impl Store {
         log: &Path,
         cancel: &CancellationToken,
     ) -> Result<Manifest> {
-        let sources = mirrors::sources(distro, cancel).await?;
         fs::create_dir_all(&self.dir).with_context(|| format!("cannot create {}", self.dir.display()))?;
-        let lock = self.path(distro, architecture, "lock");
-        let lock = File::options().write(true).create(true).truncate(false).open(&lock)?;
+        let stem = Self::stem(distro, architecture);
+        let lock =
+            File::options().write(true).create(true).truncate(false).open(self.dir.join(stem.clone() + "lock"))?;
         // Held until this function ends.
         let _lock = Flock::lock(lock, FlockArg::LockExclusiveNonblock).map_err(|_| {
             Error::try_again(format!(
                 "the chroot {distro} {architecture} is being made already: wait until that has ended"
             ))
         })?;
-        let new = self.path(distro, architecture, "tar.new");
+        let new = self.dir.join(stem.clone() + "tar.new");
         let _ = fs::remove_file(&new);
-        let manifest = Manifest { distro: distro.clone(), architecture: architecture.clone(), created: now(), sources };
-        if let Err(error) = debootstrap(&manifest, None, &new, log, cancel).await {
-            let _ = fs::remove_file(&new);
-            return Err(
-                Error::unavailable(format!("the chroot {distro} {architecture} cannot be made: {error:#}")).into()
-            );
-        }
-        // Builds read it as another user.
-        fs::set_permissions(&new, std::os::unix::fs::PermissionsExt::from_mode(0o644))?;
-        fs::File::open(&new)?.sync_all()?;
-        fs::rename(&new, self.path(distro, architecture, "tar"))?;
-        let json = self.path(distro, architecture, "json.new");
-        fs::write(&json, serde_json::to_vec_pretty(&manifest)?)?;
-        fs::rename(&json, self.path(distro, architecture, "json"))?;
-        fs::File::open(&self.dir)?.sync_all()?;
+        let made = make::make(&self.config, distro, architecture, None, &new, log, cancel).await;
+        let manifest = match made {
+            Ok(manifest) => manifest,
+            Err(error) => {
+                let _ = fs::remove_file(&new);
+                return Err(error);
+            }
+        };
+        self.put(&manifest, &new)?;
+        self.prune(&manifest)?;
         Ok(manifest)
     }
 
-    /// Removes a chroot; whether there was one. Builds that run keep it.
+    /// Puts a new tarball in place. The last step is one rename.
+    fn put(&self, manifest: &Manifest, new: &Path) -> Result<()> {
+        let stem = Self::stem(&manifest.distro, &manifest.architecture);
+        let own = format!("{stem}{}", manifest.digest.short());
+        // Builds read it as another user.
+        fs::set_permissions(new, std::os::unix::fs::PermissionsExt::from_mode(0o644))?;
+        File::open(new)?.sync_all()?;
+        fs::rename(new, self.dir.join(format!("{own}.tar")))?;
+        let json = self.dir.join(stem.clone() + "json.new");
+        fs::write(&json, serde_json::to_vec_pretty(manifest)?)?;
+        File::open(&json)?.sync_all()?;
+        fs::rename(&json, self.dir.join(format!("{own}.json")))?;
+        for kind in ["tar", "json"] {
+            let link = self.dir.join(format!("{stem}{kind}.new"));
+            let _ = fs::remove_file(&link);
+            symlink(format!("{own}.{kind}"), &link)?;
+            fs::rename(&link, self.dir.join(format!("{stem}{kind}")))?;
+        }
+        Ok(File::open(&self.dir)?.sync_all()?)
+    }
+
+    /// Removes those that are too old to be kept.
+    fn prune(&self, now: &Manifest) -> Result<()> {
+        let mut old: Vec<Chroot> = self
+            .all()?
+            .into_iter()
+            .map(|(_, chroot)| chroot)
+            .filter(|it| (&it.manifest.distro, &it.manifest.architecture) == (&now.distro, &now.architecture))
+            .filter(|it| it.manifest.digest != now.digest)
+            .collect();
+        old.sort_by_key(|chroot| std::cmp::Reverse(chroot.manifest.created));
+        for chroot in old.iter().skip(self.config.keep) {
+            remove_if_there(&chroot.tarball.with_extension("json"))?;
+            remove_if_there(&chroot.tarball)?;
+        }
+        Ok(())
+    }
+
+    /// Removes a chroot and those that are kept of it; whether there was one. Builds that run keep theirs.
     pub fn remove(&self, distro: &Distro, architecture: &Architecture) -> Result<bool> {
-        let mut was_there = false;
-        for suffix in ["tar", "json"] {
-            let path = self.path(distro, architecture, suffix);
-            match fs::remove_file(&path) {
-                Ok(()) => was_there = true,
-                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-                Err(error) => return Err(error).with_context(|| format!("cannot remove {}", path.display())),
+        let stem = Self::stem(distro, architecture);
+        let (all, mut was_there) = (self.all()?, false);
+        // Without the link, nothing starts in it any more.
+        for kind in ["json", "tar"] {
+            was_there |= remove_if_there(&self.dir.join(format!("{stem}{kind}")))?;
+        }
+        for (_, chroot) in all {
+            if (&chroot.manifest.distro, &chroot.manifest.architecture) == (distro, architecture) {
+                was_there |= remove_if_there(&chroot.tarball)?;
+                remove_if_there(&chroot.tarball.with_extension("json"))?;
             }
         }
         Ok(was_there)
     }
 }
 
-/// Runs mmdebstrap(1): the tarball `to` of a root with what builds need, and with one more package.
-async fn debootstrap(
-    manifest: &Manifest,
-    more: Option<&str>,
-    to: &Path,
-    log: &Path,
-    cancel: &CancellationToken,
-) -> Result<()> {
-    let mut cmd = Cmd::new("mmdebstrap")
-        .args(["--mode=unshare", "--variant=buildd", "--format=tar", "--skip=output/dev"])
-        .arg(format!("--architectures={}", manifest.architecture));
-    for option in mirrors::options(cancel).await? {
-        cmd = cmd.arg(format!("--aptopt={option}"));
+/// Removes a file; whether it was there.
+fn remove_if_there(path: &Path) -> Result<bool> {
+    match fs::remove_file(path) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error).with_context(|| format!("cannot remove {}", path.display())),
     }
-    if let Some(package) = more {
-        cmd = cmd.arg(format!("--include={package}"));
-    }
-    let done = cmd
-        .args([manifest.distro.as_str()])
-        .arg(to)
-        .arg("-")
-        .input(format!("{}\n", manifest.sources.join("\n")))
-        .total(LIMIT)
-        .log(log, 64 << 20)
-        .run(cancel)
-        .await?;
-    done.success().map(drop)
 }
 
 /// The architecture of this machine's own packages.
@@ -164,4 +202,47 @@ pub async fn host_architecture() -> Result<Architecture> {
     let done = Cmd::new("dpkg").arg("--print-architecture").run(&CancellationToken::new()).await?;
     let name = String::from_utf8(done.success()?)?;
     Ok(name.trim().parse()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn manifest(n: u8) -> Manifest {
+        Manifest {
+            distro: "trixie".parse().unwrap(),
+            architecture: "amd64".parse().unwrap(),
+            created: n.into(),
+            digest: format!("{n:02x}").repeat(32).parse().unwrap(),
+            sources: Vec::new(),
+            packages: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn a_chroot_is_replaced_and_the_last_ones_are_kept() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store { dir: dir.path().to_owned(), config: Chroots { keep: 2, ..Chroots::default() } };
+        let put = |n: u8| {
+            let new = dir.path().join("new");
+            fs::write(&new, [n]).unwrap();
+            store.put(&manifest(n), &new).unwrap();
+            store.prune(&manifest(n)).unwrap();
+        };
+        let (distro, architecture) = (manifest(0).distro, manifest(0).architecture);
+        assert!(store.find(&distro, &architecture).unwrap().is_none());
+        (1..=4).for_each(put);
+        let now = store.find(&distro, &architecture).unwrap().unwrap();
+        assert_eq!((now.manifest.created, fs::read(&now.tarball).unwrap()), (4, vec![4]));
+        assert_eq!(store.list().unwrap().len(), 1);
+        let kept = |n| store.with_digest(&manifest(n).digest).unwrap().map(|it| fs::read(it.tarball).unwrap());
+        assert_eq!([kept(1), kept(2), kept(3), kept(4)], [None, Some(vec![2]), Some(vec![3]), Some(vec![4])]);
+
+        // The same once more is no other.
+        put(4);
+        assert_eq!(kept(3), Some(vec![3]));
+        assert!(store.remove(&distro, &architecture).unwrap());
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
+        assert!(!store.remove(&distro, &architecture).unwrap());
+    }
 }

@@ -1,11 +1,12 @@
 //! What no type can say: references that dangle, places that clash.
 
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use super::places::KeyPath;
-use super::{Config, Isolation, SigningKey};
+use super::{Config, Definition, Isolation, SigningKey};
 use crate::chroot::MACHINES;
-use crate::names::PocketName;
+use crate::names::{Architecture, Distro, PackageName, PocketName};
 
 /// Every problem, with the key at fault.
 pub fn problems(config: &Config) -> Vec<(KeyPath, String)> {
@@ -35,7 +36,61 @@ pub fn problems(config: &Config) -> Vec<(KeyPath, String)> {
     for pocket in config.build.pockets.keys() {
         one_pocket(config, pocket, &mut found);
     }
+    if config.chroots.keep == 0 {
+        let text = "chroots.keep: builds that run use the one that is replaced: keep at least 1";
+        found.push((key("chroots.keep"), text.to_owned()));
+    }
+    for (distro, definition) in &config.chroots.distros {
+        chroot(distro, definition, &mut found);
+    }
     found
+}
+
+/// What mmdebstrap(1) and apt would take for something else.
+fn chroot(distro: &Distro, definition: &Definition, found: &mut Vec<(KeyPath, String)>) {
+    let mut wrong = |field: String, text: String| {
+        let mut path = key("chroots.distros");
+        path.push(distro.to_string());
+        path.extend(field.split('.').map(str::to_owned));
+        found.push((path, text));
+    };
+    for (n, package) in definition.packages.iter().enumerate() {
+        let (name, architecture) = package.split_once(':').unwrap_or((package, "all"));
+        if name.parse::<PackageName>().is_err() || architecture.parse::<Architecture>().is_err() {
+            let text = format!("{} is not a package: write name or name:architecture", crate::text::quoted(package));
+            wrong(format!("packages.{n}"), text);
+        }
+    }
+    // mmdebstrap takes what is no program for a shell command.
+    let plain = |c: char| c.is_ascii_alphanumeric() || "/._+-".contains(c);
+    if let Some(hook) = &definition.hook {
+        if !hook.is_absolute() || !hook.to_string_lossy().chars().all(plain) {
+            wrong("hook".to_owned(), "hook: write the program's path from / on, without spaces or signs".to_owned());
+        } else if !is_program(hook) {
+            wrong("hook".to_owned(), format!("hook: {} is not a program that can be run", hook.display()));
+        }
+    }
+    for (n, source) in definition.sources.iter().enumerate() {
+        let rest = source.uri.strip_prefix("http://").or_else(|| source.uri.strip_prefix("https://"));
+        if !rest.is_some_and(|rest| !rest.is_empty() && rest.chars().all(|c| c.is_ascii_graphic() && c != '[')) {
+            let text = format!("{} is not a URL of http or https", crate::text::quoted(&source.uri));
+            wrong(format!("sources.{n}"), text);
+        }
+        if source.components.is_empty() {
+            wrong(format!("sources.{n}"), "a source has at least one component, such as main".to_owned());
+        }
+        if !source.key.is_absolute() || !source.key.to_string_lossy().chars().all(plain) {
+            let text = "key: write the file's path from / on, without spaces or signs";
+            wrong(format!("sources.{n}"), text.to_owned());
+        }
+    }
+    if definition.foreign_architectures.iter().any(|architecture| architecture.as_str() == "all") {
+        wrong("foreign_architectures".to_owned(), "all is no architecture of its own".to_owned());
+    }
+}
+
+fn is_program(path: &Path) -> bool {
+    std::fs::metadata(path).is_ok_and(|it| it.is_file() && it.permissions().mode() & 0o111 != 0)
 }
 
 fn key(path: &str) -> KeyPath {
@@ -106,8 +161,8 @@ fn one_pocket(config: &Config, name: &PocketName, found: &mut Vec<(KeyPath, Stri
     if pocket.isolation == Isolation::Vm {
         for (n, architecture) in pocket.architectures.iter().enumerate() {
             if !MACHINES.contains(&architecture.as_str()) {
-                let text =
-                    format!("there are no virtual machines for {architecture}: they are for {}", MACHINES.join(", "));
+                let known = MACHINES.join(", ");
+                let text = format!("there are no virtual machines for {architecture}: they are for {known}");
                 found.push((at(&format!("architectures.{n}")), text));
             }
         }

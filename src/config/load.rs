@@ -83,7 +83,7 @@ pub fn fingerprint(path: &Path) -> String {
             hasher.update(part);
         }
     }
-    crate::record::audit::hex(&hasher.finalize())
+    crate::text::hex(&hasher.finalize())
 }
 
 /// Notes where each entry of an ACL stands.

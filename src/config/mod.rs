@@ -13,12 +13,14 @@ use crate::names::{Architecture, Component, Distro, PackageName, PocketName, Sui
 mod acl;
 mod archive;
 mod check;
+mod chroots;
 mod load;
 mod places;
 mod units;
 
 pub use acl::AclEntry;
 pub use archive::{Keep, SigningCommand, SigningKey};
+pub use chroots::{Chroots, Definition, Source};
 pub use load::{Problem, fingerprint, load, path};
 pub use places::Place;
 pub use units::ByteSize;
@@ -189,19 +191,6 @@ pub struct AclPrograms {
     /// How long its answer holds; nothing is kept at 0.
     #[serde(deserialize_with = "units::duration")]
     pub cache: Duration,
-}
-
-/// `chroots:`
-#[derive(Debug, Clone, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Chroots {
-    /// Where they are kept; `None` is `<state_dir>/chroots`.
-    pub dir: Option<PathBuf>,
-    /// Where builds unpack them; a tmpfs is fastest. `None` is `<state_dir>/work`.
-    pub scratch: Option<PathBuf>,
-    /// The age at which the daemon makes them anew; `None`: it never does.
-    #[serde(deserialize_with = "units::some_duration")]
-    pub refresh: Option<Duration>,
 }
 
 /// `hooks:`

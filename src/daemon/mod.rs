@@ -31,6 +31,7 @@ use crate::{privilege, text, wake};
 mod announce;
 mod lock;
 mod orphans;
+mod ready;
 mod recover;
 mod refresh;
 mod shared;
@@ -141,6 +142,7 @@ struct Daemon {
     heralds: announce::Heralds,
     chores: JoinSet<Chore>,
     refresher: refresh::Refresher,
+    readier: ready::Readier,
     warned: Option<Instant>,
 }
 
@@ -159,6 +161,7 @@ impl Daemon {
             heralds: announce::Heralds::default(),
             chores: JoinSet::new(),
             refresher: refresh::Refresher::default(),
+            readier: ready::Readier::default(),
             warned: None,
         })
     }
@@ -252,6 +255,9 @@ impl Daemon {
         if let Err(error) = self.refresher.start_due(&self.shared, &self.config) {
             self.shared.complain("chroots cannot be looked at", &error);
         }
+        if let Err(error) = self.readier.start_due(&self.shared, &self.config) {
+            self.shared.complain("chroots cannot be looked at", &error);
+        }
         self.warn_of_expiry();
     }
 
@@ -329,6 +335,7 @@ impl Daemon {
         self.heralds.stop();
         let all = async {
             self.refresher.stop().await;
+            self.readier.stop().await;
             while let Some(ended) = self.workers.join_next_with_id().await {
                 self.worker_ended(ended);
             }

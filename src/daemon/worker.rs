@@ -19,6 +19,7 @@ use crate::names::JobId;
 use crate::publish::Item;
 use crate::record::State;
 use crate::record::audit::Entry;
+use crate::record::chroots;
 use crate::record::jobs::{self, Job};
 use crate::subprocess::CancellationToken;
 use crate::validate::{self, Plan, Request, Valid};
@@ -214,7 +215,11 @@ impl Task {
         self.advance(State::Building)?;
         reach(Point::JobBuilding)?;
         let request = self.build_request(source, &log);
-        let built = Builder::new(&self.config)?.build(&request, &self.cancel).await;
+        let builder = Builder::new(&self.config)?;
+        let bases = builder.bases(&request)?;
+        let manifests: Vec<_> = bases.iter().map(|base| base.manifest().clone()).collect();
+        self.shared.write(|tx| chroots::set(tx, self.job.id, &manifests))?;
+        let built = builder.build(&request, &bases, &self.cancel).await;
         if request.isolation == Isolation::Vm {
             self.say_how_it_was_carried_out();
         }

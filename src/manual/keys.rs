@@ -18,6 +18,7 @@ pub fn all() -> Vec<Key> {
     let source = include_str!("../config/mod.rs").split("\nimpl Default").next().unwrap_or_default();
     let mut types = parse(source);
     types.extend(parse(include_str!("../config/archive.rs")));
+    types.extend(parse(include_str!("../config/chroots.rs")));
     let mut keys = Vec::new();
     expand("Config", "", &types, &mut keys);
     keys
@@ -58,8 +59,13 @@ fn expand(of: &str, prefix: &str, types: &[(String, Vec<Field>)], keys: &mut Vec
     for (name, kind, doc) in fields {
         let inner = kind.strip_prefix("Option<").and_then(|rest| rest.strip_suffix('>')).unwrap_or(kind);
         let name = format!("{prefix}{name}");
-        if let Some(pocket) = inner.strip_prefix("BTreeMap<PocketName, ").and_then(|rest| rest.strip_suffix('>')) {
-            expand(pocket, &format!("{name}.POCKET."), types, keys);
+        let map = inner.strip_prefix("BTreeMap<").and_then(|rest| rest.strip_suffix('>'));
+        if let Some((by, of)) = map.and_then(|map| map.split_once(", ")) {
+            let by = by.trim_end_matches("Name").to_uppercase();
+            expand(of, &format!("{name}.{by}."), types, keys);
+        } else if inner == "Vec<Source>" {
+            keys.push(Key { name: name.clone(), kind: word(inner), text: sentence(doc) });
+            expand("Source", &format!("{name}."), types, keys);
         } else if types.iter().any(|(there, _)| there == inner) {
             expand(inner, &format!("{name}."), types, keys);
         } else {

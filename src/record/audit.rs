@@ -89,7 +89,7 @@ impl Recorded {
             event: row.get(2)?,
             job: row.get(3)?,
             detail: serde_json::from_str(&detail).unwrap_or(Value::String(detail)),
-            hash: hex(&hash),
+            hash: crate::text::hex(&hash),
         })
     }
 
@@ -106,11 +106,6 @@ impl Recorded {
             other => vec![("detail".to_owned(), text(other))],
         }
     }
-}
-
-/// A hash as people and logs see it.
-pub fn hex(hash: &[u8]) -> String {
-    hash.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 const COLUMNS: &str = "SELECT id, at, event, job, detail, hash FROM audit";

@@ -12,6 +12,7 @@ use anyhow::{Context, Result, bail};
 use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior, config::DbConfig};
 
 pub mod audit;
+pub mod chroots;
 pub mod contents;
 pub mod hooks;
 pub mod jobs;
@@ -26,7 +27,11 @@ pub mod upgrade;
 pub use state::{Event, State};
 
 /// Migrations in order; the database's `user_version` counts those applied. Append only.
-const MIGRATIONS: &[&str] = &[include_str!("schema/0001-jobs.sql"), include_str!("schema/0002-archive.sql")];
+const MIGRATIONS: &[&str] = &[
+    include_str!("schema/0001-jobs.sql"),
+    include_str!("schema/0002-archive.sql"),
+    include_str!("schema/0003-chroots.sql"),
+];
 
 /// How long a transaction waits for another writer before the caller is told to try again.
 const BUSY: Duration = Duration::from_secs(20);

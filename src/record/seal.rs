@@ -6,9 +6,10 @@
 use anyhow::Result;
 use rusqlite::{Connection, params};
 
-use super::audit::{head, hex, walk};
+use super::audit::{head, walk};
 use super::{Record, now};
 use crate::archive::{Keys, Signed};
+use crate::text::hex;
 
 /// One signed head.
 #[derive(Debug)]

@@ -10,7 +10,8 @@ use serde::Serialize;
 use crate::chroot::{self, Manifest, Store};
 use crate::config::Config;
 use crate::error::{Error, Exit};
-use crate::names::Distro;
+use crate::names::{Architecture, Distro};
+use crate::record::chroots;
 use crate::session::{Session, table, time};
 use crate::subprocess::CancellationToken;
 use crate::text;
@@ -22,18 +23,26 @@ pub enum Chroot {
     Create {
         /// The distro, such as trixie
         distro: String,
+        /// The architecture [default: this machine's]
+        #[arg(long, value_name = "ARCHITECTURE")]
+        arch: Option<String>,
         /// Make the image of its virtual machines, for pockets with isolation: vm
         #[arg(long)]
         vm: bool,
     },
-    /// Make the chroot and the image of a distro, or all, anew; running builds keep the old ones
+    /// Make the chroots and images of a distro, or all, anew; running builds keep the old ones
     Update {
         /// The distro; all that there are if it is left out
         distro: Option<String>,
     },
     /// List the chroots and images
     List,
-    /// Remove the chroot and the image of a distro; running builds keep them
+    /// Show where the packages of a chroot or image come from, and which they are
+    Show {
+        /// The distro, or a chroot as 'status JOB' names it
+        chroot: String,
+    },
+    /// Remove the chroots and images of a distro; running builds keep them
     Remove {
         /// The distro
         distro: String,
@@ -45,11 +54,14 @@ pub fn run(session: &mut Session, verb: &Chroot) -> Result<Exit> {
     session.local_only("chroot")?;
     let store = Store::new(&session.config);
     match verb {
-        Chroot::Create { distro, vm } => {
-            make(&session.config, &distro.parse()?, if *vm { Form::Image } else { Form::Tarball })
+        Chroot::Create { distro, arch, vm } => {
+            let architecture = arch.as_deref().map(str::parse).transpose()?;
+            let form = if *vm { Form::Image } else { Form::Chroot };
+            make(&session.config, &distro.parse()?, architecture.as_ref(), form)
         }
-        Chroot::Update { distro } => update(session, distro.as_deref().map(str::parse).transpose()?.as_ref()),
+        Chroot::Update { distro } => update(session, &store, distro.as_deref().map(str::parse).transpose()?.as_ref()),
         Chroot::List => list(session, &all(&store)?),
+        Chroot::Show { chroot } => show_one(session, &store, chroot),
         Chroot::Remove { distro } => remove(session, &store, &distro.parse()?),
     }
 }
@@ -58,18 +70,16 @@ pub fn run(session: &mut Session, verb: &Chroot) -> Result<Exit> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Form {
-    /// A chroot's tarball.
-    #[serde(rename = "chroot")]
-    Tarball,
+    /// A chroot.
+    Chroot,
     /// An image of virtual machines.
-    #[serde(rename = "image")]
     Image,
 }
 
 impl Form {
     fn word(self) -> &'static str {
         match self {
-            Self::Tarball => "chroot",
+            Self::Chroot => "chroot",
             Self::Image => "image",
         }
     }
@@ -86,17 +96,54 @@ struct Made {
 fn all(store: &Store) -> Result<Vec<Made>> {
     let made = |form| move |manifest| Made { form, manifest };
     let images = store.images()?.into_iter().map(|image| image.manifest);
-    Ok(store.list()?.into_iter().map(made(Form::Tarball)).chain(images.map(made(Form::Image))).collect())
+    Ok(store.list()?.into_iter().map(made(Form::Chroot)).chain(images.map(made(Form::Image))).collect())
 }
 
-/// What there is of a distro is made anew, or of all; of a distro that there is nothing of, the chroot is made.
-fn update(session: &Session, distro: Option<&Distro>) -> Result<Exit> {
-    let mut all = all(&Store::new(&session.config))?;
-    all.retain(|made| distro.is_none_or(|distro| made.manifest.distro == *distro));
-    if let (Some(distro), []) = (distro, &all[..]) {
-        return make(&session.config, distro, Form::Tarball);
+fn update(session: &Session, store: &Store, distro: Option<&Distro>) -> Result<Exit> {
+    let mut these = all(store)?;
+    these.retain(|made| distro.is_none_or(|distro| made.manifest.distro == *distro));
+    if let Some(distro) = distro.filter(|_| these.is_empty()) {
+        return Err(no_such(distro.as_str()));
     }
-    all.iter().try_for_each(|made| make(&session.config, &made.manifest.distro, made.form).map(drop))?;
+    for Made { form, manifest } in these {
+        make(&session.config, &manifest.distro, Some(&manifest.architecture), form)?;
+    }
+    Ok(Exit::Ok)
+}
+
+fn no_such(chroot: &str) -> anyhow::Error {
+    Error::invalid(format!("there is no chroot {}: 'invirt-build chroot list' shows all", text::quoted(chroot))).into()
+}
+
+/// A chroot that there is, or one that a job was built in.
+fn show_one(session: &Session, store: &Store, name: &str) -> Result<Exit> {
+    let mut found: Vec<Manifest> = all(store)?
+        .into_iter()
+        .filter(|made| made.manifest.distro.as_str() == name)
+        .map(|made| made.manifest.without_passwords())
+        .collect();
+    if found.is_empty() {
+        found.extend(chroots::manifest(session.record.db(), name)?);
+    }
+    if found.is_empty() {
+        return Err(no_such(name));
+    }
+    if session.json {
+        session.print_json(&found)?;
+        return Ok(Exit::Ok);
+    }
+    for chroot in &found {
+        let line = |key: &str, value: &str| session.line(format!("{key:<12} {value}"));
+        line("chroot", &format!("{} {}", chroot.distro, chroot.architecture))?;
+        line("sha256", chroot.digest.as_str())?;
+        line("created", &time(chroot.created))?;
+        for source in &chroot.sources {
+            line("source", &source.line(&source.uri, None))?;
+        }
+        for package in &chroot.packages {
+            line("package", &format!("{} {} {}", package.name, package.version, package.architecture))?;
+        }
+    }
     Ok(Exit::Ok)
 }
 
@@ -104,16 +151,16 @@ fn remove(session: &Session, store: &Store, distro: &Distro) -> Result<Exit> {
     let mut these = all(store)?;
     these.retain(|made| made.manifest.distro == *distro);
     if these.is_empty() {
-        return Err(Error::invalid(format!("there is no chroot {distro}: 'invirt-build chroot list' shows all")).into());
+        return Err(no_such(distro.as_str()));
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    for made in these {
-        let architecture = &made.manifest.architecture;
-        match made.form {
-            Form::Tarball => store.remove(distro, architecture)?,
+    for Made { form, manifest } in these {
+        let architecture = &manifest.architecture;
+        match form {
+            Form::Chroot => store.remove(distro, architecture)?,
             Form::Image => runtime.block_on(store.remove_image(distro, architecture))?,
         };
-        writeln!(std::io::stdout(), "{} {distro} {architecture} is removed", made.form.word())?;
+        writeln!(std::io::stdout(), "{} {distro} {architecture} is removed", form.word())?;
     }
     for (name, _) in session.config.build.pockets.iter().filter(|(_, pocket)| pocket.distro == *distro) {
         writeln!(
@@ -129,26 +176,28 @@ fn list(session: &Session, all: &[Made]) -> Result<Exit> {
         session.print_json(&all)?;
         return Ok(Exit::Ok);
     }
-    let row = |made: &Made| {
-        let manifest = &made.manifest;
-        let words = [manifest.distro.as_str(), manifest.architecture.as_str(), made.form.word()].map(str::to_owned);
-        let [distro, architecture, form] = words;
-        [distro, architecture, form, time(manifest.created)]
+    let row = |Made { form, manifest }: &Made| {
+        let (distro, architecture) = (manifest.distro.to_string(), manifest.architecture.to_string());
+        let [form, digest] = [form.word(), manifest.digest.short()].map(str::to_owned);
+        [distro, architecture, form, time(manifest.created), digest]
     };
     let rows: Vec<_> = all.iter().map(row).collect();
-    table(["DISTRO", "ARCHITECTURE", "FORM", "CREATED"], &rows)?;
+    table(["DISTRO", "ARCHITECTURE", "FORM", "CREATED", "CHROOT"], &rows)?;
     Ok(Exit::Ok)
 }
 
-/// Makes the chroot or the image of a distro for this machine's architecture, showing what mmdebstrap says.
-pub fn make(config: &Config, distro: &Distro, form: Form) -> Result<Exit> {
+/// Makes the chroot or the image of a distro, for this machine's architecture if none is named, showing what mmdebstrap says.
+pub fn make(config: &Config, distro: &Distro, architecture: Option<&Architecture>, form: Form) -> Result<Exit> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let log = config.state_dir.join("logs").join(format!("{}-{distro}.log", form.word()));
     std::fs::create_dir_all(log.parent().context("a log has a directory")?)?;
     let _ = std::fs::remove_file(&log);
     let store = Store::new(config);
     let made = runtime.block_on(async {
-        let architecture = chroot::host_architecture().await?;
+        let architecture = match architecture {
+            Some(architecture) => architecture.clone(),
+            None => chroot::host_architecture().await?,
+        };
         let cancel = CancellationToken::new();
         let interrupted = async {
             let _ = tokio::signal::ctrl_c().await;
@@ -157,7 +206,7 @@ pub fn make(config: &Config, distro: &Distro, form: Form) -> Result<Exit> {
         };
         let make = async {
             match form {
-                Form::Tarball => store.create(distro, &architecture, &log, &cancel).await,
+                Form::Chroot => store.create(distro, &architecture, &log, &cancel).await,
                 Form::Image => store.create_image(distro, &architecture, &log, &cancel).await,
             }
         };

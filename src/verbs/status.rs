@@ -6,7 +6,7 @@ use serde_json::json;
 use crate::archive::Archive;
 use crate::error::Exit;
 use crate::record::jobs::{self, Job};
-use crate::record::{State, hooks, now};
+use crate::record::{State, chroots, hooks, now};
 use crate::session::{Session, span, table, time};
 
 /// Finished jobs that the overview shows.
@@ -31,8 +31,9 @@ fn one(session: &Session, job: &Job) -> Result<Exit> {
     let db = session.record.db();
     let steps = jobs::steps(db, job.id)?;
     let hooks = hooks::runs_of(db, job.id)?;
+    let chroots = chroots::of(db, job.id)?;
     if session.json {
-        session.print_json(&json!({ "job": job, "steps": steps, "hooks": hooks }))?;
+        session.print_json(&json!({ "job": job, "steps": steps, "hooks": hooks, "chroots": chroots }))?;
         return Ok(Exit::Ok);
     }
     let line = |key: &str, value: String| session.line(format!("{key:<10} {value}"));
@@ -50,6 +51,9 @@ fn one(session: &Session, job: &Job) -> Result<Exit> {
     }
     if let Some(from) = &job.copied_from {
         line("copied", format!("from {from}"))?;
+    }
+    for chroot in &chroots {
+        line("chroot", format!("{} {}", chroot.architecture, chroot.digest.short()))?;
     }
     if job.state == State::Queued {
         line("ahead", jobs::ahead(db, job.id)?.to_string())?;

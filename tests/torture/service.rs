@@ -52,10 +52,13 @@ pub fn set_up() -> Result<()> {
     let stub = Path::new(env!("CARGO_MANIFEST_DIR")).join("script/lib/sbuild-stub");
     fs::copy(&stub, "/usr/sbin/sbuild").with_context(|| format!("cannot copy {}", stub.display()))?;
     fs::create_dir_all(CHROOTS)?;
-    fs::write(format!("{CHROOTS}/bookworm-amd64.tar"), "")?;
-    let manifest = r#"{ "distro": "bookworm", "architecture": "amd64", "created": 0, "sources": [] }"#;
+    fs::write(format!("{CHROOTS}/bookworm-amd64.0000000000000000.tar"), "")?;
+    let digest = "0".repeat(64);
+    let manifest = format!(
+        r#"{{ "distro": "bookworm", "architecture": "amd64", "created": 0, "digest": "{digest}", "sources": [] }}"#
+    );
     fs::write(format!("{CHROOTS}/bookworm-amd64.json"), manifest)?;
-    let settings = format!("chroots: {{ dir: {CHROOTS} }}\ndaemon: {{ jobs: 3 }}\n");
+    let settings = format!("chroots: {{ dir: {CHROOTS}, unpacked: false }}\ndaemon: {{ jobs: 3 }}\n");
     fs::write("/etc/invirtibuilder/conf.d/torture.yaml", settings)?;
     label(0)?;
     for event in ["submitted", "started", "published", "failed", "cancelled"] {

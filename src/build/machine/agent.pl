@@ -72,7 +72,7 @@ sub heard {
 sub handle {
     my ($kind, $id, $stream, $text) = @_;
     my $channel = $commands{$id} // $tunnels{$id};
-    if ($kind eq 'F') { my ($path, $rest) = split /\0/, $text, 2; put($path, $rest) }
+    if ($kind eq 'F') { my ($path, $rest) = split /\0/, $text, 2; put($path, $rest, $stream) }
     elsif ($kind eq 'G') { set_up(split / /, $text); $ready = 1; frame('Y', 0, 0) }
     elsif ($kind eq 'W') { $words{$id} .= $text }
     elsif ($kind eq 'R') { start($id, $stream, delete $words{$id}) }
@@ -87,7 +87,8 @@ sub handle {
 # --- what the image becomes
 
 sub put {
-    my ($path, $text) = @_;
+    my ($path, $text, $more) = @_;
+    return append("/$path", $text) if $more;
     my $dir = '';
     for my $part (split m{/}, $path =~ s{/[^/]*$}{}r) { $dir .= "/$part"; mkdir $dir, 0755 }
     unlink "/$path";
@@ -97,10 +98,9 @@ sub put {
 }
 
 sub append {
-    my ($path, $line) = @_;
-    my $text = slurp($path);
+    my ($path, $text) = @_;
     open(my $file, '>>', $path) or die "cannot write $path: $!\n";
-    print $file ($text eq '' || $text =~ /\n\z/ ? '' : "\n"), $line;
+    print $file $text;
     close $file or die "cannot write $path: $!\n";
 }
 
@@ -111,6 +111,8 @@ sub know_the_builder {
     my %taken = map { (split /:/)[2] // '' => 1 } split /\n/, "$passwd\n$group";
     my $id = 1000;
     $id++ while $taken{$id};
+    # A file that ends in the midst of a line is still one of lines.
+    for my $file (['/etc/passwd', $passwd], ['/etc/group', $group]) { append($file->[0], "\n") if $file->[1] =~ /[^\n]\z/ }
     append('/etc/group', "sbuild:x:$id:\n") unless $group =~ /^sbuild:/m;
     for my $name ('sbuild', $builder) {
         append('/etc/passwd', "$name:x:$id:$id\::/var/lib/sbuild:/bin/sh\n") unless $passwd =~ /^\Q$name\E:/m;

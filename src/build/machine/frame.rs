@@ -67,7 +67,7 @@ pub enum Heard {
 #[derive(Debug, Clone, Copy)]
 #[repr(u8)]
 pub enum Tell {
-    /// A file: its path from the root, NUL, its content.
+    /// A file: its path from the root, NUL, its content; in stream 1, more of it.
     File = b'F',
     /// What the machine may use, in words: memory, processes, bytes of disk, and the name of the user that builds.
     Go = b'G',

@@ -5,17 +5,10 @@ use std::fs::File;
 use std::io::ErrorKind;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::Accelerator;
-
 /// The device.
 pub const DEVICE: &str = "/dev/kvm";
 
 static FAILED: AtomicBool = AtomicBool::new(false);
-
-/// What the next machine is to be carried out by.
-pub fn choose() -> Accelerator {
-    if trouble().is_some() { Accelerator::Tcg } else { Accelerator::Kvm }
-}
 
 /// Whether a machine did not start with it.
 pub fn failed() -> bool {

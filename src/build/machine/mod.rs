@@ -180,13 +180,24 @@ fn start(machine: &Machine, [initrd, disk]: [PathBuf; 2], console: &Console) -> 
     let mut to = from.try_clone()?;
     expect(&mut from, &Heard::Hello, limit)?;
     for (path, text) in &machine.files {
-        frame::tell(&mut to, Tell::File, 0, 0, &[path.as_bytes(), b"\0", text.as_bytes()].concat())?;
+        send(&mut to, path, text)?;
     }
     let go = format!("{} {} {} {BUILDER}", machine.memory, machine.processes, machine.disk);
     frame::tell(&mut to, Tell::Go, 0, 0, go.as_bytes())?;
     expect(&mut from, &Heard::Ready, limit)?;
     from.set_read_timeout(None)?;
     Ok((from, to))
+}
+
+/// Sends a file, in as many pieces as it takes.
+fn send(to: &mut UnixStream, path: &str, text: &str) -> Result<()> {
+    let room = frame::PIECE.checked_sub(path.len() + 1).filter(|room| *room > 0).context("a path is too long")?;
+    // A file without content has a piece, too.
+    let pieces = if text.is_empty() { vec![&b""[..]] } else { text.as_bytes().chunks(room).collect() };
+    for (n, piece) in pieces.into_iter().enumerate() {
+        frame::tell(to, Tell::File, 0, u8::from(n > 0), &[path.as_bytes(), b"\0", piece].concat())?;
+    }
+    Ok(())
 }
 
 fn expect(from: &mut UnixStream, wanted: &Heard, limit: Duration) -> Result<()> {

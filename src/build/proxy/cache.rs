@@ -72,8 +72,7 @@ impl Cache {
     }
 
     fn path(&self, url: &str) -> PathBuf {
-        let name: String = Sha256::digest(url).iter().map(|byte| format!("{byte:02x}")).collect();
-        self.dir.join(name)
+        self.dir.join(crate::text::hex(&Sha256::digest(url)))
     }
 
     /// Removes what was of no use for longest, if there is too much.

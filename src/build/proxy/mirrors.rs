@@ -2,6 +2,8 @@
 
 use hyper::Uri;
 
+use crate::chroot::Source;
+
 /// The mirrors of a chroot.
 #[derive(Debug, Clone)]
 pub struct Mirrors(Vec<Mirror>);
@@ -17,9 +19,9 @@ struct Mirror {
 }
 
 impl Mirrors {
-    /// Those of `deb` lines. What is not reached over HTTP is left out.
-    pub fn of(sources: &[String]) -> Self {
-        Self(sources.iter().filter_map(|line| Mirror::of(line.split_whitespace().nth(1)?)).collect())
+    /// Those of a chroot's sources. What is not reached over HTTP is left out.
+    pub fn of(sources: &[Source]) -> Self {
+        Self(sources.iter().filter_map(|source| Mirror::of(&source.uri)).collect())
     }
 
     /// The URL to fetch for a request, if it is for a file of a mirror. Requests come over plain HTTP, also for mirrors
@@ -36,12 +38,10 @@ impl Mirrors {
     }
 }
 
-/// A `deb` line as apt is given it in a sandbox: over plain HTTP, and without the password that it may hold.
-pub fn seen_inside(line: &str) -> Option<String> {
-    let (kind, rest) = line.split_once(' ')?;
-    let (uri, rest) = rest.split_once(' ')?;
+/// A mirror's URL as apt is given it in a sandbox: over plain HTTP, and without the password that it may hold.
+pub fn seen_inside(uri: &str) -> Option<String> {
     let mirror = Mirror::of(uri)?;
-    Some(format!("{kind} http://{}{} {rest}", mirror.authority, mirror.path))
+    Some(format!("http://{}{}", mirror.authority, mirror.path))
 }
 
 impl Mirror {
@@ -70,12 +70,18 @@ mod tests {
 
     #[test]
     fn only_files_of_the_mirrors_are_found() {
-        let lines = [
-            "deb http://deb.debian.org/debian/ bookworm main",
-            "deb https://u:p@mirror.example.org:8443/x/debian-security bookworm-security main",
-            "deb file:///srv/mirror bookworm main",
-        ];
-        let mirrors = Mirrors::of(&lines.map(str::to_owned));
+        let sources = [
+            "http://deb.debian.org/debian/",
+            "https://u:p@mirror.example.org:8443/x/debian-security",
+            "file:///srv/mirror",
+        ]
+        .map(|uri| Source {
+            uri: uri.into(),
+            suite: "bookworm".parse().unwrap(),
+            components: Vec::new(),
+            key: None,
+        });
+        let mirrors = Mirrors::of(&sources);
         let find = |uri: &str| uri.parse::<Uri>().ok().and_then(|uri| mirrors.find(&uri));
         let url = "http://deb.debian.org/debian/pool/main/g/g++_1%3a2~3.deb";
         assert_eq!(find(url).as_deref(), Some(url));
@@ -108,16 +114,9 @@ mod tests {
     }
 
     #[test]
-    fn sources_are_seen_over_plain_http() {
-        let seen = |line| seen_inside(line);
-        assert_eq!(
-            seen("deb https://u:p@m.example.org/debian trixie main contrib").as_deref(),
-            Some("deb http://m.example.org/debian/ trixie main contrib")
-        );
-        assert_eq!(
-            seen("deb http://m.example.org trixie main").as_deref(),
-            Some("deb http://m.example.org/ trixie main")
-        );
-        assert_eq!(seen("deb file:///srv/mirror trixie main"), None);
+    fn mirrors_are_seen_over_plain_http() {
+        assert_eq!(seen_inside("https://u:p@m.example.org/debian").as_deref(), Some("http://m.example.org/debian/"));
+        assert_eq!(seen_inside("http://m.example.org").as_deref(), Some("http://m.example.org/"));
+        assert_eq!(seen_inside("file:///srv/mirror"), None);
     }
 }

@@ -194,7 +194,12 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let cache = Cache::open(&dir.path().join("cache")).unwrap();
         cache.put("http://deb.example.org/debian/pool/x.deb", b"a package");
-        let mirrors = Mirrors::of(&["deb http://deb.example.org/debian/ bookworm main".to_owned()]);
+        let mirrors = Mirrors::of(&[crate::chroot::Source {
+            uri: "http://deb.example.org/debian/".into(),
+            suite: "bookworm".parse().unwrap(),
+            components: Vec::new(),
+            key: None,
+        }]);
         let socket = dir.path().join("proxy");
         let root = dir.path().join("apt");
         std::fs::create_dir_all(root.join("dists/stable/main")).unwrap();

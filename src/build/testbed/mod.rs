@@ -16,7 +16,7 @@ mod server;
 mod wire;
 
 pub use command::is_the_packages;
-pub use root::{BUILDER, Root};
+pub use root::{BUILDER, Root, Unpacked};
 #[cfg(test)]
 pub use wire::answered;
 pub use wire::{NOT_STARTED, Streams, answer, heard};

@@ -1,12 +1,13 @@
-//! The root of the testbed: the chroot, unpacked into memory, where it dies with the build.
+//! The root of the testbed: a chroot that nobody can write, with a layer above it that dies with the build.
 
-use std::fs::{self, File};
+use std::fs::{self, DirBuilder, File};
 use std::io::Write;
-use std::os::unix::fs::{PermissionsExt, chown};
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
+use nix::errno::Errno;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::unistd::{chdir, pivot_root, sethostname};
 use serde::{Deserialize, Serialize};
@@ -28,18 +29,28 @@ pub struct Root {
     pub room: PathBuf,
     /// The chroot's tarball.
     pub tarball: PathBuf,
+    /// The chroot as a directory.
+    pub unpacked: Option<Unpacked>,
     /// Files with this content, by their path from the root.
     pub files: Vec<(String, String)>,
+    /// Whether its programs are of 32 bits, and are to see a machine that is, too (setarch(8)).
+    pub narrow: bool,
+}
+
+/// A chroot that is a directory, of files that belong to the testbed's ids.
+#[derive(Debug, Serialize, Deserialize)]
+pub enum Unpacked {
+    /// It lies below a layer in the room, and stays what it is.
+    Below(PathBuf),
+    /// It is the root, and what is written stays; it is unpacked from the tarball if it is empty.
+    Itself(PathBuf),
 }
 
 impl Root {
     /// Makes the root, and leaves everything else behind.
     pub fn enter(&self) -> Result<()> {
         mount(NONE, "/", NONE, MsFlags::MS_REC | MsFlags::MS_PRIVATE, NONE).context("cannot make mounts private")?;
-        let root = self.room.join("root");
-        fs::create_dir(&root)?;
-        unpack(&self.tarball, &root)?;
-        mount(Some(&root), &root, NONE, MsFlags::MS_BIND | MsFlags::MS_REC, NONE).context("cannot mount the root")?;
+        let root = self.base()?;
         devices(&root)?;
         fs::create_dir_all(root.join("proc"))?;
         mount(Some("proc"), &root.join("proc"), Some("proc"), MsFlags::empty(), NONE).context("cannot mount /proc")?;
@@ -49,11 +60,67 @@ impl Root {
         umount2(".", MntFlags::MNT_DETACH).context("cannot leave the sandbox's file system")?;
         chdir("/")?;
         sethostname("build")?;
+        if self.narrow {
+            see_32_bits()?;
+        }
         for (path, text) in &self.files {
             put(&Path::new("/").join(path), text)?;
         }
         know_the_builder()
     }
+
+    /// The chroot's files, mounted.
+    fn base(&self) -> Result<PathBuf> {
+        let root = match &self.unpacked {
+            Some(Unpacked::Itself(root)) => root.clone(),
+            _ => {
+                let root = self.room.join("root");
+                fs::create_dir(&root)?;
+                root
+            }
+        };
+        if let Some(Unpacked::Below(lower)) = &self.unpacked {
+            if self.layer(lower, &root)? {
+                return Ok(root);
+            }
+        }
+        if fs::read_dir(&root)?.next().is_none() {
+            unpack(&self.tarball, &root)?;
+        }
+        mount(Some(&root), &root, NONE, MsFlags::MS_BIND | MsFlags::MS_REC, NONE).context("cannot mount the root")?;
+        Ok(root)
+    }
+
+    /// Mounts a layer of ours over a chroot; whether the kernel can.
+    fn layer(&self, lower: &Path, root: &Path) -> Result<bool> {
+        let (upper, work) = (self.room.join("upper"), self.room.join("work"));
+        for dir in [&upper, &work] {
+            DirBuilder::new().mode(0o755).create(dir)?;
+        }
+        let options =
+            format!("lowerdir={},upperdir={},workdir={},userxattr", lower.display(), upper.display(), work.display());
+        let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
+        if mount(Some("build"), root, Some("overlay"), flags, Some(options.as_str())).is_err() {
+            return Ok(false);
+        }
+        // Where files in memory have no extended attributes (Linux before 6.6), directories cannot be replaced.
+        let replaced = fs::remove_dir_all(root.join("srv")).and_then(|()| fs::create_dir(root.join("srv")));
+        if replaced.is_err() {
+            umount2(root, MntFlags::MNT_DETACH)?;
+        }
+        Ok(replaced.is_ok())
+    }
+}
+
+/// For this process and those that it starts (personality(2)).
+fn see_32_bits() -> Result<()> {
+    /// From linux/personality.h.
+    const PER_LINUX32: nix::libc::c_ulong = 8;
+    // SAFETY: it takes a number, and changes what uname(2) says.
+    #[allow(unsafe_code)]
+    let done = unsafe { nix::libc::personality(PER_LINUX32) };
+    Errno::result(done).context("cannot be a machine of 32 bits")?;
+    Ok(())
 }
 
 fn unpack(tarball: &Path, root: &Path) -> Result<()> {

@@ -3,6 +3,7 @@
 mod access;
 mod archive;
 mod audit;
+mod chroots;
 mod corpus;
 mod daemon;
 mod debian;
@@ -19,3 +20,4 @@ mod reading;
 mod refusals;
 mod set_up;
 mod ssh;
+mod unpacked;

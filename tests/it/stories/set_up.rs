@@ -61,9 +61,8 @@ fn a_chroot_is_removed_by_name() {
     let chroots = "/tmp/chroots-of-a-story";
     run("as-service", &["mkdir", "-p", chroots]);
     fs::write("/etc/invirtibuilder/conf.d/chroots.yaml", format!("chroots: {{ dir: {chroots} }}\n")).unwrap();
-    let manifest = r#"{ "distro": "bookworm", "architecture": "amd64", "created": 0, "sources": [] }"#;
-    fs::write(format!("{chroots}/bookworm-amd64.json"), manifest).unwrap();
-    fs::write(format!("{chroots}/bookworm-amd64.tar"), "").unwrap();
+    fs::write(format!("{chroots}/bookworm-amd64.json"), old_manifest()).unwrap();
+    fs::write(format!("{chroots}/bookworm-amd64.0000000000000000.tar"), "").unwrap();
     world.local(&["chroot", "list"]).ok().says(&["bookworm", "amd64"]);
     world.local(&["chroot", "remove", "sid"]).refused(65, &["sid", "chroot list"]);
     world.build("alice", &["chroot", "remove", "bookworm"]).refused(77, &["on the server"]);
@@ -80,9 +79,8 @@ fn the_daemon_makes_old_chroots_anew() {
     run("as-service", &["mkdir", "-p", chroots]);
     let settings = format!("chroots: {{ dir: {chroots}, refresh: 1h }}\n");
     fs::write("/etc/invirtibuilder/conf.d/chroots.yaml", settings).unwrap();
-    let manifest = r#"{ "distro": "bookworm", "architecture": "amd64", "created": 0, "sources": [] }"#;
     let path = format!("{chroots}/bookworm-amd64.json");
-    fs::write(&path, manifest).unwrap();
+    fs::write(&path, old_manifest()).unwrap();
     run("chown", &["_invirtibuilder:", &path]);
     let daemon = world.daemon();
     eventually("the chroot is made anew", BUILD, || !fs::read_to_string(&path).unwrap().contains("\"created\": 0"));
@@ -92,4 +90,10 @@ fn the_daemon_makes_old_chroots_anew() {
     let left: Vec<_> = fs::read_dir(chroots).unwrap().flatten().map(|entry| entry.file_name()).collect();
     assert!(left.iter().all(|name| !name.to_string_lossy().ends_with(".new")), "{left:?}");
     fs::remove_dir_all(chroots).unwrap();
+}
+
+/// The manifest of a chroot that was made long ago.
+fn old_manifest() -> String {
+    let digest = "0".repeat(64);
+    format!(r#"{{ "distro": "bookworm", "architecture": "amd64", "created": 0, "digest": "{digest}", "sources": [] }}"#)
 }

@@ -26,7 +26,7 @@ impl Disk {
 
     /// Gives it room.
     pub fn make_room(&self) {
-        self.remount("size=2g");
+        self.remount("size=50%");
     }
 
     /// Changes how it is mounted.
@@ -45,7 +45,7 @@ impl Drop for Disk {
             return;
         }
         // The next story is to find it in order.
-        for options in ["remount,rw", "remount,size=2g"] {
+        for options in ["remount,rw", "remount,size=50%"] {
             let _ = std::process::Command::new("mount").args(["-o", options]).arg(&self.dir).status();
         }
     }

@@ -55,7 +55,7 @@ impl World {
             "these tests replace the service's state: run them with 'script/test --only e2e', in a world of their own"
         );
         let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
-        empty(Path::new(STATE), &["chroots"]);
+        empty(Path::new(STATE), &["chroots", "roots"]);
         for dir in ["/srv/git", "/srv/apt", "/etc/invirtibuilder/hooks", "/etc/invirtibuilder/conf.d"] {
             empty(Path::new(dir), &[]);
         }
@@ -112,6 +112,15 @@ impl World {
         let args = perl.iter().map(|arg| &arg[..]);
         let args = args.chain(["as-service", "env", &variable, "invirtibuilderd"]).collect::<Vec<_>>();
         Daemon::start_by("perl", &args)
+    }
+
+    /// Waits until both places for builds have the chroot unpacked.
+    pub fn wait_until_ready(&self) {
+        let ready = |slot: u32| {
+            let entries = fs::read_dir(format!("{STATE}/roots/{slot}")).into_iter().flatten().flatten();
+            entries.filter(|entry| entry.path().extension().is_some_and(|suffix| suffix == "updated")).count() == 1
+        };
+        eventually("chroots are unpacked", BUILD, || ready(0) && ready(1));
     }
 
     /// Starts the daemon.

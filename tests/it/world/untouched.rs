@@ -21,6 +21,8 @@ impl Machine {
         all.insert("files", sh(files));
         all.insert("state", sh(&format!("ls -A {STATE} /srv /srv/apt /srv/git {STATE}/work")));
         all.insert("chroots", chroots());
+        let roots = format!("cd {STATE}/roots && find . -printf '%p %y %m %U %s %C@ %l\\n' | sort | sha256sum");
+        all.insert("unpacked chroots", sh(&roots));
         all.insert("processes", processes());
         all.insert("ports", sh("ss -H -lntup | grep users: | sed 's/  */ /g; s/fd=[0-9]*//' | sort"));
         all.insert("mounts", sh("cut -d' ' -f4- /proc/self/mountinfo | sort"));

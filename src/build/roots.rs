@@ -1,0 +1,191 @@
+//! Chroots that are unpacked already, so that a build need not wait for it: each slot has its own, as files belong to ids and
+//! no two running builds share those.
+//!
+//! Builds cannot write them: they see one read-only below a layer of their own that dies with them. A root is made by
+//! the sandbox that builds run in, with apt's lists in it, when nobody waits; whoever finds none unpacks for himself.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use anyhow::{Context, Result};
+use nix::sys::statvfs::statvfs;
+
+use super::remove_tree;
+use super::slot::Slot;
+use crate::chroot::{Chroot, Manifest};
+use crate::names::ChrootDigest;
+
+/// How old apt's lists may be before they are fetched again. Debian's change four times a day.
+const FRESH: Duration = Duration::from_secs(3600);
+
+/// How old they may be for a build to rely on them: mirrors keep for longer what they name.
+const STALE: Duration = Duration::from_secs(6 * 3600);
+
+/// The bytes on the disk that unpacked chroots leave to others.
+const SPARE: u64 = 5 << 30;
+
+/// The directory of unpacked chroots.
+#[derive(Debug, Clone)]
+pub struct Roots {
+    dir: PathBuf,
+}
+
+/// A chroot that is unpacked.
+#[derive(Debug, Clone)]
+pub struct Unpacked {
+    /// Where it is.
+    pub path: PathBuf,
+    /// Whether a build can rely on the lists in it.
+    pub fresh: bool,
+}
+
+/// What a root needs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Need {
+    /// Nothing.
+    Nothing,
+    /// To be made.
+    Root,
+    /// Younger lists.
+    Lists,
+}
+
+impl Roots {
+    /// Those in this directory.
+    pub fn new(dir: PathBuf) -> Self {
+        Self { dir }
+    }
+
+    fn of(&self, slot: u32) -> PathBuf {
+        self.dir.join(slot.to_string())
+    }
+
+    fn path(&self, slot: u32, digest: &ChrootDigest) -> PathBuf {
+        self.of(slot).join(digest.short())
+    }
+
+    /// Where a chroot is unpacked for a slot, if it is. Nobody writes it while the slot is held.
+    pub fn find(&self, slot: &Slot, chroot: &Manifest) -> Option<Unpacked> {
+        let path = self.path(slot.number(), &chroot.digest);
+        let fresh = age(&path).is_some_and(|age| age < STALE);
+        path.is_dir().then_some(Unpacked { path, fresh })
+    }
+
+    /// What a chroot needs to be ready in a slot. The slot need not be held.
+    pub fn need(&self, slot: u32, chroot: &Manifest) -> Need {
+        let path = self.path(slot, &chroot.digest);
+        match age(&path) {
+            _ if !path.is_dir() => Need::Root,
+            Some(age) if age < FRESH => Need::Nothing,
+            _ => Need::Lists,
+        }
+    }
+
+    /// Whether there is room for one more, and for what else needs some.
+    pub fn has_room(&self, chroot: &Chroot) -> Result<bool> {
+        fs::create_dir_all(&self.dir).with_context(|| format!("cannot create {}", self.dir.display()))?;
+        let disk = statvfs(&self.dir)?;
+        let free = disk.blocks_available().saturating_mul(disk.fragment_size());
+        // With apt's lists it is not twice as long as its tarball.
+        Ok(free > 2 * fs::metadata(&chroot.tarball)?.len() + SPARE)
+    }
+
+    /// An empty directory in which the root of a slot is to be made.
+    pub async fn begin(&self, slot: &Slot) -> Result<PathBuf> {
+        let new = self.of(slot.number()).join("new");
+        remove_tree(&new).await?;
+        fs::create_dir_all(&new).with_context(|| format!("cannot create {}", new.display()))?;
+        Ok(new)
+    }
+
+    /// Keeps what was made at [`Roots::begin`], whole: also after a power cut it is what it was, or is not there.
+    pub fn finish(&self, slot: &Slot, chroot: &Manifest) -> Result<()> {
+        let dir = self.of(slot.number());
+        nix::unistd::syncfs(File::open(dir.join("new"))?)?;
+        fs::rename(dir.join("new"), self.path(slot.number(), &chroot.digest))?;
+        Ok(File::open(&dir)?.sync_all()?)
+    }
+
+    /// Writes down that the lists are young.
+    pub fn updated(&self, slot: &Slot, chroot: &Manifest) -> Result<()> {
+        Ok(fs::write(stamp(&self.path(slot.number(), &chroot.digest)), "")?)
+    }
+
+    /// Whether a slot has any of other chroots than these.
+    pub fn has_others(&self, slot: u32, keep: &[Manifest]) -> bool {
+        self.others(slot, keep).next().is_some()
+    }
+
+    /// Removes what a slot has of other chroots than these.
+    pub async fn prune(&self, slot: &Slot, keep: &[Manifest]) -> Result<()> {
+        for path in self.others(slot.number(), keep) {
+            if path.is_dir() {
+                remove_tree(&path).await?;
+            } else {
+                fs::remove_file(&path).with_context(|| format!("cannot remove {}", path.display()))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn others(&self, slot: u32, keep: &[Manifest]) -> impl Iterator<Item = PathBuf> {
+        let entries = fs::read_dir(self.of(slot)).into_iter().flatten().flatten();
+        entries.map(|entry| entry.path()).filter(|path| {
+            let digest = path.file_stem().unwrap_or_default();
+            !keep.iter().any(|chroot| chroot.digest.short() == digest)
+        })
+    }
+
+    /// The slots that have any.
+    pub fn slots(&self) -> Vec<u32> {
+        let entries = fs::read_dir(&self.dir).into_iter().flatten().flatten();
+        entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect()
+    }
+}
+
+/// How old the lists are, if there are any; those from a time to come are not believed.
+fn age(root: &Path) -> Option<Duration> {
+    let updated = fs::metadata(stamp(root)).and_then(|it| it.modified()).ok()?;
+    SystemTime::now().duration_since(updated).ok()
+}
+
+/// The file whose age is that of the lists.
+fn stamp(root: &Path) -> PathBuf {
+    root.with_extension("updated")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_slot_needs() {
+        let dir = tempfile::tempdir().unwrap();
+        let roots = Roots::new(dir.path().join("roots"));
+        let chroot = |digit: &str| -> Manifest {
+            let digest = digit.repeat(64);
+            let text = r#"{ "distro": "sid", "architecture": "amd64", "created": 0, "sources": [], "digest": "#;
+            serde_json::from_str(&format!("{text}\"{digest}\" }}")).unwrap()
+        };
+        let (old, new) = (chroot("a"), chroot("b"));
+        assert_eq!(roots.need(0, &old), Need::Root);
+        let path = roots.path(0, &old.digest);
+        fs::create_dir_all(&path).unwrap();
+        assert_eq!(roots.need(0, &old), Need::Lists, "it was killed before it had them");
+        let made = |age: u64| {
+            let file = File::create(stamp(&path)).unwrap();
+            file.set_modified(SystemTime::now() - Duration::from_secs(age)).unwrap();
+            (roots.need(0, &old), super::age(&path).unwrap() < STALE)
+        };
+        assert_eq!(made(10), (Need::Nothing, true));
+        assert_eq!(made(2 * 3600), (Need::Lists, true));
+        assert_eq!(made(7 * 3600), (Need::Lists, false));
+        assert_eq!(roots.need(1, &old), Need::Root, "another slot has its own");
+        assert_eq!(roots.slots(), [0]);
+        assert!(!roots.has_others(0, std::slice::from_ref(&old)));
+        assert!(roots.has_others(0, &[new]), "it was replaced");
+        fs::create_dir(dir.path().join("roots/0/new")).unwrap();
+        assert!(roots.has_others(0, &[old]), "one was begun and never finished");
+    }
+}

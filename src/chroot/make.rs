@@ -1,0 +1,137 @@
+//! How a chroot is made: mmdebstrap(1), with the host's own mirrors and what the configuration adds to them.
+
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+
+use super::{Manifest, Source, manifest, mirrors};
+use crate::config::{Chroots, Definition};
+use crate::error::Error;
+use crate::names::{Architecture, Distro, Suite};
+use crate::record::now;
+use crate::subprocess::{CancellationToken, Cmd};
+
+/// How long making one may take: emulated architectures are slow.
+pub(super) const LIMIT: Duration = Duration::from_secs(2 * 3600);
+
+/// How every ASCII-armoured public key begins (RFC 9580, section 6.2.1).
+const ARMOUR: &str = "-----BEGIN PGP PUBLIC KEY BLOCK-----";
+
+/// Makes the tarball `new`, with one more package than its definition says, and says what is in it.
+pub async fn make(
+    config: &Chroots,
+    distro: &Distro,
+    architecture: &Architecture,
+    more: Option<&str>,
+    new: &Path,
+    log: &Path,
+    cancel: &CancellationToken,
+) -> Result<Manifest> {
+    let definition = config.distros.get(distro).cloned().unwrap_or_default();
+    let sources = sources(&definition, distro, cancel).await?;
+    let mut lines: Vec<String> = Vec::new();
+    for source in &sources {
+        lines.push(source.line(&source.uri, None));
+    }
+    for source in &definition.sources {
+        lines.push(theirs(source)?.line(&source.uri, Some(&source.key)));
+    }
+    let mut cmd = Cmd::new("mmdebstrap")
+        .args(["--mode=unshare", "--variant=buildd", "--format=tar", "--skip=output/dev"])
+        .args(options(&definition, architecture, more));
+    for option in mirrors::options(cancel).await? {
+        cmd = cmd.arg(format!("--aptopt={option}"));
+    }
+    let done = cmd
+        .arg(suite(&definition, distro)?.as_str())
+        .arg(new)
+        .arg("-")
+        .input(format!("{}\n", lines.join("\n")))
+        .total(LIMIT)
+        .log(log, 64 << 20)
+        .run(cancel)
+        .await?;
+    if !done.ok() {
+        let text = format!("the chroot {distro} {architecture} cannot be made: {}", done.describe());
+        return Err(Error::unavailable(text).into());
+    }
+    let tarball = new.to_owned();
+    let (digest, packages) = tokio::task::spawn_blocking(move || manifest::examine(&tarball)).await??;
+    let theirs = definition.sources.iter().map(theirs).collect::<Result<Vec<_>>>()?;
+    Ok(Manifest {
+        distro: distro.clone(),
+        architecture: architecture.clone(),
+        created: now(),
+        digest,
+        sources: [sources, theirs].concat(),
+        packages,
+    })
+}
+
+fn suite(definition: &Definition, distro: &Distro) -> Result<Suite> {
+    Ok(definition.suite.clone().map_or_else(|| distro.as_str().parse(), Ok)?)
+}
+
+/// The host's own mirrors, as the definition wants them.
+async fn sources(definition: &Definition, distro: &Distro, cancel: &CancellationToken) -> Result<Vec<Source>> {
+    let mut sources = mirrors::sources(&suite(definition, distro)?, cancel).await?;
+    if !definition.components.is_empty() {
+        sources.iter_mut().for_each(|source| source.components.clone_from(&definition.components));
+    }
+    Ok(sources)
+}
+
+/// A source of the definition, with its key.
+fn theirs(source: &crate::config::Source) -> Result<Source> {
+    let path = source.key.display();
+    let bytes = fs::read(&source.key).with_context(|| format!("cannot read the key {path}"))?;
+    let key = String::from_utf8(bytes).ok().filter(|text| text.contains(ARMOUR));
+    let key = key.ok_or_else(|| {
+        Error::config(format!("{path} is no ASCII-armoured public key: 'gpg --armor --export KEY' makes one"))
+    })?;
+    Ok(Source {
+        uri: source.uri.clone(),
+        suite: source.suite.clone(),
+        components: source.components.clone(),
+        key: Some(key),
+    })
+}
+
+/// What else mmdebstrap is told.
+fn options(definition: &Definition, architecture: &Architecture, more: Option<&str>) -> Vec<String> {
+    let all: Vec<&str> = std::iter::once(architecture)
+        .chain(definition.foreign_architectures.iter().filter(|other| *other != architecture))
+        .map(Architecture::as_str)
+        .collect();
+    let mut options = vec![format!("--architectures={}", all.join(","))];
+    let packages: Vec<&str> = definition.packages.iter().map(String::as_str).chain(more).collect();
+    if !packages.is_empty() {
+        options.push(format!("--include={}", packages.join(",")));
+    }
+    if let Some(hook) = &definition.hook {
+        options.push(format!("--customize-hook={}", hook.display()));
+    }
+    options
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_definition_is_told_to_mmdebstrap() {
+        let text = "{ packages: [debhelper, 'libc6:i386'], foreign_architectures: [i386, amd64], hook: /etc/x/finish }";
+        let definition: Definition = serde_yaml::from_str(text).unwrap();
+        assert_eq!(
+            options(&definition, &"amd64".parse().unwrap(), Some("linux-image-x")),
+            [
+                "--architectures=amd64,i386",
+                "--include=debhelper,libc6:i386,linux-image-x",
+                "--customize-hook=/etc/x/finish"
+            ]
+        );
+        assert_eq!(options(&Definition::default(), &"i386".parse().unwrap(), None), ["--architectures=i386"]);
+    }
+}

@@ -1,0 +1,182 @@
+//! Chroots of other architectures than the machine's, and chroots that the configuration describes.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::{Child, Command};
+use std::time::Duration;
+
+use crate::world::{BUILD, Repo, STATE, Tiny, World, eventually, run};
+
+/// A pocket beside those of the world.
+fn pocket(name: &str, settings: &str) {
+    let text = format!("build: {{ pockets: {{ {name}: {{ acl: 'princ:alice@EXAMPLE.ORG', {settings} }} }} }}\n");
+    fs::write(format!("/etc/invirtibuilder/conf.d/{name}.yaml"), text).unwrap();
+}
+
+/// A package whose build says what machine it sees.
+fn commit(repo: &Repo, version: &str, says: &str) -> String {
+    repo.tiny(version, Tiny::Works);
+    let control = fs::read_to_string(repo.dir.join("debian/control")).unwrap();
+    repo.write("debian/control", &control.replace("Architecture: all", "Architecture: any"));
+    let rules = fs::read_to_string(repo.dir.join("debian/rules")).unwrap();
+    let rules = rules.replace(
+        "binary: binary-indep\nbinary-arch:\nbinary-indep: build",
+        "binary: binary-arch\nbinary-indep:\nbinary-arch: build",
+    );
+    repo.write("debian/rules", &rules.replacen("\tdpkg-gencontrol\n", &format!("\t{says}\n\tdpkg-gencontrol\n"), 1));
+    repo.commit(version)
+}
+
+/// The host's apt with one suite of one mirror, until it is dropped: mirrors do not always have all that their suites of
+/// updates name for smaller architectures.
+struct OneSuite;
+
+const APART: &str = "/etc/apt-apart";
+
+impl OneSuite {
+    fn new() -> Self {
+        let format = "$(REPO_URI) $(RELEASE) $(COMPONENT)";
+        let targets =
+            run("apt-get", &["indextargets", "--format", format, "Created-By: Packages", "Release: bookworm"]);
+        let mirror = targets.split(' ').next().unwrap();
+        run(
+            "sh",
+            &[
+                "-ec",
+                &format!(
+                    "mkdir {APART}; cd /etc/apt; for f in sources.list sources.list.d; do [ ! -e $f ] || mv $f {APART}/; done"
+                ),
+            ],
+        );
+        fs::write("/etc/apt/sources.list", format!("deb {mirror} bookworm main\n")).unwrap();
+        Self
+    }
+}
+
+impl Drop for OneSuite {
+    fn drop(&mut self) {
+        run("sh", &["-ec", &format!("rm /etc/apt/sources.list; mv {APART}/* /etc/apt/; rmdir {APART}")]);
+    }
+}
+
+#[test]
+fn i386_is_built_on_amd64() {
+    let world = World::new();
+    let _suite = OneSuite::new();
+    pocket("both", "apt: both, distro: bookworm, architectures: [amd64, i386]");
+    world.local(&["check-config"]).ok();
+    if !Path::new(&format!("{STATE}/chroots/bookworm-i386.json")).exists() {
+        let check = world.local(&["init", "--check"]);
+        assert!(check.out.contains("-> invirt-build chroot create bookworm --arch i386"), "{}", check.out);
+        world.local(&["chroot", "create", "bookworm", "--arch", "i386"]).ok().says(&["bookworm i386 is ready"]);
+    }
+    world.local(&["chroot", "list"]).ok().says(&["amd64", "i386"]);
+    let _daemon = world.daemon();
+    let repo = world.repo("wide");
+    let job = world.submit("both", "wide", &commit(&repo, "1.0", "uname -m | sed 's/^/the machine is /'"));
+    world.wait_for(&job, "published", BUILD);
+    let log = world.build("alice", &["log", &job]).ok().out;
+    assert!(log.contains("the machine is x86_64") && log.contains("the machine is i686"), "{log}");
+    for architecture in ["amd64", "i386"] {
+        assert!(Path::new(&format!("/srv/apt/pool/main/w/wide/wide_1.0_{architecture}.deb")).exists());
+        let packages =
+            fs::read_to_string(format!("/srv/apt/dists/both/main/binary-{architecture}/Packages")).unwrap_or_default();
+        let packages = if packages.is_empty() {
+            run("sh", &["-c", &format!("xz -dc /srv/apt/dists/both/main/binary-{architecture}/Packages.xz")])
+        } else {
+            packages
+        };
+        assert!(packages.contains(&format!("Architecture: {architecture}")), "{packages}");
+    }
+
+    // The record names both chroots, for ever.
+    let status = world.build("alice", &["status", &job, "--json"]).json();
+    let chroots = status["chroots"].as_array().unwrap();
+    assert_eq!(chroots.len(), 2, "{status}");
+    for chroot in chroots {
+        let digest = chroot["digest"].as_str().unwrap();
+        let architecture = chroot["architecture"].as_str().unwrap();
+        let file = format!("{STATE}/chroots/bookworm-{architecture}.{}.tar", &digest[..16]);
+        assert_eq!(run("sha256sum", &[&file]).split(' ').next(), Some(digest));
+        let shown = world.local(&["chroot", "show", &digest[..16]]).ok().out;
+        assert!(shown.contains(&format!("bookworm {architecture}")) && shown.contains("package      dpkg "), "{shown}");
+    }
+}
+
+/// Serves the archive until it is dropped.
+struct Web(Child, u16);
+
+impl Web {
+    fn new() -> Self {
+        let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let child = Command::new("python3")
+            .args(["-m", "http.server", "--bind", "127.0.0.1", "--directory", "/srv/apt", &free.to_string()])
+            .spawn()
+            .unwrap();
+        eventually("it serves", Duration::from_secs(20), || std::net::TcpStream::connect(("127.0.0.1", free)).is_ok());
+        Self(child, free)
+    }
+}
+
+impl Drop for Web {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn a_chroot_is_what_its_description_says() {
+    let world = World::new();
+    let _suite = OneSuite::new();
+    let daemon = world.daemon();
+    let team = world.repo("team-tool");
+    world.publish("prod", "team-tool", &team.version("1.0", Tiny::Works));
+    let web = Web::new();
+    // It is not beyond the host's own proxy, if that has one.
+    fs::write("/etc/apt/apt.conf.d/zz-story", "Acquire::http::Proxy::127.0.0.1 \"DIRECT\";\n").unwrap();
+    let hook = "/etc/invirtibuilder/finish-ours";
+    fs::write(hook, "#!/bin/sh\necho ours >\"$1/etc/finished\"\n").unwrap();
+    let describe = |hook: &str, key: &str, package: &str| {
+        let text = format!(
+            "chroots:\n  distros:\n    ours:\n      suite: bookworm\n      components: [main]\n      packages: [{package}]\n      \
+             foreign_architectures: [i386]\n      hook: {hook}\n      sources:\n        - uri: http://127.0.0.1:{}/\n          \
+             suite: stable\n          components: [main]\n          key: {key}\n",
+            web.1
+        );
+        fs::write("/etc/invirtibuilder/conf.d/chroots.yaml", text).unwrap();
+    };
+    let key = "/srv/apt/archive-key.asc";
+    pocket("ours", "apt: ours, distro: ours, architectures: [amd64]");
+
+    // What is wrong is named with its place.
+    describe(hook, key, "hello");
+    world.local(&["check-config"]).refused(78, &["chroots.yaml:8", "hook", "is not a program"]);
+    fs::set_permissions(hook, fs::Permissions::from_mode(0o755)).unwrap();
+    describe("/bin/sh;reboot", key, "hello");
+    world.local(&["check-config"]).refused(78, &["hook", "from / on"]);
+    describe(hook, key, "'hello, world'");
+    world.local(&["check-config"]).refused(78, &["hello, world", "is not a package"]);
+    describe(hook, "/etc/hostname", "hello");
+    world.local(&["check-config"]).ok();
+    world.local(&["chroot", "create", "ours"]).refused(69, &["/etc/hostname", "gpg --armor --export"]);
+
+    describe(hook, key, "team-tool");
+    world.local(&["chroot", "create", "ours"]).ok();
+    world.local(&["chroot", "show", "ours"]).ok().says(&[
+        "bookworm main",
+        &format!("http://127.0.0.1:{}/ stable main", web.1),
+        "team-tool 1.0 all",
+    ]);
+    drop(daemon);
+    let _daemon = world.daemon();
+    let repo = world.repo("tiny");
+    let says = "cat /etc/finished; dpkg --print-foreign-architectures; cat /usr/share/team-tool/version";
+    let job = world.submit("ours", "tiny", &commit(&repo, "1.0", says));
+    world.wait_for(&job, "published", BUILD);
+    let log = world.build("alice", &["log", &job]).ok().out;
+    assert!(log.contains("\nours\n") && log.contains("\ni386\n") && log.contains("\n1.0\n"), "{log}");
+    world.local(&["chroot", "remove", "ours"]).ok();
+    fs::remove_file("/etc/apt/apt.conf.d/zz-story").unwrap();
+}

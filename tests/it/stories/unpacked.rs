@@ -1,0 +1,59 @@
+//! Chroots that are unpacked while nobody waits.
+
+use std::fs::{self, File};
+use std::time::{Duration, SystemTime};
+
+use nix::sys::signal::Signal;
+
+use crate::world::{BUILD, Repo, STATE, Tiny, World, eventually, run};
+
+/// Everything that was ever written below the unpacked chroots.
+fn roots() -> String {
+    run("sh", &["-c", &format!("cd {STATE}/roots && find . -printf '%p %y %m %U %s %C@ %l\\n' | sort")])
+}
+
+/// A version whose build says what its root is.
+fn commit(repo: &Repo, version: &str) -> String {
+    repo.tiny(version, Tiny::Works);
+    let rules = fs::read_to_string(repo.dir.join("debian/rules")).unwrap();
+    let look = "\tgrep ' / ' /proc/self/mounts | cut -d' ' -f3 | sed 's/^/the root is /'\n\tdpkg-gencontrol\n";
+    repo.write("debian/rules", &rules.replacen("\tdpkg-gencontrol\n", look, 1));
+    repo.commit(version)
+}
+
+#[test]
+fn builds_start_from_a_chroot_that_is_unpacked_and_stays_as_it_is() {
+    let world = World::new();
+    let daemon = world.daemon();
+    let repo = world.repo("tiny");
+    world.wait_until_ready();
+    let before = roots();
+    assert!(before.lines().count() > 10_000, "{before}");
+    let log = |version: &str| {
+        let job = world.submit("prod", "tiny", &commit(&repo, version));
+        world.wait_for(&job, "published", BUILD);
+        world.build("alice", &["log", &job]).ok().out
+    };
+    let said = log("1.0");
+    assert!(said.contains("the root is overlay"), "{said}");
+    assert!(!said.contains("Update chroot"), "it fetched lists that it has: {said}");
+    assert_eq!(roots(), before);
+
+    // Old lists are fetched again, by the daemon.
+    let stamp = run("sh", &["-c", &format!("ls {STATE}/roots/0/*.updated")]);
+    let age = || fs::metadata(&stamp).unwrap().modified().unwrap().elapsed().unwrap();
+    File::options()
+        .write(true)
+        .open(&stamp)
+        .unwrap()
+        .set_modified(SystemTime::now() - Duration::from_secs(7200))
+        .unwrap();
+    eventually("the lists are fetched again", BUILD, || age() < Duration::from_secs(3600));
+
+    // Without them, each build unpacks its own.
+    fs::write("/etc/invirtibuilder/conf.d/unpacked.yaml", "chroots: { unpacked: false }\n").unwrap();
+    daemon.signal(Signal::SIGHUP);
+    eventually("they are removed", BUILD, || !roots().contains("/usr"));
+    let said = log("1.1");
+    assert!(said.contains("the root is tmpfs") && said.contains("Update chroot"), "{said}");
+}
