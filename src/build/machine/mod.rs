@@ -49,7 +49,7 @@ pub const ENDED: i32 = 219;
 pub const FULL: &str = "full";
 
 /// How long a machine may take until its agent is there: by the host's processor, and emulated on a loaded host.
-const START: [Duration; 2] = [Duration::from_secs(60), Duration::from_secs(600)];
+const START: [Duration; 2] = [Duration::from_secs(60), Duration::from_secs(300)];
 
 /// Memory of the machine beyond what its processes may have: its kernel's own.
 const KERNEL: u64 = 256 << 20;
