@@ -158,6 +158,8 @@ crate::stored::stored_enum! {
         BuildLog = "build.log",
         /// There is no chroot for the distro, or it does not work.
         Chroot = "build.chroot",
+        /// A second build did not give the same packages (`require_reproducible`).
+        Unreproducible = "build.unreproducible",
         /// What the build returned is not what was asked for.
         Result = "build.result",
         /// The archive or the Git record holds something that contradicts the job.

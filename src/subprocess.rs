@@ -42,6 +42,17 @@ pub fn program() -> Result<PathBuf> {
     Ok(program.to_str().and_then(|path| path.strip_suffix(" (deleted)")).map_or(program.clone(), PathBuf::from))
 }
 
+/// The file of the daemon's program: beside this one, or where it is installed.
+pub fn daemon() -> Result<PathBuf> {
+    const NAME: &str = "invirtibuilderd";
+    let beside = program()?.with_file_name(NAME);
+    let installed = PATH.split(':').map(|dir| Path::new(dir).join(NAME));
+    std::iter::once(beside)
+        .chain(installed)
+        .find(|path| path.is_file())
+        .with_context(|| format!("{NAME} is not installed: it starts builds"))
+}
+
 /// A program to run.
 #[derive(Debug)]
 pub struct Cmd {

@@ -3,13 +3,14 @@
 
 declare -A NEEDS=(
 	[build]="build-essential clang libclang-dev libkrb5-dev libpcre2-dev nettle-dev pkg-config"
-	[run]="apt-utils bubblewrap ca-certificates curl debian-archive-keyring dpkg-dev e2fsprogs fakeroot git iproute2 gnupg gpgv
+	[run]="apt-utils bubblewrap ca-certificates curl debian-archive-keyring diffoscope-minimal dpkg-dev e2fsprogs fakeroot git iproute2 gnupg gpgv
 		arch-test jq krb5-admin-server krb5-kdc krb5-pkinit krb5-user libnet-remctl-perl mmdebstrap openssh-client openssh-server
 		openssl perl pristine-tar procps sudo
 		remctl-client remctl-server sbuild uidmap util-linux xz-utils zstd"
 	[demo]="devscripts git-buildpackage libdistro-info-perl"
 	[lint]="shellcheck"
 	[package]="debhelper dpkg-dev liblzma-dev lintian man-db po-debconf sqlite3"
+	[foreign]="qemu-user-static"
 	[readers]="nginx-light"
 	[vm]="e2fsprogs qemu-system-x86 qemu-utils"
 	[bench]="aptly reprepro"

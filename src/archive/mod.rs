@@ -31,6 +31,7 @@ use crate::record::contents::{self, Content, Kind, Part, SuiteState};
 use crate::record::{now, snapshots};
 pub use admit::{Admission, Admitted};
 pub use deb::{control, fields};
+pub use files::digest;
 use index::{Edits, Index};
 pub use sign::{Keys, Signed};
 

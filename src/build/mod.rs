@@ -29,10 +29,11 @@ mod slot;
 pub mod subids;
 pub mod testbed;
 
+use crate::archive::Archive;
 use crate::chroot::{Chroot, Image, Manifest, Store};
 use crate::config::{Config, Isolation, Limits};
 use crate::error::{Failure, FailureKind};
-use crate::names::{Architecture, Component, Distro, PackageName, Suite, Version};
+use crate::names::{Architecture, Component, Distro, PackageName, PocketName, Suite, Version};
 use crate::subprocess::{CancellationToken, Cmd, Ended, Finished};
 use bounds::Bounds;
 use cgroup::Groups;
@@ -87,6 +88,7 @@ pub struct Request {
 }
 
 /// What a build starts from.
+#[derive(Debug)]
 pub enum Base {
     /// A chroot.
     Chroot(Chroot),
@@ -104,6 +106,50 @@ impl Base {
     }
 }
 
+/// Where a build works.
+#[derive(Debug)]
+pub struct Places {
+    /// As in [`Request`].
+    pub scratch: PathBuf,
+    /// As in [`Request`].
+    pub output: PathBuf,
+    /// As in [`Request`].
+    pub log: PathBuf,
+}
+
+impl Request {
+    /// What a configured pocket says of a build. The source package is still to be named.
+    pub fn new(
+        config: &Config,
+        pocket: &PocketName,
+        (package, version): (&PackageName, &Version),
+        architectures: Vec<Architecture>,
+        places: Places,
+    ) -> Self {
+        let archive = &config.archive;
+        let local = config.build_depends_from(pocket).into_iter().map(|from| LocalSuite {
+            root: archive.root.clone(),
+            suite: config.suite(&from),
+            components: config.build.pockets[&from].components.clone(),
+            key: Archive::public_key_path(config),
+        });
+        Self {
+            dsc: PathBuf::new(),
+            source_files: Vec::new(),
+            package: package.clone(),
+            version: version.clone(),
+            distro: config.build.pockets[pocket].distro.clone(),
+            architectures,
+            local: local.collect(),
+            isolation: config.build.pockets[pocket].isolation,
+            limits: config.build.pockets[pocket].limits.clone(),
+            scratch: places.scratch,
+            output: places.output,
+            log: places.log,
+        }
+    }
+}
+
 /// Runs builds.
 pub struct Builder {
     chroots: Store,
@@ -117,7 +163,7 @@ pub struct Builder {
 impl Builder {
     /// A builder that works with this configuration.
     pub fn new(config: &Config) -> anyhow::Result<Self> {
-        let program = crate::subprocess::program()?;
+        let program = crate::subprocess::daemon()?;
         Ok(Self {
             chroots: Store::new(config),
             slots: config.state_dir.join("slots"),

@@ -15,7 +15,7 @@ use super::make::{self, LIMIT};
 use super::{Manifest, Store};
 use crate::build::{all_ids, remove_tree};
 use crate::error::Error;
-use crate::names::{Architecture, Distro};
+use crate::names::{Architecture, ChrootDigest, Distro};
 use crate::subprocess::{CancellationToken, Cmd};
 
 /// The architectures that machines are made for.
@@ -64,6 +64,19 @@ impl Store {
     pub fn image(&self, distro: &Distro, architecture: &Architecture) -> Result<Option<Image>> {
         let link = self.image_path(distro, architecture, "vm");
         if link.is_symlink() { Image::read(&link).map(Some) } else { Ok(None) }
+    }
+
+    /// The one with this digest, whether it is used now or only kept.
+    pub fn image_with_digest(&self, digest: &ChrootDigest) -> Result<Option<Image>> {
+        for image in self.images()? {
+            for dir in self.generations(&image.manifest.distro, &image.manifest.architecture)? {
+                let image = Image::read(&dir)?;
+                if image.manifest.digest == *digest {
+                    return Ok(Some(image));
+                }
+            }
+        }
+        Ok(None)
     }
 
     /// Every image, by distro and architecture.
@@ -254,7 +267,7 @@ mod tests {
                 distro: distro.clone(),
                 architecture: amd64.clone(),
                 created,
-                digest: "ab".repeat(32).parse().unwrap(),
+                digest: format!("{created:02}").repeat(32).parse().unwrap(),
                 sources: Vec::new(),
                 packages: Vec::new(),
             };
@@ -267,6 +280,8 @@ mod tests {
         }
         assert_eq!(store.generations(&distro, &amd64).unwrap().len(), 2);
         assert_eq!(store.images().unwrap().len(), 1);
+        assert!(store.image_with_digest(&"02".repeat(32).parse().unwrap()).unwrap().is_some(), "it is kept");
+        assert!(store.image_with_digest(&"01".repeat(32).parse().unwrap()).unwrap().is_none(), "it is not");
         assert!(store.list().unwrap().is_empty(), "it is no chroot");
         assert!(store.remove_image(&distro, &amd64).await.unwrap());
         assert!(!store.remove_image(&distro, &amd64).await.unwrap());

@@ -137,6 +137,8 @@ pub struct Pocket {
     pub build_depends_from: Option<Vec<PocketName>>,
     /// What keeps a build from the host.
     pub isolation: Isolation,
+    /// Whether everything is built twice, and published only if both builds gave the same packages, bit by bit.
+    pub require_reproducible: bool,
     /// What a build may use.
     pub limits: Limits,
 }
@@ -300,6 +302,7 @@ impl Default for Pocket {
             allow_backtracking: false,
             build_depends_from: None,
             isolation: Isolation::Unshare,
+            require_reproducible: false,
             limits: Limits::default(),
         }
     }

@@ -1,6 +1,7 @@
 //! Carries one claimed job to its end. Every job ends here, in [`run`], in one of four ways: published, failed,
 //! cancelled, or given back to the queue because the daemon stops.
 
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,13 +11,14 @@ use anyhow::Result;
 use super::shared::Shared;
 use crate::archive::Archive;
 use crate::build::machine::kvm;
-use crate::build::{self, Builder, LocalSuite};
-use crate::config::{Config, Isolation};
+use crate::build::{self, Base, Builder, Places};
+use crate::config::{Config, Isolation, Pocket};
 use crate::error::{Failure, FailureKind};
 use crate::failpoint::{Point, reach};
 use crate::log::Severity;
 use crate::names::JobId;
 use crate::publish::Item;
+use crate::rebuild::{self, Compared, Original};
 use crate::record::State;
 use crate::record::audit::Entry;
 use crate::record::chroots;
@@ -143,6 +145,7 @@ impl Task {
                 if let Some(from) = &from {
                     self.shared.write(|tx| jobs::set_copied_from(tx, self.job.id, from))?;
                 }
+                self.prove_copy().await?;
                 None
             }
             // A daemon that died while it published has left it: it is not built again.
@@ -214,15 +217,13 @@ impl Task {
         reach(Point::SourceMade)?;
         self.advance(State::Building)?;
         reach(Point::JobBuilding)?;
-        let request = self.build_request(source, &log);
+        let request = build::Request { dsc: source.dsc, source_files: source.files, ..self.build_request(&log) };
         let builder = Builder::new(&self.config)?;
         let bases = builder.bases(&request)?;
         let manifests: Vec<_> = bases.iter().map(|base| base.manifest().clone()).collect();
         self.shared.write(|tx| chroots::set(tx, self.job.id, &manifests))?;
-        let built = builder.build(&request, &bases, &self.cancel).await;
-        if request.isolation == Isolation::Vm {
-            self.say_how_it_was_carried_out();
-        }
+        let built = self.build_in(&builder, &request, &bases).await;
+        self.say_how_it_was_carried_out();
         built?;
         reach(Point::BuildMade)?;
         self.workspace.keep()?;
@@ -230,9 +231,21 @@ impl Task {
         Ok(self.workspace.built())
     }
 
+    /// Once, or twice where the pocket demands that.
+    async fn build_in(&self, builder: &Builder, request: &build::Request, bases: &[Base]) -> Result<(), Failure> {
+        builder.build(request, bases, &self.cancel).await?;
+        if self.pocket().require_reproducible {
+            let first = rebuild::packages_in(&request.output)?;
+            let again = self.again(request)?;
+            builder.build(&again, bases, &self.cancel).await?;
+            self.proven(&rebuild::compare(&first, &rebuild::packages_in(&again.output)?))?;
+        }
+        Ok(())
+    }
+
     /// Machines that are emulated are slow: the administrator may not know that they are.
     fn say_how_it_was_carried_out(&self) {
-        let Some(why) = kvm::trouble() else { return };
+        let Some(why) = kvm::trouble().filter(|_| self.pocket().isolation == Isolation::Vm) else { return };
         let job = self.job.id.to_string();
         self.shared.log.event(Severity::Warning, "machine-emulated", &[("job", &job), ("why", &why)]);
         // For whoever checks the installation; builds do not need it.
@@ -241,6 +254,46 @@ impl Task {
         {
             self.shared.complain("that KVM does not work cannot be written down", &error.into());
         }
+    }
+
+    /// What another pocket has built is built once more, if this one demands that and nobody has done it.
+    async fn prove_copy(&mut self) -> Result<(), Failure> {
+        let (package, version) = (&self.job.package, &self.job.version);
+        if !self.pocket().require_reproducible
+            || self.shared.read(|db| chroots::reproduced(db, package, version))?.is_some()
+        {
+            return Ok(());
+        }
+        let original = self.shared.read(|db| Original::of(&self.config, db, &self.job)).map_err(|error| {
+            Failure::new(FailureKind::Unreproducible, format!("it cannot be built a second time: {error:#}"))
+        })?;
+        self.workspace.fresh().await?;
+        let log = self.config.build_log(self.job.id);
+        std::fs::create_dir_all(self.config.job_logs(self.job.id))?;
+        let _ = std::fs::remove_file(&log);
+        self.advance(State::Building)?;
+        let request = self.again(&self.build_request(&log))?;
+        let compared = original.build_again(&Builder::new(&self.config)?, request, &self.cancel).await;
+        self.say_how_it_was_carried_out();
+        self.proven(&compared?)
+    }
+
+    /// The same request, once more.
+    fn again(&self, request: &build::Request) -> Result<build::Request> {
+        let output = self.workspace.dir.join("again");
+        std::fs::create_dir(&output)?;
+        let mut log = std::fs::File::options().create(true).append(true).open(&request.log)?;
+        writeln!(log, "\nThe second build, whose packages have to be the same (require_reproducible):")?;
+        Ok(build::Request { output, ..request.clone() })
+    }
+
+    fn proven(&self, compared: &[Compared]) -> Result<(), Failure> {
+        rebuild::demand_same(compared)?;
+        Ok(self.shared.write(|tx| chroots::set_reproduced(tx, &self.job.package, &self.job.version))?)
+    }
+
+    fn pocket(&self) -> &Pocket {
+        &self.config.build.pockets[&self.job.pocket]
     }
 
     fn source_request(&self, log: &Path) -> Result<source::Request, Failure> {
@@ -253,35 +306,17 @@ impl Task {
             version: job.version.clone(),
             upstream: archive.upstream_files(&job.package, &job.version)?,
             work: self.workspace.dir.join("source"),
-            room: self.config.build.pockets[&job.pocket].limits.disk.0,
+            room: self.pocket().limits.disk.0,
             log: log.to_owned(),
         })
     }
 
-    fn build_request(&self, source: source::SourcePackage, log: &Path) -> build::Request {
-        let job = &self.job;
-        let pocket = &self.config.build.pockets[&job.pocket];
-        let archive = &self.config.archive;
-        let local = self.config.build_depends_from(&job.pocket).into_iter().map(|from| LocalSuite {
-            root: archive.root.clone(),
-            suite: self.config.suite(&from),
-            components: self.config.build.pockets[&from].components.clone(),
-            key: Archive::public_key_path(&self.config),
-        });
-        build::Request {
-            dsc: source.dsc,
-            source_files: source.files,
-            package: job.package.clone(),
-            version: job.version.clone(),
-            distro: pocket.distro.clone(),
-            architectures: self.shared.publisher.architectures(&self.config, &job.pocket),
-            local: local.collect(),
-            isolation: pocket.isolation,
-            limits: pocket.limits.clone(),
-            scratch: self.workspace.dir.join("build"),
-            output: self.workspace.output(),
-            log: log.to_owned(),
-        }
+    /// What is to be built, but for its source package.
+    fn build_request(&self, log: &Path) -> build::Request {
+        let (job, workspace) = (&self.job, &self.workspace);
+        let places = Places { scratch: workspace.dir.join("build"), output: workspace.output(), log: log.to_owned() };
+        let architectures = self.shared.publisher.architectures(&self.config, &job.pocket);
+        build::Request::new(&self.config, &job.pocket, (&job.package, &job.version), architectures, places)
     }
 
     /// From here on the job is not cancelled any more.

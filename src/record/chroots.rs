@@ -1,11 +1,11 @@
 //! The chroots that jobs were built in.
 
 use anyhow::Result;
-use rusqlite::{Connection, Transaction, params};
+use rusqlite::{Connection, OptionalExtension, Transaction, params};
 use serde::Serialize;
 
 use crate::chroot::Manifest;
-use crate::names::{Architecture, ChrootDigest, JobId};
+use crate::names::{Architecture, ChrootDigest, JobId, PackageName, Version};
 
 /// What a job was built in, for one architecture.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -48,6 +48,19 @@ pub fn manifest(db: &Connection, start: &str) -> Result<Option<Manifest>> {
     }
 }
 
+/// Records that a second build of this version gave the same packages.
+pub fn set_reproduced(tx: &Transaction, package: &PackageName, version: &Version) -> Result<()> {
+    let sql = "INSERT OR REPLACE INTO reproduced (package, version, at) VALUES (?, ?, ?)";
+    tx.execute(sql, params![package, version, super::now()])?;
+    Ok(())
+}
+
+/// When a second build of this version gave the same packages, if one did; milliseconds since 1970-01-01 UTC.
+pub fn reproduced(db: &Connection, package: &PackageName, version: &Version) -> Result<Option<i64>> {
+    let sql = "SELECT at FROM reproduced WHERE package = ? AND version = ?";
+    Ok(db.prepare_cached(sql)?.query_row(params![package, version], |row| row.get(0)).optional()?)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -87,5 +100,9 @@ mod tests {
         let text: String =
             record.db().query_row("SELECT group_concat(manifest) FROM chroot", [], |r| r.get(0)).unwrap();
         assert!(!text.contains("secret"));
+
+        assert_eq!(reproduced(record.db(), &new.package, &new.version).unwrap(), None);
+        record.write(|tx| set_reproduced(tx, &new.package, &new.version)).unwrap();
+        assert!(reproduced(record.db(), &new.package, &new.version).unwrap().is_some());
     }
 }

@@ -1,4 +1,4 @@
-//! Where programs run that read what a repository holds: they see `/usr`, their work directory, and nothing else.
+//! Where programs run that read what a repository holds, and how much they may write.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use super::Request;
+use crate::confined;
 use crate::error::{Failure, FailureKind};
 use crate::subprocess::{CancellationToken, Cmd, Finished};
 
@@ -56,18 +57,5 @@ fn used(dir: &Path) -> u64 {
 
 /// A command that runs `program` in `/work`, which is the request's, writable. The caller adds the program's arguments.
 pub fn command(request: &Request, read_only: &[(&Path, &str)], program: &str) -> Cmd {
-    let mut cmd = Cmd::new("bwrap")
-        .args(["--unshare-all", "--die-with-parent", "--new-session", "--uid", "1000", "--gid", "1000"])
-        .args(["--ro-bind", "/usr", "/usr", "--symlink", "usr/bin", "/bin", "--symlink", "usr/sbin", "/sbin"])
-        .args(["--symlink", "usr/lib", "/lib", "--symlink", "usr/lib64", "/lib64", "--dev", "/dev", "--proc", "/proc"])
-        .args(["--ro-bind-try", "/etc/dpkg/origins", "/etc/dpkg/origins", "--tmpfs", "/tmp"]);
-    for (from, to) in read_only {
-        cmd = cmd.arg("--ro-bind").arg(from).arg(to);
-    }
-    cmd.arg("--bind")
-        .arg(&request.work)
-        .args(["/work", "--chdir", "/work", "--setenv", "HOME", "/work", "--setenv", "TZ", "UTC", "--"])
-        .arg("prlimit")
-        .arg(format!("--fsize={}", request.room))
-        .args(["--core=0", program])
+    confined::command(&request.work, request.room, read_only, program)
 }

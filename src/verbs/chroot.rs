@@ -1,11 +1,11 @@
 //! `chroot create|update|list|remove`: what builds run in.
 
-use std::io::{Read, Seek, SeekFrom, Write};
-use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::io::Write;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use serde::Serialize;
+
+use super::progress;
 
 use crate::chroot::{self, Manifest, Store};
 use crate::config::Config;
@@ -13,7 +13,6 @@ use crate::error::{Error, Exit};
 use crate::names::{Architecture, Distro};
 use crate::record::chroots;
 use crate::session::{Session, table, time};
-use crate::subprocess::CancellationToken;
 use crate::text;
 
 /// What can be done with chroots.
@@ -188,32 +187,16 @@ fn list(session: &Session, all: &[Made]) -> Result<Exit> {
 
 /// Makes the chroot or the image of a distro, for this machine's architecture if none is named, showing what mmdebstrap says.
 pub fn make(config: &Config, distro: &Distro, architecture: Option<&Architecture>, form: Form) -> Result<Exit> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let log = config.state_dir.join("logs").join(format!("{}-{distro}.log", form.word()));
-    std::fs::create_dir_all(log.parent().context("a log has a directory")?)?;
-    let _ = std::fs::remove_file(&log);
     let store = Store::new(config);
-    let made = runtime.block_on(async {
+    let made = progress::with_log(&log, async |cancel| {
         let architecture = match architecture {
             Some(architecture) => architecture.clone(),
             None => chroot::host_architecture().await?,
         };
-        let cancel = CancellationToken::new();
-        let interrupted = async {
-            let _ = tokio::signal::ctrl_c().await;
-            cancel.cancel();
-            std::future::pending::<()>().await;
-        };
-        let make = async {
-            match form {
-                Form::Chroot => store.create(distro, &architecture, &log, &cancel).await,
-                Form::Image => store.create_image(distro, &architecture, &log, &cancel).await,
-            }
-        };
-        tokio::select! {
-            made = make => made,
-            () = show(log.clone()) => unreachable!("it shows the log for ever"),
-            () = interrupted => unreachable!("it waits for ever"),
+        match form {
+            Form::Chroot => store.create(distro, &architecture, &log, &cancel).await,
+            Form::Image => store.create_image(distro, &architecture, &log, &cancel).await,
         }
     });
     match made {
@@ -224,24 +207,4 @@ pub fn make(config: &Config, distro: &Distro, architecture: Option<&Architecture
         }
         Err(error) => Err(Error::unavailable(format!("{error:#}; {} has the details", log.display())).into()),
     }
-}
-
-/// Copies what a log gains to standard error, until it is dropped.
-async fn show(log: PathBuf) {
-    let mut at = 0;
-    loop {
-        tokio::time::sleep(Duration::from_millis(200)).await;
-        if let Ok(more) = read_from(&log, at) {
-            at += more.len() as u64;
-            let _ = std::io::stderr().write_all(text::for_terminal(&more).as_bytes());
-        }
-    }
-}
-
-fn read_from(log: &Path, at: u64) -> std::io::Result<Vec<u8>> {
-    let mut file = std::fs::File::open(log)?;
-    file.seek(SeekFrom::Start(at))?;
-    let mut more = Vec::new();
-    file.read_to_end(&mut more)?;
-    Ok(more)
 }

@@ -20,11 +20,17 @@ pub struct Args {
     /// Read and hash every file of the pool
     #[arg(long)]
     deep: bool,
+    /// Build again what this job has published, in the same chroots, and compare the packages bit by bit
+    #[arg(long, value_name = "JOB", conflicts_with_all = ["repair", "deep"])]
+    rebuild: Option<String>,
 }
 
 /// Runs the verb: exit 0 if everything agrees (now), 1 if not.
 pub fn run(session: &mut Session, args: &Args) -> Result<Exit> {
     session.local_only("verify")?;
+    if let Some(job) = &args.rebuild {
+        return super::rebuild::run(session, job);
+    }
     let publisher = Publisher::open(&session.config)?;
     if args.repair {
         return repair(session, &publisher, args);

@@ -13,3 +13,11 @@ CREATE TABLE job_chroot (
     digest       TEXT NOT NULL REFERENCES chroot (digest),
     PRIMARY KEY (job, architecture)
 ) STRICT, WITHOUT ROWID;
+
+-- Versions that were built twice, with the same packages both times.
+CREATE TABLE reproduced (
+    package TEXT NOT NULL,
+    version TEXT NOT NULL,
+    at      INTEGER NOT NULL,
+    PRIMARY KEY (package, version)
+) STRICT, WITHOUT ROWID;

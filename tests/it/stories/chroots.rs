@@ -180,3 +180,47 @@ fn a_chroot_is_what_its_description_says() {
     world.local(&["chroot", "remove", "ours"]).ok();
     fs::remove_file("/etc/apt/apt.conf.d/zz-story").unwrap();
 }
+
+/// arm64 programs run by qemu-user, as the package binfmt-support sets it up, until it is dropped.
+struct Emulator;
+
+const BINFMT: &str = "/proc/sys/fs/binfmt_misc";
+
+impl Emulator {
+    fn new() -> Self {
+        run("sh", &["-ec", &format!("[ -e {BINFMT}/register ] || mount -t binfmt_misc binfmt {BINFMT}")]);
+        let line = fs::read_to_string("/usr/lib/binfmt.d/qemu-aarch64.conf").unwrap();
+        if !Path::new(&format!("{BINFMT}/qemu-aarch64")).exists() {
+            fs::write(format!("{BINFMT}/register"), line.trim_end()).unwrap();
+        }
+        Self
+    }
+}
+
+impl Drop for Emulator {
+    fn drop(&mut self) {
+        let _ = fs::write(format!("{BINFMT}/qemu-aarch64"), "-1");
+    }
+}
+
+/// Minutes, as every instruction is emulated: 'script/test --only foreign' runs it.
+#[test]
+fn foreign_programs_are_emulated() {
+    const LONG: Duration = Duration::from_secs(40 * 60);
+    let world = World::new();
+    let _suite = OneSuite::new();
+    pocket("arm", "apt: arm, distro: bookworm, architectures: [arm64], limits: { time: 40m, silence: 20m }");
+    let refused = world.local(&["chroot", "create", "bookworm", "--arch", "arm64"]);
+    assert_eq!(refused.code, 69, "{}", refused.out);
+    assert!(refused.err.contains("arm64"), "{}", refused.err);
+    let _emulator = Emulator::new();
+    world.local(&["chroot", "create", "bookworm", "--arch", "arm64"]).ok();
+    let _daemon = world.daemon();
+    let repo = world.repo("wide");
+    let job = world.submit("arm", "wide", &commit(&repo, "1.0", "uname -m | sed 's/^/the machine is /'"));
+    world.wait_for(&job, "published", LONG);
+    let log = world.build("alice", &["log", &job]).ok().out;
+    assert!(log.contains("the machine is aarch64"), "{log}");
+    assert!(Path::new("/srv/apt/pool/main/w/wide/wide_1.0_arm64.deb").exists());
+    world.local(&["verify"]).ok();
+}

@@ -18,6 +18,7 @@ mod privilege;
 mod pushes;
 mod reading;
 mod refusals;
+mod reproducible;
 mod set_up;
 mod ssh;
 mod unpacked;

@@ -14,6 +14,10 @@ fn build(options: &str) -> String {
 /// Calls `see` with everything below a directory, itself included. What disappears meanwhile is nothing.
 fn walk(path: &Path, see: &mut impl FnMut(&Path, &Metadata)) {
     let Ok(metadata) = fs::symlink_metadata(path) else { return };
+    // A chroot has owners and modes of its own.
+    if metadata.is_dir() && path.ancestors().nth(2) == Some(&Path::new(STATE).join("roots")) {
+        return;
+    }
     see(path, &metadata);
     if metadata.is_dir() && path != Path::new(STATE).join("chroots") {
         fs::read_dir(path).unwrap().flatten().for_each(|entry| walk(&entry.path(), see));

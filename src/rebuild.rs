@@ -1,0 +1,195 @@
+//! Builds again what was built, in the same chroots, and compares the packages bit by bit.
+//!
+//! Whoever gets the same packages from the same source knows that nothing but that source is in them
+//! (<https://reproducible-builds.org/docs/definition/>).
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use rusqlite::Connection;
+use serde::Serialize;
+
+use crate::archive::digest;
+use crate::build::{Base, Builder, Request};
+use crate::chroot::Store;
+use crate::config::Config;
+use crate::error::{Error, Failure, FailureKind};
+use crate::record::jobs::{self, Job};
+use crate::record::{chroots, pockets, pool};
+use crate::subprocess::CancellationToken;
+
+/// How one package of the first build and one of the second compare.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Verdict {
+    /// They are the same, bit by bit.
+    Same,
+    /// They are not.
+    Differs,
+    /// The second build did not make it.
+    Missing,
+    /// Only the second build made it.
+    Extra,
+}
+
+/// One package, compared.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Compared {
+    /// The file's name.
+    pub file: String,
+    /// How it compares.
+    pub verdict: Verdict,
+}
+
+/// The binary packages in a directory, by name: SHA-256 of each.
+pub fn packages_in(dir: &Path) -> Result<BTreeMap<String, String>> {
+    let mut all = BTreeMap::new();
+    for entry in fs::read_dir(dir).with_context(|| format!("cannot read {}", dir.display()))? {
+        let path = entry?.path();
+        if let Some(name) = path.file_name().and_then(|name| name.to_str()).filter(|name| is_binary(name)) {
+            all.insert(name.to_owned(), digest(&path)?.1);
+        }
+    }
+    Ok(all)
+}
+
+fn is_binary(name: &str) -> bool {
+    name.ends_with(".deb") || name.ends_with(".udeb")
+}
+
+/// Every package of either build, compared.
+pub fn compare(first: &BTreeMap<String, String>, second: &BTreeMap<String, String>) -> Vec<Compared> {
+    let names: std::collections::BTreeSet<&String> = first.keys().chain(second.keys()).collect();
+    let verdict = |name: &String| match (first.get(name), second.get(name)) {
+        (Some(a), Some(b)) if a == b => Verdict::Same,
+        (Some(_), Some(_)) => Verdict::Differs,
+        (Some(_), None) => Verdict::Missing,
+        (None, _) => Verdict::Extra,
+    };
+    names.into_iter().map(|name| Compared { file: name.clone(), verdict: verdict(name) }).collect()
+}
+
+/// Fails if two builds did not give the same.
+pub fn demand_same(compared: &[Compared]) -> Result<(), Failure> {
+    let other: Vec<&str> =
+        compared.iter().filter(|one| one.verdict != Verdict::Same).map(|one| one.file.as_str()).collect();
+    if other.is_empty() {
+        return Ok(());
+    }
+    let text = format!("a second build did not give the same {} (require_reproducible)", other.join(", "));
+    Err(Failure::new(FailureKind::Unreproducible, text))
+}
+
+/// What was built once, with all that it takes to build it again.
+#[derive(Debug)]
+pub struct Original {
+    /// The job that built it.
+    pub job: Job,
+    /// What it was built in.
+    pub bases: Vec<Base>,
+    /// The files of its source package.
+    pub source: Vec<PathBuf>,
+    /// Its binary packages, by name: SHA-256 of each.
+    pub packages: BTreeMap<String, String>,
+    /// Where those are.
+    pub pool: BTreeMap<String, PathBuf>,
+}
+
+impl Original {
+    /// What this published job, or the one that its packages were copied from, has built. An error if the pool, or the chroots that
+    /// it was built in, are gone.
+    pub fn of(config: &Config, db: &Connection, job: &Job) -> Result<Self> {
+        let (package, version) = (&job.package, &job.version);
+        let files = pool::of_version(db, package, version)?;
+        let Some(known) = pockets::known(db, package, version)?.filter(|_| !files.is_empty()) else {
+            let text = format!("job {} has published nothing that is still in the pool: 'status {0}' shows it", job.id);
+            return Err(Error::invalid(text).into());
+        };
+        let built_by = if chroots::of(db, job.id)?.is_empty() { known.job } else { job.id };
+        let store = Store::new(config);
+        let mut found = Vec::new();
+        for built_in in chroots::of(db, built_by)? {
+            let chroot = store.with_digest(&built_in.digest)?.map(Base::Chroot);
+            let image = store.image_with_digest(&built_in.digest)?.map(Base::Image);
+            found.push(chroot.or(image).ok_or_else(|| {
+                Error::unavailable(format!(
+                    "the chroot {} that job {built_by} was built in is gone: chroots.keep says how many are kept",
+                    built_in.digest.short()
+                ))
+            })?);
+        }
+        if found.is_empty() {
+            return Err(Error::unavailable(format!("the record does not say what job {built_by} was built in")).into());
+        }
+        let mut original = Self {
+            job: jobs::get(db, built_by)?,
+            bases: found,
+            source: Vec::new(),
+            packages: BTreeMap::new(),
+            pool: BTreeMap::new(),
+        };
+        for file in files {
+            let path = config.archive.root.join(&file.path);
+            let name = path.file_name().and_then(|name| name.to_str()).context("a file of the pool has a name")?;
+            if is_binary(name) {
+                original.packages.insert(name.to_owned(), file.sha256);
+                original.pool.insert(name.to_owned(), path);
+            } else if !name.ends_with(".changes") && !name.ends_with(".buildinfo") {
+                original.source.push(path);
+            }
+        }
+        Ok(original)
+    }
+
+    /// Builds it again with what this request says, but for the source, and compares.
+    pub async fn build_again(
+        &self,
+        builder: &Builder,
+        request: Request,
+        cancel: &CancellationToken,
+    ) -> Result<Vec<Compared>, Failure> {
+        let dsc = self.source.iter().find(|path| path.extension().is_some_and(|suffix| suffix == "dsc"));
+        let request = Request {
+            dsc: dsc.context("the pool has no source package of it")?.clone(),
+            source_files: self.source.clone(),
+            ..request
+        };
+        builder.build(&request, &self.bases, cancel).await?;
+        Ok(compare(&self.packages, &packages_in(&request.output)?))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn packages_are_compared_by_their_bytes() {
+        let dir = tempfile::tempdir().unwrap();
+        let of = |name: &str, files: &[(&str, &str)]| {
+            let dir = dir.path().join(name);
+            fs::create_dir(&dir).unwrap();
+            files.iter().for_each(|(name, text)| fs::write(dir.join(name), text).unwrap());
+            packages_in(&dir).unwrap()
+        };
+        let first = of("a", &[("x.deb", "1"), ("y.deb", "1"), ("z.udeb", "1"), ("x.buildinfo", "1")]);
+        let second = of("b", &[("x.deb", "1"), ("y.deb", "2"), ("w.deb", "1"), ("x.buildinfo", "2")]);
+        let compared = compare(&first, &second);
+        let said: Vec<_> = compared.iter().map(|one| (one.file.as_str(), one.verdict)).collect();
+        assert_eq!(
+            said,
+            [
+                ("w.deb", Verdict::Extra),
+                ("x.deb", Verdict::Same),
+                ("y.deb", Verdict::Differs),
+                ("z.udeb", Verdict::Missing)
+            ]
+        );
+        assert_eq!(demand_same(&compare(&first, &first)), Ok(()));
+        let failure = demand_same(&compared).unwrap_err();
+        assert_eq!(failure.kind, FailureKind::Unreproducible);
+        assert!(failure.text.contains("w.deb, y.deb, z.udeb"), "{}", failure.text);
+    }
+}

@@ -1,0 +1,54 @@
+//! Long work that an administrator waits for: it is done here, its log is shown meanwhile, and Ctrl-C ends it in order.
+
+use std::future::Future;
+use std::io::{Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+
+use crate::subprocess::CancellationToken;
+use crate::text;
+
+/// Starts with an empty log, and does the work to its end, showing on standard error what the log gains.
+pub fn with_log<F, T>(log: &Path, work: impl FnOnce(CancellationToken) -> F) -> Result<T>
+where
+    F: Future<Output = Result<T>>,
+{
+    std::fs::create_dir_all(log.parent().context("a log has a directory")?)?;
+    let _ = std::fs::remove_file(log);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let cancel = CancellationToken::new();
+        let interrupted = async {
+            let _ = tokio::signal::ctrl_c().await;
+            cancel.cancel();
+            std::future::pending::<()>().await;
+        };
+        tokio::select! {
+            done = work(cancel.clone()) => done,
+            () = show(log.to_owned()) => unreachable!("it shows the log for ever"),
+            () = interrupted => unreachable!("it waits for ever"),
+        }
+    })
+}
+
+/// Copies what a log gains to standard error, until it is dropped.
+async fn show(log: PathBuf) {
+    let mut at = 0;
+    loop {
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        if let Ok(more) = read_from(&log, at) {
+            at += more.len() as u64;
+            let _ = std::io::stderr().write_all(text::for_terminal(&more).as_bytes());
+        }
+    }
+}
+
+fn read_from(log: &Path, at: u64) -> std::io::Result<Vec<u8>> {
+    let mut file = std::fs::File::open(log)?;
+    file.seek(SeekFrom::Start(at))?;
+    let mut more = Vec::new();
+    file.read_to_end(&mut more)?;
+    Ok(more)
+}
