@@ -112,7 +112,8 @@ sub know_the_builder {
     my $id = 1000;
     $id++ while $taken{$id};
     # A file that ends in the midst of a line is still one of lines.
-    for my $file (['/etc/passwd', $passwd], ['/etc/group', $group]) { append($file->[0], "\n") if $file->[1] =~ /[^\n]\z/ }
+    append('/etc/passwd', "\n") if $passwd =~ /[^\n]\z/;
+    append('/etc/group', "\n") if $group =~ /[^\n]\z/;
     append('/etc/group', "sbuild:x:$id:\n") unless $group =~ /^sbuild:/m;
     for my $name ('sbuild', $builder) {
         append('/etc/passwd', "$name:x:$id:$id\::/var/lib/sbuild:/bin/sh\n") unless $passwd =~ /^\Q$name\E:/m;
@@ -127,14 +128,17 @@ sub make_devices {
     mounts('dev', '/dev', 'tmpfs', $NOSUID | $NOEXEC, 'mode=0755');
     my %number = (null => 0x103, zero => 0x105, full => 0x107, random => 0x108, urandom => 0x109, tty => 0x500);
     umask 0;
-    for my $name (keys %number) { call('mknod', "/dev/$name", 0020666, $number{$name}) or die "cannot make /dev/$name: $!\n" }
+    for my $name (keys %number) {
+        call('mknod', "/dev/$name", 0020666, $number{$name}) or die "cannot make /dev/$name: $!\n";
+    }
     # The testbed wants one.
     call('mknod', '/dev/console', 0020666, $number{null});
     umask 022;
     mkdir "/dev/$_" for qw(pts shm);
     chmod 01777, '/dev/shm';
     mounts('devpts', '/dev/pts', 'devpts', $NOSUID | $NOEXEC, 'newinstance,ptmxmode=0666,mode=0620,gid=5');
-    my %link = (ptmx => 'pts/ptmx', fd => '/proc/self/fd', stdin => '/proc/self/fd/0', stdout => '/proc/self/fd/1', stderr => '/proc/self/fd/2');
+    my %link = (ptmx => 'pts/ptmx', fd => '/proc/self/fd');
+    @link{qw(stdin stdout stderr)} = map { "/proc/self/fd/$_" } 0 .. 2;
     symlink $link{$_}, "/dev/$_" for keys %link;
 }
 
@@ -186,7 +190,8 @@ sub set_up {
     loopback();
     socket($listener, AF_INET, SOCK_STREAM, 0) or die "no socket: $!\n";
     setsockopt($listener, SOL_SOCKET, SO_REUSEADDR, 1);
-    bind($listener, pack_sockaddr_in(PORT, inet_aton('127.0.0.1'))) && listen($listener, MOST) or die "cannot listen for apt: $!\n";
+    my $address = pack_sockaddr_in(PORT, inet_aton('127.0.0.1'));
+    bind($listener, $address) && listen($listener, MOST) or die "cannot listen for apt: $!\n";
     unblock($listener);
 }
 
@@ -230,7 +235,8 @@ sub supervise {
     setpriority(0, 0, 0);
     for my $n (0 .. 2) { defined POSIX::dup2(fileno $streams[$n], $n) or die "no stream $n: $!\n" }
     POSIX::close($_) for 3 .. 255;
-    call('unshare', $NEWPID | $NEWNS | $NEWIPC | ($apart ? $NEWNET : 0)) or die "cannot make the namespaces of a command: $!\n";
+    my $own = $NEWPID | $NEWNS | $NEWIPC | ($apart ? $NEWNET : 0);
+    call('unshare', $own) or die "cannot make the namespaces of a command: $!\n";
     my $pid = fork // die "cannot start a process: $!\n";
     return outlive($pid) if $pid;
     my $status = eval { first($apart, $words) };
@@ -280,7 +286,8 @@ sub admit {
     accept(my $socket, $listener) or return;
     unblock($socket);
     my $id = TUNNEL | $next++;
-    $tunnels{$id} = { id => $id, socket => $socket, to => $socket, waiting => '', ending => 0, from => { 1 => { file => $socket, credit => WINDOW } } };
+    $tunnels{$id} = { id => $id, socket => $socket, to => $socket, waiting => '', ending => 0 };
+    $tunnels{$id}{from}{1} = { file => $socket, credit => WINDOW };
     frame('O', $id, 0);
 }
 
@@ -361,7 +368,7 @@ sub turn {
     for my $channel (@all) {
         vec($writing, fileno $channel->{to}, 1) = 1 if $channel->{to} && length $channel->{waiting};
         next if length $out > ENOUGH;
-        for my $from (values %{ $channel->{from} }) { vec($reading, fileno $from->{file}, 1) = 1 if $from->{credit} > 0 }
+        for my $from (grep { $_->{credit} > 0 } values %{ $channel->{from} }) { vec($reading, fileno $from->{file}, 1) = 1 }
     }
     my $found = select($reading, $writing, undef, PACE);
     return if $found <= 0;

@@ -8,6 +8,7 @@
 use std::convert::Infallible;
 use std::ffi::OsString;
 use std::fs::File;
+use std::io::Write;
 use std::os::fd::AsFd;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;
@@ -190,7 +191,7 @@ fn start(machine: &Machine, [initrd, disk]: [PathBuf; 2], console: &Console) -> 
 }
 
 /// Sends a file, in as many pieces as it takes.
-fn send(to: &mut UnixStream, path: &str, text: &str) -> Result<()> {
+fn send(to: &mut impl Write, path: &str, text: &str) -> Result<()> {
     let room = frame::PIECE.checked_sub(path.len() + 1).filter(|room| *room > 0).context("a path is too long")?;
     // A file without content has a piece, too.
     let pieces = if text.is_empty() { vec![&b""[..]] } else { text.as_bytes().chunks(room).collect() };
@@ -236,6 +237,28 @@ fn serve(client: &mut UnixStream, link: &Arc<Link>) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_file_goes_in_pieces_and_an_empty_one_goes_too() {
+        let sent = |path: &str, text: &str| {
+            let (mut frames, mut pieces) = (Vec::new(), Vec::new());
+            send(&mut frames, path, text).unwrap();
+            let mut rest = &frames[..];
+            while let [b'F', more, _, _, _, _, a, b, c, d, tail @ ..] = rest {
+                let (piece, tail) = tail.split_at(u32::from_be_bytes([*a, *b, *c, *d]) as usize);
+                pieces.push((*more, piece.strip_prefix(path.as_bytes()).unwrap()[1..].to_vec()));
+                rest = tail;
+            }
+            assert!(rest.is_empty());
+            pieces
+        };
+        assert_eq!(sent("etc/x", ""), [(0, Vec::new())]);
+        let text = "0123456789".repeat(10_000);
+        let pieces = sent("etc/x", &text);
+        assert_eq!(pieces.iter().map(|piece| piece.0).collect::<Vec<_>>(), [0, 1, 1, 1]);
+        assert_eq!(pieces.into_iter().flat_map(|piece| piece.1).collect::<Vec<_>>(), text.as_bytes());
+        assert!(send(&mut Vec::new(), &"x".repeat(frame::PIECE), "").is_err());
+    }
 
     #[test]
     fn a_machine_has_what_its_limits_say_and_no_more_than_there_is() {
