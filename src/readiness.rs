@@ -20,6 +20,7 @@ use crate::identity;
 use crate::names::{Architecture, Distro};
 use crate::subprocess::{CancellationToken, Cmd, PATH};
 
+mod machines;
 mod schroot;
 
 /// Programs that we run, and Debian's packages of them.
@@ -97,7 +98,7 @@ fn wrong(what: &str, found: impl Into<String>, mend: impl Into<String>) -> Check
 /// Looks at everything. `path` is the configuration's file; `user` is the service's own.
 pub async fn look(config: &Config, path: &Path, user: &User) -> Vec<Check> {
     let mut checks = vec![programs(), subordinate_ids(config, user), namespaces(user).await];
-    checks.extend(kvm(config));
+    checks.extend(machines::look(config, user).await);
     checks.extend(schroot::look(config, path, user).await);
     checks.extend(directories(config, user));
     checks.extend(config.archive.signing_key.iter().map(|key| signing_key(key, user)));
@@ -153,16 +154,6 @@ async fn namespaces(user: &User) -> Check {
         Ok(done) => wrong(what, done.describe(), "sysctl -w kernel.unprivileged_userns_clone=1"),
         Err(error) => wrong(what, format!("{error:#}"), "apt-get install util-linux"),
     }
-}
-
-/// Only where a pocket builds in virtual machines.
-fn kvm(config: &Config) -> Option<Check> {
-    config.build.pockets.values().find(|pocket| pocket.isolation == Isolation::Vm)?;
-    Some(if Path::new("/dev/kvm").exists() {
-        fine("KVM", "/dev/kvm is there")
-    } else {
-        note("KVM", "there is no /dev/kvm: machines are emulated, and slow", "modprobe kvm")
-    })
 }
 
 fn directories(config: &Config, user: &User) -> Vec<Check> {
@@ -234,22 +225,30 @@ fn hooks(config: &Config, path: &Path) -> Check {
 async fn chroots(config: &Config) -> Vec<Check> {
     let host = chroot::host_architecture().await.ok();
     let store = Store::new(config);
-    let wanted = wanted(config, host.as_ref(), |isolation| isolation != Isolation::Schroot);
-    let one = |(distro, architecture): (Distro, Architecture)| {
-        let what = format!("chroot {distro}");
-        match store.find(&distro, &architecture) {
-            Ok(Some(chroot)) => fine(&what, chroot.tarball.display().to_string()),
-            Ok(None) => {
-                let mut mend = format!("invirt-build chroot create {distro}");
-                if host.as_ref() != Some(&architecture) {
-                    mend += &format!(" --arch {architecture}");
-                }
-                wrong(&what, format!("none for {architecture}"), mend)
-            }
-            Err(error) => wrong(&what, format!("{error:#}"), format!("invirt-build chroot create {distro}")),
+    let of = |kind| wanted(config, host.as_ref(), |isolation| isolation == kind);
+    let chroots = of(Isolation::Unshare).into_iter().map(|(distro, architecture)| (false, distro, architecture));
+    let images = of(Isolation::Vm).into_iter().map(|(distro, architecture)| (true, distro, architecture));
+    let one = |(is_vm, distro, architecture): (bool, Distro, Architecture)| {
+        let what = format!("{} {distro}", if is_vm { "image" } else { "chroot" });
+        let found = if is_vm {
+            store.image(&distro, &architecture).map(|found| found.map(|image| image.root()))
+        } else {
+            store.find(&distro, &architecture).map(|found| found.map(|chroot| chroot.tarball))
+        };
+        let mut mend = format!("invirt-build chroot create {distro}");
+        if is_vm {
+            mend += " --vm";
+        }
+        if host.as_ref() != Some(&architecture) {
+            mend += &format!(" --arch {architecture}");
+        }
+        match found {
+            Ok(Some(path)) => fine(&what, path.display().to_string()),
+            Ok(None) => wrong(&what, format!("none for {architecture}"), mend),
+            Err(error) => wrong(&what, format!("{error:#}"), mend),
         }
     };
-    wanted.into_iter().map(one).collect()
+    chroots.chain(images).map(one).collect()
 }
 
 /// What the pockets of some kinds of isolation build in.

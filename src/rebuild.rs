@@ -12,8 +12,8 @@ use rusqlite::Connection;
 use serde::Serialize;
 
 use crate::archive::digest;
-use crate::build::{Builder, Request};
-use crate::chroot::{Chroot, Store};
+use crate::build::{Base, Builder, Request};
+use crate::chroot::Store;
 use crate::config::{Config, Isolation};
 use crate::error::{Error, Failure, FailureKind};
 use crate::record::jobs::{self, Job};
@@ -108,7 +108,7 @@ pub struct Original {
     /// The job that built it.
     pub job: Job,
     /// What it was built in.
-    pub chroots: Vec<Chroot>,
+    pub bases: Vec<Base>,
     /// The files of its source package.
     pub source: Vec<PathBuf>,
     /// Its binary packages, by name: SHA-256 of each.
@@ -131,7 +131,9 @@ impl Original {
         let store = Store::new(config);
         let mut found = Vec::new();
         for built_in in chroots::of(db, built_by)? {
-            found.push(store.with_digest(&built_in.digest)?.ok_or_else(|| {
+            let chroot = store.with_digest(&built_in.digest)?.map(Base::Chroot);
+            let image = store.image_with_digest(&built_in.digest)?.map(Base::Image);
+            found.push(chroot.or(image).ok_or_else(|| {
                 Error::unavailable(format!(
                     "the chroot {} that job {built_by} was built in is gone: chroots.keep says how many are kept",
                     built_in.digest.short()
@@ -143,7 +145,7 @@ impl Original {
         }
         let mut original = Self {
             job: jobs::get(db, built_by)?,
-            chroots: found,
+            bases: found,
             source: Vec::new(),
             packages: BTreeMap::new(),
             pool: BTreeMap::new(),
@@ -175,7 +177,7 @@ impl Original {
             isolation: Isolation::Unshare,
             ..request
         };
-        builder.build(&request, &self.chroots, cancel).await?;
+        builder.build(&request, &self.bases, cancel).await?;
         Ok(compare(&self.packages, &packages_in(&request.output)?))
     }
 }

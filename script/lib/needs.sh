@@ -12,6 +12,7 @@ declare -A NEEDS=(
 	[package]="debhelper dpkg-dev liblzma-dev lintian man-db po-debconf sqlite3"
 	[foreign]="qemu-user-static"
 	[readers]="nginx-light"
+	[vm]="e2fsprogs qemu-system-x86 qemu-utils"
 	[bench]="aptly reprepro"
 )
 

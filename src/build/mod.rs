@@ -13,10 +13,12 @@ use std::time::Duration;
 
 use anyhow::Context;
 
+mod boot;
 pub mod bounds;
 pub mod cgroup;
 mod dev;
 pub mod forwarder;
+pub mod machine;
 pub mod proxy;
 mod ready;
 mod remove;
@@ -30,7 +32,7 @@ pub mod subids;
 pub mod testbed;
 
 use crate::archive::Archive;
-use crate::chroot::{Chroot, Manifest, Store};
+use crate::chroot::{Chroot, Image, Manifest, Store};
 use crate::config::{Config, Isolation, Limits};
 use crate::error::{Failure, FailureKind};
 use crate::names::{Architecture, Component, Distro, PackageName, PocketName, Suite, Version};
@@ -40,8 +42,9 @@ use cgroup::Groups;
 use proxy::{Cache, Mirrors, Proxy, Suites};
 pub use remove::remove_tree;
 use roots::Roots;
-use sandbox::{Bind, Spec, Testbed};
+use sandbox::{Bind, Kind, Spec, Testbed};
 use slot::Slot;
+pub use slot::everybody as all_ids;
 use testbed::{Root, Unpacked};
 
 /// A suite of our own archive that may satisfy build dependencies.
@@ -84,6 +87,25 @@ pub struct Request {
     pub output: PathBuf,
     /// The log to append to.
     pub log: PathBuf,
+}
+
+/// What a build starts from.
+#[derive(Debug)]
+pub enum Base {
+    /// A chroot.
+    Chroot(Chroot),
+    /// The image of a virtual machine.
+    Image(Image),
+}
+
+impl Base {
+    /// What it is, exactly.
+    pub fn manifest(&self) -> &Manifest {
+        match self {
+            Self::Chroot(chroot) => &chroot.manifest,
+            Self::Image(image) => &image.manifest,
+        }
+    }
 }
 
 /// Where a build works.
@@ -164,39 +186,44 @@ impl Builder {
         })
     }
 
-    /// The chroots that a build needs, one for each architecture that has to be built; none of ours if schroot has them.
-    pub fn chroots(&self, request: &Request) -> Result<Vec<Chroot>, Failure> {
+    /// What a build starts from, for each architecture that has to be built; none of ours if schroot has it.
+    pub fn bases(&self, request: &Request) -> Result<Vec<Base>, Failure> {
         if request.isolation == Isolation::Schroot {
             return Ok(Vec::new());
         }
-        request.to_build()?.iter().map(|architecture| self.chroot(&request.distro, architecture)).collect()
+        request.to_build()?.iter().map(|architecture| self.base(request, architecture)).collect()
     }
 
-    fn chroot(&self, distro: &Distro, architecture: &Architecture) -> Result<Chroot, Failure> {
-        self.chroots.find(distro, architecture)?.ok_or_else(|| {
+    fn base(&self, request: &Request, architecture: &Architecture) -> Result<Base, Failure> {
+        let distro = &request.distro;
+        let (found, what, option) = if request.isolation == Isolation::Vm {
+            (self.chroots.image(distro, architecture)?.map(Base::Image), "image", " --vm")
+        } else {
+            (self.chroots.find(distro, architecture)?.map(Base::Chroot), "chroot", "")
+        };
+        found.ok_or_else(|| {
             let text = format!(
-                "there is no chroot {distro} {architecture}: an administrator makes it with 'invirt-build chroot create \
-                 {distro} --arch {architecture}'"
+                "there is no {what} {distro} {architecture}: an administrator makes it with 'invirt-build chroot create \
+                 {distro}{option} --arch {architecture}'"
             );
             Failure::new(FailureKind::Chroot, text)
         })
     }
 
-    /// Builds in each of these chroots, one after the other.
-    pub async fn build(
-        &self,
-        request: &Request,
-        chroots: &[Chroot],
-        cancel: &CancellationToken,
-    ) -> Result<(), Failure> {
+    /// Builds in each of these, one after the other.
+    pub async fn build(&self, request: &Request, bases: &[Base], cancel: &CancellationToken) -> Result<(), Failure> {
         let slot = Slot::take(&self.slots)?;
         if request.isolation == Isolation::Schroot {
             for (n, architecture) in request.to_build()?.iter().enumerate() {
                 self.build_in_schroot(request, architecture, n == 0, &slot, cancel).await?;
             }
         }
-        for (n, chroot) in chroots.iter().enumerate() {
-            self.build_one(request, chroot, n == 0, &slot, cancel).await?;
+        for (n, base) in bases.iter().enumerate() {
+            let (ended, starved) = match base {
+                Base::Chroot(chroot) => self.in_chroot(request, chroot, n == 0, &slot, cancel).await?,
+                Base::Image(image) => self.in_machine(request, image, n == 0, &slot, cancel).await?,
+            };
+            self.judge(request, &base.manifest().architecture, ended, starved)?;
         }
         for file in &request.source_files {
             let name = file.file_name().context("a source file has a name")?;
@@ -205,22 +232,25 @@ impl Builder {
         Ok(())
     }
 
-    async fn build_one(
+    async fn in_chroot(
         &self,
         request: &Request,
         chroot: &Chroot,
         all: bool,
         slot: &Slot,
         cancel: &CancellationToken,
-    ) -> Result<(), Failure> {
-        let Chroot { manifest, tarball } = chroot;
-        let architecture = &manifest.architecture;
+    ) -> Result<(Finished, bool), Failure> {
+        let (manifest, limits, scratch) = (&chroot.manifest, &request.limits, &request.scratch);
         let unpacked = self.roots.find(slot, manifest);
-        let spec = self.spec(request, architecture, all, tarball.clone(), unpacked)?;
-        let run = Run { manifest, local: &request.local, limits: &request.limits, scratch: &request.scratch };
-        let (ended, starved) =
-            self.sandboxed(run, spec, slot, |cmd| cmd.log(&request.log, request.limits.log.0), cancel).await?;
-        self.judge(request, architecture, ended, starved)
+        let has_lists = unpacked.as_ref().is_some_and(|root| root.fresh);
+        let below = unpacked.as_ref().map(|_| Unpacked::Below(UNPACKED.into()));
+        let mut spec = self.chroot_spec(scratch, limits, chroot, below)?;
+        if let Some(root) = unpacked {
+            spec.binds.push(Bind { from: root.path, to: inside(UNPACKED), writable: false });
+        }
+        fill(&mut spec, request, &manifest.architecture, all, has_lists)?;
+        let run = Run { manifest, local: &request.local, limits, scratch };
+        self.sandboxed(run, spec, slot, |cmd| cmd.log(&request.log, request.limits.log.0), cancel).await
     }
 
     /// Runs a sandbox to its end: how it ended, and whether it ran out of memory.
@@ -236,8 +266,6 @@ impl Builder {
         let _ = fs::remove_file(&socket);
         let (mirrors, suites) = (Mirrors::of(&run.manifest.sources), Suites::of(run.local));
         let proxy = Proxy::start(&socket, mirrors, suites, Cache::open(&self.cache)?)?;
-        spec.testbed.root.files = sbuild::chroot_files(&run.manifest.sources);
-        spec.testbed.root.narrow = NARROW.contains(&run.manifest.architecture.as_str());
         spec.binds.push(Bind { from: socket, to: spec.proxy.clone(), writable: true });
         let groups = Groups::create(slot.number(), run.limits)?;
         spec.groups = groups.doors();
@@ -316,41 +344,40 @@ impl Builder {
                 fail(FailureKind::BuildLog, format!("the build log is longer than {most} KiB (limits.log)"))
             }
             Ended::Cancelled => fail(FailureKind::System, "the build was told to stop".to_owned()),
+            Ended::Exit(machine::NOT_STARTED | machine::NO_KVM) => fail(
+                FailureKind::Chroot,
+                "the virtual machine does not start: the log has what its console said".to_owned(),
+            ),
+            Ended::Exit(machine::ENDED) => {
+                fail(FailureKind::BuildFailed, "the virtual machine ended before the build did".to_owned())
+            }
             Ended::Exit(sandbox::BROKEN) => fail(FailureKind::System, ended.describe()),
             Ended::Exit(_) | Ended::Signal(_) => Err(sbuild::why(&log)),
         }
     }
 
-    fn spec(
+    /// A sandbox with a testbed that starts from this chroot, and with no command yet.
+    fn chroot_spec(
         &self,
-        request: &Request,
-        architecture: &Architecture,
-        all: bool,
-        tarball: PathBuf,
-        unpacked: Option<roots::Unpacked>,
+        scratch: &Path,
+        limits: &Limits,
+        chroot: &Chroot,
+        unpacked: Option<Unpacked>,
     ) -> Result<Spec, Failure> {
-        let mut spec = self.bare_spec(&request.scratch, &request.limits, tarball)?;
-        spec.binds.push(Bind { from: request.output.clone(), to: "output".into(), writable: true });
-        let has_lists = unpacked.as_ref().is_some_and(|root| root.fresh);
-        if let Some(root) = unpacked {
-            spec.binds.push(Bind { from: root.path, to: inside(UNPACKED), writable: false });
-            spec.testbed.root.unpacked = Some(Unpacked::Below(UNPACKED.into()));
-        }
-        for file in &request.source_files {
-            let name = file.file_name().context("a source file has a name")?;
-            spec.copies.push((file.clone(), PathBuf::from("input").join(name)));
-        }
-        // Every local suite is one of our one archive.
-        if let Some(local) = request.local.first() {
-            spec.copies.push((local.key.clone(), "input/archive-key.asc".into()));
-        }
-        let dsc = request.dsc.file_name().context("a .dsc has a name")?.to_string_lossy().into_owned();
-        spec.command = sbuild::command(request, architecture, all, has_lists, &dsc);
+        let root = Root {
+            room: "/testbed".into(),
+            tarball: "/chroot.tar".into(),
+            unpacked,
+            files: sbuild::chroot_files(&chroot.manifest.sources),
+            narrow: NARROW.contains(&chroot.manifest.architecture.as_str()),
+        };
+        let mut spec = self.bare_spec(scratch, limits, Kind::Root(root))?;
+        spec.binds.push(Bind { from: chroot.tarball.clone(), to: "chroot.tar".into(), writable: false });
         Ok(spec)
     }
 
-    /// A sandbox with a testbed that starts from this tarball, and with no command yet.
-    fn bare_spec(&self, scratch: &Path, limits: &Limits, tarball: PathBuf) -> Result<Spec, Failure> {
+    /// A sandbox with this testbed, and with no command yet.
+    fn bare_spec(&self, scratch: &Path, limits: &Limits, kind: Kind) -> Result<Spec, Failure> {
         let root = scratch.join("root");
         fs::create_dir_all(&root)?;
         Ok(Spec {
@@ -358,7 +385,6 @@ impl Builder {
             size: limits.disk.0,
             binds: vec![
                 Bind { from: "/usr".into(), to: "usr".into(), writable: false },
-                Bind { from: tarball, to: "chroot.tar".into(), writable: false },
                 Bind { from: self.program.clone(), to: inside(sbuild::PROGRAM), writable: false },
             ],
             copies: Vec::new(),
@@ -366,22 +392,34 @@ impl Builder {
             proxy: "proxy".into(),
             bounds: Bounds { memory: limits.memory.0, processes: limits.processes },
             groups: Vec::new(),
-            testbed: Testbed {
-                program: sbuild::PROGRAM.into(),
-                socket: sbuild::SOCKET.into(),
-                root: Root {
-                    room: "/testbed".into(),
-                    tarball: "/chroot.tar".into(),
-                    unpacked: None,
-                    files: Vec::new(),
-                    narrow: false,
-                },
-            },
+            testbed: Testbed { program: sbuild::PROGRAM.into(), socket: sbuild::SOCKET.into(), kind },
             results: ("result".into(), "output".into()),
             command: Vec::new(),
             environment: sbuild::environment(),
         })
     }
+}
+
+/// Gives a sandbox what is to be built, and the command that builds it.
+fn fill(
+    spec: &mut Spec,
+    request: &Request,
+    architecture: &Architecture,
+    all: bool,
+    has_lists: bool,
+) -> Result<(), Failure> {
+    spec.binds.push(Bind { from: request.output.clone(), to: "output".into(), writable: true });
+    for file in &request.source_files {
+        let name = file.file_name().context("a source file has a name")?;
+        spec.copies.push((file.clone(), PathBuf::from("input").join(name)));
+    }
+    // Every local suite is one of our one archive.
+    if let Some(local) = request.local.first() {
+        spec.copies.push((local.key.clone(), "input/archive-key.asc".into()));
+    }
+    let dsc = request.dsc.file_name().context("a .dsc has a name")?.to_string_lossy().into_owned();
+    spec.command = sbuild::command(request, architecture, all, has_lists, &dsc);
+    Ok(())
 }
 
 /// Architectures of 32 bits that processors of 64 bits run.

@@ -71,9 +71,9 @@ impl Builder {
             None => self.roots.begin(slot).await?,
         };
         let limits = Limits::default();
-        let mut spec = self.bare_spec(scratch, &limits, chroot.tarball.clone())?;
+        let itself = Unpacked::Itself(UNPACKED.into());
+        let mut spec = self.chroot_spec(scratch, &limits, chroot, Some(itself))?;
         spec.binds.push(Bind { from, to: inside(UNPACKED), writable: true });
-        spec.testbed.root.unpacked = Some(Unpacked::Itself(UNPACKED.into()));
         spec.command = [sbuild::PROGRAM, CLIENT, sbuild::SOCKET, "apt-get", "update"].map(str::to_owned).to_vec();
         let run = Run { manifest: &chroot.manifest, local: &[], limits: &limits, scratch };
         let (ended, _) = self.sandboxed(run, spec, slot, |cmd: Cmd| cmd.capture(SAID), cancel).await?;

@@ -23,6 +23,7 @@ use nix::unistd::{Pid, chdir, pivot_root, sethostname};
 use serde::{Deserialize, Serialize};
 
 use super::bounds::{self, Bounds};
+use super::machine::{self, Accelerator, Machine, kvm};
 use super::testbed::{AGENT, Root, Unpacked};
 use super::{cgroup, dev, forwarder, results};
 
@@ -59,8 +60,27 @@ pub struct Testbed {
     pub program: PathBuf,
     /// Where its agent listens.
     pub socket: PathBuf,
-    /// Its root.
-    pub root: Root,
+    /// What it is.
+    pub kind: Kind,
+}
+
+/// What a testbed is.
+#[derive(Debug, Serialize, Deserialize)]
+pub enum Kind {
+    /// A root of its own, in namespaces of its own.
+    Root(Root),
+    /// A virtual machine.
+    Machine(Machine),
+}
+
+impl Kind {
+    /// The directory that is its own.
+    fn room(&self) -> &Path {
+        match self {
+            Self::Root(root) => &root.room,
+            Self::Machine(machine) => &machine.room,
+        }
+    }
 }
 
 /// What is inside, and what runs there. Paths inside are relative to the root.
@@ -120,13 +140,27 @@ fn run(path: &Path) -> Result<u8> {
     sethostname("build")?;
     start_network(&spec)?;
     bounds::watch(spec.bounds).context("cannot watch the build")?;
-    start_testbed(&spec)?;
-    match supervise(&spec)? {
-        0 => bring_out(&spec).map(|fits| if fits { 0 } else { bounds::DISK as u8 }),
-        _ if bounds::was_full() => Ok(bounds::DISK as u8),
+    let testbed = start_testbed(&spec)?;
+    match supervise(&spec, testbed)? {
+        Stopped::Testbed(code) => Ok(code),
+        Stopped::Command(0) => bring_out(&spec).map(|fits| if fits { 0 } else { bounds::DISK as u8 }),
+        Stopped::Command(_) if was_full(&spec.testbed.kind) => Ok(bounds::DISK as u8),
         // What is above is ours to say.
-        code => Ok(code.min(MOST)),
+        Stopped::Command(code) => Ok(code.min(MOST)),
     }
+}
+
+/// What ended first, and its status.
+enum Stopped {
+    /// The command.
+    Command(u8),
+    /// A machine that says why the build cannot go on. A testbed of another kind is the package's own affair.
+    Testbed(u8),
+}
+
+/// Whether the build's file system was ever full.
+fn was_full(kind: &Kind) -> bool {
+    bounds::was_full() || matches!(kind, Kind::Machine(machine) if machine.room.join(machine::FULL).exists())
 }
 
 /// Closes what whoever started the daemon left open in it: nothing of that is a package's affair.
@@ -187,7 +221,8 @@ fn make_root(spec: &Spec) -> Result<()> {
         fs::create_dir(root.join(dir))?;
         chown(root.join(dir), Some(WORKER), Some(WORKER))?;
     }
-    let room = root.join(spec.testbed.root.room.strip_prefix("/").unwrap_or(&spec.testbed.root.room));
+    let room = spec.testbed.kind.room();
+    let room = root.join(room.strip_prefix("/").unwrap_or(room));
     DirBuilder::new().mode(0o755).create(&room)?;
     chown(&room, Some(TESTBED.0), Some(TESTBED.0))?;
     for (link, target) in [("bin", "usr/bin"), ("sbin", "usr/sbin"), ("lib", "usr/lib"), ("lib64", "usr/lib64")] {
@@ -196,10 +231,13 @@ fn make_root(spec: &Spec) -> Result<()> {
     for bind in &spec.binds {
         bind_one(&bind.from, &root.join(&bind.to), bind.writable)?;
     }
-    if let Some(Unpacked::Itself(path)) = &spec.testbed.root.unpacked {
+    if let Kind::Root(Root { unpacked: Some(Unpacked::Itself(path)), .. }) = &spec.testbed.kind {
         chown(root.join(path.strip_prefix("/").unwrap_or(path)), Some(TESTBED.0), Some(TESTBED.0))?;
     }
     devices(root)?;
+    if matches!(&spec.testbed.kind, Kind::Machine(machine) if machine.accelerator == Accelerator::Kvm) {
+        bind_one(Path::new(kvm::DEVICE), &root.join("dev/kvm"), true)?;
+    }
     mount(Some("proc"), &root.join("proc"), Some("proc"), MsFlags::empty(), NONE).context("cannot mount /proc")?;
     for (from, to) in &spec.copies {
         let to = root.join(to);
@@ -269,30 +307,43 @@ fn limited(spec: &Spec) -> Command {
     command
 }
 
-/// Starts the testbed's agent in namespaces of its own. Root there is none of the ids that are in use here.
-fn start_testbed(spec: &Spec) -> Result<()> {
+/// Starts the testbed's agent: that of a root in namespaces of its own, where root is none of the ids that are in use here; that of a
+/// machine as the user that owns its room, with no rights.
+fn start_testbed(spec: &Spec) -> Result<Pid> {
     let testbed = &spec.testbed;
     let listener = UnixListener::bind(&testbed.socket).context("cannot listen for the testbed")?;
     fs::set_permissions(&testbed.socket, fs::Permissions::from_mode(0o666))?;
     let (first, count) = TESTBED;
-    limited(spec)
-        .args(["/usr/bin/unshare", "--user", "--mount", "--pid", "--ipc", "--uts", "--fork", "--kill-child=KILL"])
-        .args([format!("--map-users={first},0,{count}"), format!("--map-groups={first},0,{count}")])
-        .args(["--setuid=0", "--setgid=0", "--", "/usr/bin/setpriv", "--clear-groups", "--no-new-privs", "--"])
-        .arg(&testbed.program)
-        .arg(AGENT)
-        .arg(serde_json::to_string(&testbed.root)?)
+    let mut command = limited(spec);
+    match &testbed.kind {
+        Kind::Root(root) => command
+            .args(["/usr/bin/unshare", "--user", "--mount", "--pid", "--ipc", "--uts", "--fork", "--kill-child=KILL"])
+            .args([format!("--map-users={first},0,{count}"), format!("--map-groups={first},0,{count}")])
+            .args(["--setuid=0", "--setgid=0", "--", "/usr/bin/setpriv", "--clear-groups", "--no-new-privs", "--"])
+            .arg(&testbed.program)
+            .arg(AGENT)
+            .arg(serde_json::to_string(root)?),
+        Kind::Machine(machine) => command
+            .args(["/usr/bin/setpriv".to_owned(), format!("--reuid={first}"), format!("--regid={first}")])
+            // The device may be open to a group only.
+            .arg(if machine.accelerator == Accelerator::Kvm { "--keep-groups" } else { "--clear-groups" })
+            .args(["--no-new-privs", "--inh-caps=-all", "--"])
+            .arg(&testbed.program)
+            .arg(machine::ARGUMENT)
+            .arg(serde_json::to_string(machine)?),
+    };
+    let child = command
         .env("PATH", crate::subprocess::PATH)
         .env("LC_ALL", "C.UTF-8")
         .current_dir("/")
         .stdin(Stdio::from(OwnedFd::from(listener)))
         .spawn()
         .context("cannot start the testbed")?;
-    Ok(())
+    Ok(Pid::from_raw(child.id() as i32))
 }
 
 /// Runs the command as [`WORKER`], which has no rights but its own, and waits for it, and for every orphan that it leaves here.
-fn supervise(spec: &Spec) -> Result<u8> {
+fn supervise(spec: &Spec, testbed: Pid) -> Result<Stopped> {
     let child = limited(spec)
         .arg("/usr/bin/setpriv")
         .args([format!("--reuid={WORKER}"), format!("--regid={WORKER}")])
@@ -305,8 +356,13 @@ fn supervise(spec: &Spec) -> Result<u8> {
     let child = Pid::from_raw(child.id() as i32);
     loop {
         match wait() {
-            Ok(WaitStatus::Exited(pid, code)) if pid == child => return Ok(code as u8),
-            Ok(WaitStatus::Signaled(pid, signal, _)) if pid == child => return Ok(128 + signal as u8),
+            Ok(WaitStatus::Exited(pid, code)) if pid == child => return Ok(Stopped::Command(code as u8)),
+            Ok(WaitStatus::Signaled(pid, signal, _)) if pid == child => {
+                return Ok(Stopped::Command(128 + signal as u8));
+            }
+            Ok(WaitStatus::Exited(pid, code)) if pid == testbed && matches!(spec.testbed.kind, Kind::Machine(_)) => {
+                return Ok(Stopped::Testbed(code as u8));
+            }
             Ok(_) | Err(Errno::EINTR) => {}
             Err(error) => return Err(error.into()),
         }

@@ -14,16 +14,17 @@ use crate::record::now;
 use crate::subprocess::{CancellationToken, Cmd};
 
 /// How long making one may take: emulated architectures are slow.
-const LIMIT: Duration = Duration::from_secs(2 * 3600);
+pub(super) const LIMIT: Duration = Duration::from_secs(2 * 3600);
 
 /// How every ASCII-armoured public key begins (RFC 9580, section 6.2.1).
 const ARMOUR: &str = "-----BEGIN PGP PUBLIC KEY BLOCK-----";
 
-/// Makes the tarball `new`, and says what is in it.
+/// Makes the tarball `new`, with one more package than its definition says, and says what is in it.
 pub async fn make(
     config: &Chroots,
     distro: &Distro,
     architecture: &Architecture,
+    more: Option<&str>,
     new: &Path,
     log: &Path,
     cancel: &CancellationToken,
@@ -39,7 +40,7 @@ pub async fn make(
     }
     let mut cmd = Cmd::new("mmdebstrap")
         .args(["--mode=unshare", "--variant=buildd", "--format=tar", "--skip=output/dev"])
-        .args(options(&definition, architecture));
+        .args(options(&definition, architecture, more));
     for option in mirrors::options(cancel).await? {
         cmd = cmd.arg(format!("--aptopt={option}"));
     }
@@ -99,14 +100,15 @@ fn theirs(source: &crate::config::Source) -> Result<Source> {
 }
 
 /// What else mmdebstrap is told.
-fn options(definition: &Definition, architecture: &Architecture) -> Vec<String> {
+fn options(definition: &Definition, architecture: &Architecture, more: Option<&str>) -> Vec<String> {
     let all: Vec<&str> = std::iter::once(architecture)
         .chain(definition.foreign_architectures.iter().filter(|other| *other != architecture))
         .map(Architecture::as_str)
         .collect();
     let mut options = vec![format!("--architectures={}", all.join(","))];
-    if !definition.packages.is_empty() {
-        options.push(format!("--include={}", definition.packages.join(",")));
+    let packages: Vec<&str> = definition.packages.iter().map(String::as_str).chain(more).collect();
+    if !packages.is_empty() {
+        options.push(format!("--include={}", packages.join(",")));
     }
     if let Some(hook) = &definition.hook {
         options.push(format!("--customize-hook={}", hook.display()));
@@ -123,9 +125,13 @@ mod tests {
         let text = "{ packages: [debhelper, 'libc6:i386'], foreign_architectures: [i386, amd64], hook: /etc/x/finish }";
         let definition: Definition = serde_yaml::from_str(text).unwrap();
         assert_eq!(
-            options(&definition, &"amd64".parse().unwrap()),
-            ["--architectures=amd64,i386", "--include=debhelper,libc6:i386", "--customize-hook=/etc/x/finish"]
+            options(&definition, &"amd64".parse().unwrap(), Some("linux-image-x")),
+            [
+                "--architectures=amd64,i386",
+                "--include=debhelper,libc6:i386,linux-image-x",
+                "--customize-hook=/etc/x/finish"
+            ]
         );
-        assert_eq!(options(&Definition::default(), &"i386".parse().unwrap()), ["--architectures=i386"]);
+        assert_eq!(options(&Definition::default(), &"i386".parse().unwrap(), None), ["--architectures=i386"]);
     }
 }

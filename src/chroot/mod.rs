@@ -12,10 +12,12 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use nix::fcntl::{Flock, FlockArg};
 
+mod image;
 mod make;
 mod manifest;
 mod mirrors;
 
+pub use image::{ARCHITECTURES as MACHINES, Image};
 pub use manifest::{Installed, Manifest, Source};
 
 use crate::config::{Chroots, Config};
@@ -117,7 +119,7 @@ impl Store {
         })?;
         let new = self.dir.join(stem.clone() + "tar.new");
         let _ = fs::remove_file(&new);
-        let made = make::make(&self.config, distro, architecture, &new, log, cancel).await;
+        let made = make::make(&self.config, distro, architecture, None, &new, log, cancel).await;
         let manifest = match made {
             Ok(manifest) => manifest,
             Err(error) => {

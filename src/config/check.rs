@@ -5,6 +5,7 @@ use std::path::Path;
 
 use super::places::KeyPath;
 use super::{Config, Definition, Isolation, SigningKey};
+use crate::chroot::MACHINES;
 use crate::names::{Architecture, Distro, PackageName, PocketName};
 
 /// Every problem, with the key at fault.
@@ -155,7 +156,13 @@ fn one_pocket(config: &Config, name: &PocketName, found: &mut Vec<(KeyPath, Stri
         found.push((at("architectures"), text));
     }
     if pocket.isolation == Isolation::Vm {
-        found.push((at("isolation"), "this release isolates builds with unshare or schroot only".to_owned()));
+        for (n, architecture) in pocket.architectures.iter().enumerate() {
+            if !MACHINES.contains(&architecture.as_str()) {
+                let known = MACHINES.join(", ");
+                let text = format!("there are no virtual machines for {architecture}: they are for {known}");
+                found.push((at(&format!("architectures.{n}")), text));
+            }
+        }
     }
     found.extend(pocket.contradiction().map(|why| (at("isolation"), why.to_owned())));
     // The pocket that comes first keeps its place.

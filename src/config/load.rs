@@ -222,6 +222,14 @@ mod tests {
     }
 
     #[test]
+    fn machines_are_for_some_architectures() {
+        let text = "build: { pockets: { a: { isolation: vm, architectures: [amd64] } } }\n";
+        load_files(&[("config.yaml", text)]).unwrap();
+        let problems = load_files(&[("config.yaml", &text.replace("amd64", "amd64, i386"))]).unwrap_err();
+        assert!(problems[0].contains("no virtual machines for i386"), "{problems:?}");
+    }
+
+    #[test]
     fn every_problem_is_reported_where_it_stands() {
         let text = "state_dir: relative\nbuild:\n  pockets:\n    prod:\n      distro: ../x\n      colour: red\n      \
                     limits: { time: soon }\n      build_depends_from: [prod, nowhere]\n    dev: { apt: prod }\nnonsense: 1\n";

@@ -431,6 +431,11 @@ impl Config {
         self.state_dir.join("limits")
     }
 
+    /// Where the daemon writes down that machines do not start with KVM, if they do not.
+    pub fn kvm_note(&self) -> PathBuf {
+        self.state_dir.join("kvm")
+    }
+
     /// Where jobs work; everything in it may be deleted when no daemon runs.
     pub fn scratch(&self) -> PathBuf {
         self.chroots.scratch.clone().unwrap_or_else(|| self.state_dir.join("work"))

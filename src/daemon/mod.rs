@@ -17,7 +17,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::{Id, JoinSet};
 
 use crate::archive::Archive;
-use crate::build::{cgroup, sandbox, schroot, testbed};
+use crate::build::{cgroup, machine, sandbox, schroot, testbed};
 use crate::config::{self, Config};
 use crate::error::{Error, Failure, FailureKind, exit_for};
 use crate::failpoint::{Point, reach};
@@ -72,6 +72,9 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     if args.get(1).is_some_and(|first| first == sandbox::ARGUMENT) {
         return sandbox::main(args.get(2).map(OsString::as_os_str));
     }
+    if args.get(1).is_some_and(|first| first == machine::ARGUMENT) {
+        return machine::main(&args[2..]);
+    }
     if let Some(ended) = testbed::main(&args).or_else(|| schroot::main(&args)) {
         return ended;
     }
@@ -101,6 +104,8 @@ async fn run(path: &Path) -> Result<()> {
     let sessions = schroot::end_all(&config.state_dir).await;
     let daemon = Daemon::new(path.to_owned(), config).await?;
     let limits = cgroup::mechanism().describe();
+    // It is tried again.
+    let _ = std::fs::remove_file(daemon.config.kvm_note());
     // For whoever checks the installation; builds do not need it.
     if let Err(error) = std::fs::write(daemon.config.limits_note(), format!("{limits}\n")) {
         daemon.shared.complain("what limits builds cannot be written down", &error.into());

@@ -31,13 +31,14 @@ impl Refresher {
         ended.transpose().context("a task that makes chroots died")?;
         let Some(every) = config.chroots.refresh.filter(|_| self.task.is_empty()) else { return Ok(()) };
         let store = Store::new(config);
-        let due = |chroot: &Manifest| now() - chroot.created > every.as_millis() as i64;
-        let Some(chroot) = store.list()?.into_iter().filter(due).min_by_key(|chroot| chroot.created) else {
-            return Ok(());
-        };
+        let due = |manifest: &Manifest| now() - manifest.created > every.as_millis() as i64;
+        let images = store.images()?.into_iter().map(|image| (image.manifest, true));
+        let all = store.list()?.into_iter().map(|chroot| (chroot, false)).chain(images);
+        let oldest = all.filter(|(manifest, _)| due(manifest)).min_by_key(|(manifest, _)| manifest.created);
+        let Some((old, is_image)) = oldest else { return Ok(()) };
         let (shared, config, cancel) = (shared.clone(), config.clone(), self.cancel.clone());
         self.task.spawn(async move {
-            let made = make(&store, &config, &chroot, &shared, &cancel).await;
+            let made = make(&store, &config, &old, is_image, &shared, &cancel).await;
             if let Some(error) = made.err().filter(|_| !cancel.is_cancelled()) {
                 shared.complain("a chroot cannot be made anew", &error);
                 let _ = tokio::time::timeout(AGAIN, cancel.cancelled()).await;
@@ -57,14 +58,20 @@ async fn make(
     store: &Store,
     config: &Config,
     old: &Manifest,
+    is_image: bool,
     shared: &Shared,
     cancel: &CancellationToken,
 ) -> Result<()> {
-    let log = config.state_dir.join("logs").join(format!("chroot-{}.log", old.distro));
+    let form = if is_image { "image" } else { "chroot" };
+    let log = config.state_dir.join("logs").join(format!("{form}-{}.log", old.distro));
     std::fs::create_dir_all(log.parent().context("a log has a directory")?)?;
     let _ = std::fs::remove_file(&log);
-    let new = store.create(&old.distro, &old.architecture, &log, cancel).await?;
+    let new = if is_image {
+        store.create_image(&old.distro, &old.architecture, &log, cancel).await?
+    } else {
+        store.create(&old.distro, &old.architecture, &log, cancel).await?
+    };
     let fields = [("distro", new.distro.as_str()), ("architecture", new.architecture.as_str())];
-    shared.log.event(Severity::Info, "chroot-refreshed", &fields);
+    shared.log.event(Severity::Info, if is_image { "image-refreshed" } else { "chroot-refreshed" }, &fields);
     Ok(())
 }

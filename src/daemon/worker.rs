@@ -10,8 +10,9 @@ use anyhow::Result;
 
 use super::shared::Shared;
 use crate::archive::Archive;
-use crate::build::{self, Builder, Places};
-use crate::config::{Config, Pocket};
+use crate::build::machine::kvm;
+use crate::build::{self, Base, Builder, Places};
+use crate::config::{Config, Isolation, Pocket};
 use crate::error::{Failure, FailureKind};
 use crate::failpoint::{Point, reach};
 use crate::log::Severity;
@@ -221,20 +222,41 @@ impl Task {
         reach(Point::JobBuilding)?;
         let request = build::Request { dsc: source.dsc, source_files: source.files, ..self.build_request(&log) };
         let builder = Builder::new(&self.config)?;
-        let chroots = builder.chroots(&request)?;
-        let manifests: Vec<_> = chroots.iter().map(|chroot| chroot.manifest.clone()).collect();
+        let bases = builder.bases(&request)?;
+        let manifests: Vec<_> = bases.iter().map(|base| base.manifest().clone()).collect();
         self.shared.write(|tx| chroots::set(tx, self.job.id, &manifests))?;
-        builder.build(&request, &chroots, &self.cancel).await?;
-        if self.pocket().require_reproducible {
-            let first = rebuild::packages_in(&request.output)?;
-            let again = self.again(&request)?;
-            builder.build(&again, &chroots, &self.cancel).await?;
-            self.proven(&rebuild::compare(&first, &rebuild::packages_in(&again.output)?))?;
-        }
+        let built = self.build_in(&builder, &request, &bases).await;
+        self.say_how_it_was_carried_out();
+        built?;
         reach(Point::BuildMade)?;
         self.workspace.keep()?;
         reach(Point::BuildKept)?;
         Ok(self.workspace.built())
+    }
+
+    /// Once, or twice where the pocket demands that.
+    async fn build_in(&self, builder: &Builder, request: &build::Request, bases: &[Base]) -> Result<(), Failure> {
+        builder.build(request, bases, &self.cancel).await?;
+        if self.pocket().require_reproducible {
+            let first = rebuild::packages_in(&request.output)?;
+            let again = self.again(request)?;
+            builder.build(&again, bases, &self.cancel).await?;
+            self.proven(&rebuild::compare(&first, &rebuild::packages_in(&again.output)?))?;
+        }
+        Ok(())
+    }
+
+    /// Machines that are emulated are slow: the administrator may not know that they are.
+    fn say_how_it_was_carried_out(&self) {
+        let Some(why) = kvm::trouble().filter(|_| self.pocket().isolation == Isolation::Vm) else { return };
+        let job = self.job.id.to_string();
+        self.shared.log.event(Severity::Warning, "machine-emulated", &[("job", &job), ("why", &why)]);
+        // For whoever checks the installation; builds do not need it.
+        if kvm::failed()
+            && let Err(error) = std::fs::write(self.config.kvm_note(), format!("{why}\n"))
+        {
+            self.shared.complain("that KVM does not work cannot be written down", &error.into());
+        }
     }
 
     /// What another pocket has built is built once more, if this one demands that and nobody has done it.
@@ -254,8 +276,9 @@ impl Task {
         let _ = std::fs::remove_file(&log);
         self.advance(State::Building)?;
         let request = self.again(&self.build_request(&log))?;
-        let compared = original.build_again(&Builder::new(&self.config)?, request, &self.cancel).await?;
-        self.proven(&compared)
+        let compared = original.build_again(&Builder::new(&self.config)?, request, &self.cancel).await;
+        self.say_how_it_was_carried_out();
+        self.proven(&compared?)
     }
 
     /// The same request, once more.

@@ -181,7 +181,7 @@ fn files(roff: &mut Roff) {
         ("/etc/invirtibuilder/acl/", "Who may submit to which pocket: ACL files of remctld(8)."),
         ("/etc/invirtibuilder/hooks/", "Executables that run on events, below EVENT`.d`."),
         ("/etc/remctl/conf.d/invirtibuilder", "Makes the service a command of remctld(8)."),
-        ("/var/lib/invirtibuilder/", "The record of all jobs, their logs, and build chroots."),
+        ("/var/lib/invirtibuilder/", "The record of all jobs, their logs, and build chroots and images."),
         ("/srv/git/, /srv/apt/", "Git repositories and APT archive, unless configured otherwise."),
     ] {
         item(roff, vec![italic(path)], text);

@@ -3,6 +3,7 @@
 use std::io::Write;
 
 use anyhow::Result;
+use serde::Serialize;
 
 use super::progress;
 
@@ -24,20 +25,23 @@ pub enum Chroot {
         /// The architecture [default: this machine's]
         #[arg(long, value_name = "ARCHITECTURE")]
         arch: Option<String>,
+        /// Make the image of its virtual machines, for pockets with isolation: vm
+        #[arg(long)]
+        vm: bool,
     },
-    /// Make the chroots of a distro, or all, anew; running builds keep the old ones
+    /// Make the chroots and images of a distro, or all, anew; running builds keep the old ones
     Update {
         /// The distro; all that there are if it is left out
         distro: Option<String>,
     },
-    /// List the chroots
+    /// List the chroots and images
     List,
-    /// Show where a chroot's packages come from, and which they are
+    /// Show where the packages of a chroot or image come from, and which they are
     Show {
         /// The distro, or a chroot as 'status JOB' names it
         chroot: String,
     },
-    /// Remove the chroots of a distro; running builds keep them
+    /// Remove the chroots and images of a distro; running builds keep them
     Remove {
         /// The distro
         distro: String,
@@ -49,25 +53,59 @@ pub fn run(session: &mut Session, verb: &Chroot) -> Result<Exit> {
     session.local_only("chroot")?;
     let store = Store::new(&session.config);
     match verb {
-        Chroot::Create { distro, arch } => {
+        Chroot::Create { distro, arch, vm } => {
             let architecture = arch.as_deref().map(str::parse).transpose()?;
-            make(&session.config, &distro.parse()?, architecture.as_ref())
+            let form = if *vm { Form::Image } else { Form::Chroot };
+            make(&session.config, &distro.parse()?, architecture.as_ref(), form)
         }
         Chroot::Update { distro } => update(session, &store, distro.as_deref().map(str::parse).transpose()?.as_ref()),
-        Chroot::List => list(session, &store.list()?),
+        Chroot::List => list(session, &all(&store)?),
         Chroot::Show { chroot } => show_one(session, &store, chroot),
         Chroot::Remove { distro } => remove(session, &store, &distro.parse()?),
     }
 }
 
+/// What is made of a distro.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Form {
+    /// A chroot.
+    Chroot,
+    /// An image of virtual machines.
+    Image,
+}
+
+impl Form {
+    fn word(self) -> &'static str {
+        match self {
+            Self::Chroot => "chroot",
+            Self::Image => "image",
+        }
+    }
+}
+
+/// Something that was made.
+#[derive(Serialize)]
+struct Made {
+    form: Form,
+    #[serde(flatten)]
+    manifest: Manifest,
+}
+
+fn all(store: &Store) -> Result<Vec<Made>> {
+    let made = |form| move |manifest| Made { form, manifest };
+    let images = store.images()?.into_iter().map(|image| image.manifest);
+    Ok(store.list()?.into_iter().map(made(Form::Chroot)).chain(images.map(made(Form::Image))).collect())
+}
+
 fn update(session: &Session, store: &Store, distro: Option<&Distro>) -> Result<Exit> {
-    let all = store.list()?;
-    let these: Vec<_> = all.iter().filter(|chroot| distro.is_none_or(|distro| chroot.distro == *distro)).collect();
+    let mut these = all(store)?;
+    these.retain(|made| distro.is_none_or(|distro| made.manifest.distro == *distro));
     if let Some(distro) = distro.filter(|_| these.is_empty()) {
         return Err(no_such(distro.as_str()));
     }
-    for chroot in these {
-        make(&session.config, &chroot.distro, Some(&chroot.architecture))?;
+    for Made { form, manifest } in these {
+        make(&session.config, &manifest.distro, Some(&manifest.architecture), form)?;
     }
     Ok(Exit::Ok)
 }
@@ -78,11 +116,10 @@ fn no_such(chroot: &str) -> anyhow::Error {
 
 /// A chroot that there is, or one that a job was built in.
 fn show_one(session: &Session, store: &Store, name: &str) -> Result<Exit> {
-    let mut found: Vec<Manifest> = store
-        .list()?
+    let mut found: Vec<Manifest> = all(store)?
         .into_iter()
-        .filter(|chroot| chroot.distro.as_str() == name)
-        .map(|it| it.without_passwords())
+        .filter(|made| made.manifest.distro.as_str() == name)
+        .map(|made| made.manifest.without_passwords())
         .collect();
     if found.is_empty() {
         found.extend(chroots::manifest(session.record.db(), name)?);
@@ -110,14 +147,19 @@ fn show_one(session: &Session, store: &Store, name: &str) -> Result<Exit> {
 }
 
 fn remove(session: &Session, store: &Store, distro: &Distro) -> Result<Exit> {
-    let all = store.list()?;
-    let these: Vec<_> = all.iter().filter(|chroot| chroot.distro == *distro).collect();
+    let mut these = all(store)?;
+    these.retain(|made| made.manifest.distro == *distro);
     if these.is_empty() {
         return Err(no_such(distro.as_str()));
     }
-    for chroot in these {
-        store.remove(distro, &chroot.architecture)?;
-        writeln!(std::io::stdout(), "chroot {distro} {} is removed", chroot.architecture)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    for Made { form, manifest } in these {
+        let architecture = &manifest.architecture;
+        match form {
+            Form::Chroot => store.remove(distro, architecture)?,
+            Form::Image => runtime.block_on(store.remove_image(distro, architecture))?,
+        };
+        writeln!(std::io::stdout(), "{} {distro} {architecture} is removed", form.word())?;
     }
     for (name, _) in session.config.build.pockets.iter().filter(|(_, pocket)| pocket.distro == *distro) {
         writeln!(
@@ -128,36 +170,39 @@ fn remove(session: &Session, store: &Store, distro: &Distro) -> Result<Exit> {
     Ok(Exit::Ok)
 }
 
-fn list(session: &Session, chroots: &[Manifest]) -> Result<Exit> {
+fn list(session: &Session, all: &[Made]) -> Result<Exit> {
     if session.json {
-        session.print_json(&chroots)?;
+        session.print_json(&all)?;
         return Ok(Exit::Ok);
     }
-    let rows: Vec<_> = chroots
-        .iter()
-        .map(|chroot| {
-            let (distro, architecture) = (chroot.distro.to_string(), chroot.architecture.to_string());
-            [distro, architecture, time(chroot.created), chroot.digest.short().to_owned()]
-        })
-        .collect();
-    table(["DISTRO", "ARCHITECTURE", "CREATED", "CHROOT"], &rows)?;
+    let row = |Made { form, manifest }: &Made| {
+        let (distro, architecture) = (manifest.distro.to_string(), manifest.architecture.to_string());
+        let [form, digest] = [form.word(), manifest.digest.short()].map(str::to_owned);
+        [distro, architecture, form, time(manifest.created), digest]
+    };
+    let rows: Vec<_> = all.iter().map(row).collect();
+    table(["DISTRO", "ARCHITECTURE", "FORM", "CREATED", "CHROOT"], &rows)?;
     Ok(Exit::Ok)
 }
 
-/// Makes the chroot of a distro, for this machine's architecture if none is named, showing what mmdebstrap says.
-pub fn make(config: &Config, distro: &Distro, architecture: Option<&Architecture>) -> Result<Exit> {
-    let log = config.state_dir.join("logs").join(format!("chroot-{distro}.log"));
+/// Makes the chroot or the image of a distro, for this machine's architecture if none is named, showing what mmdebstrap says.
+pub fn make(config: &Config, distro: &Distro, architecture: Option<&Architecture>, form: Form) -> Result<Exit> {
+    let log = config.state_dir.join("logs").join(format!("{}-{distro}.log", form.word()));
     let store = Store::new(config);
     let made = progress::with_log(&log, async |cancel| {
         let architecture = match architecture {
             Some(architecture) => architecture.clone(),
             None => chroot::host_architecture().await?,
         };
-        store.create(distro, &architecture, &log, &cancel).await
+        match form {
+            Form::Chroot => store.create(distro, &architecture, &log, &cancel).await,
+            Form::Image => store.create_image(distro, &architecture, &log, &cancel).await,
+        }
     });
     match made {
         Ok(manifest) => {
-            writeln!(std::io::stdout(), "chroot {} {} is ready", manifest.distro, manifest.architecture)?;
+            let word = form.word();
+            writeln!(std::io::stdout(), "{word} {} {} is ready", manifest.distro, manifest.architecture)?;
             Ok(Exit::Ok)
         }
         Err(error) => Err(Error::unavailable(format!("{error:#}; {} has the details", log.display())).into()),

@@ -125,7 +125,7 @@ fn install_guards(config: &Config, path: &Path) -> Result<()> {
 fn make_chroot(config: &Config, distro: &Distro) -> Result<()> {
     let there = Store::new(config).list()?.iter().any(|chroot| chroot.distro == *distro);
     if !there {
-        chroot::make(config, distro, None)?;
+        chroot::make(config, distro, None, chroot::Form::Chroot)?;
     }
     Ok(())
 }

@@ -68,7 +68,7 @@ fn show(session: &Session, original: &Original, output: &Path, compared: &[Compa
     let (package, version, job) = (&original.job.package, &original.job.version, original.job.id);
     let environment = installed(original, output)?;
     if session.json {
-        let chroots: Vec<_> = original.chroots.iter().map(|chroot| &chroot.manifest.digest).collect();
+        let chroots: Vec<_> = original.bases.iter().map(|base| &base.manifest().digest).collect();
         session.print_json(
             &json!({ "job": job, "chroots": chroots, "packages": compared, "same": same, "environment": environment }),
         )?;

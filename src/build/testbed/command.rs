@@ -107,7 +107,7 @@ fn status(ended: WaitStatus) -> u8 {
 
 /// Whether the package's own code is meant to run: sbuild has apt and dpkg run as root, and the package as another user. Only
 /// those of root need a network.
-fn is_the_packages(words: &[Vec<u8>]) -> bool {
+pub fn is_the_packages(words: &[Vec<u8>]) -> bool {
     let mut words = words.iter().map(Vec::as_slice).skip_while(|word| *word == b"env" || word.contains(&b'='));
     match words.next() {
         Some(b"/sbin/runuser") => words.next() != Some(b"-u") || words.next() != Some(b"root"),

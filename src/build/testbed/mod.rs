@@ -15,7 +15,11 @@ mod root;
 mod server;
 mod wire;
 
+pub use command::is_the_packages;
 pub use root::{BUILDER, Root, Unpacked};
+#[cfg(test)]
+pub use wire::answered;
+pub use wire::{NOT_STARTED, Streams, answer, heard};
 
 /// The first argument of the program when it is to speak autopkgtest's protocol; the agent's socket follows.
 pub const SERVER: &str = "testbed-server";

@@ -10,12 +10,13 @@ use serde_json::Value;
 use crate::world::{CONFIG, SOON, STATE, Tiny, World, eventually};
 
 /// The other end of the system log: a datagram socket, as journald's and rsyslogd's are.
-struct Receiver(UnixDatagram);
+pub struct Receiver(UnixDatagram);
 
 impl Receiver {
     const PATH: &str = "/run/world/syslog";
 
-    fn new() -> Self {
+    /// Listens in place of whoever did.
+    pub fn new() -> Self {
         let _ = fs::remove_file(Self::PATH);
         let socket = UnixDatagram::bind(Self::PATH).unwrap();
         fs::set_permissions(Self::PATH, std::os::unix::fs::PermissionsExt::from_mode(0o666)).unwrap();
@@ -24,7 +25,7 @@ impl Receiver {
     }
 
     /// What has come since the last time.
-    fn lines(&self) -> Vec<String> {
+    pub fn lines(&self) -> Vec<String> {
         let (mut lines, mut buffer) = (Vec::new(), [0; 10_000]);
         while let Ok(n) = self.0.recv(&mut buffer) {
             lines.push(String::from_utf8(buffer[..n].to_vec()).expect("a line is UTF-8"));

@@ -8,7 +8,7 @@ use crate::world::{Apt, Repo, World, run};
 const LONG: Duration = Duration::from_secs(900);
 
 /// Imports Debian's source package as gbp does, and pushes it.
-fn import(world: &World, package: &str) -> (Repo, String) {
+pub fn import(world: &World, package: &str) -> (Repo, String) {
     world.build("alice", &["create-repo", package]).ok();
     let repo = Repo::new(package);
     let tree = repo.dir.to_str().unwrap();

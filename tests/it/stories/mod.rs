@@ -13,6 +13,7 @@ mod hooks;
 mod hostile;
 mod jobs;
 mod limits;
+mod machines;
 mod main_job;
 mod privilege;
 mod pushes;

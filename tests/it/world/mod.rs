@@ -94,6 +94,13 @@ impl World {
         let _ = fs::remove_file(STUB);
     }
 
+    /// Makes the image that virtual machines start from, unless an earlier run has.
+    pub fn image(&self) {
+        if !Path::new(STATE).join("chroots/bookworm-amd64.vm").exists() {
+            self.local(&["chroot", "create", "bookworm", "--vm"]).ok().says(&["image bookworm amd64 is ready"]);
+        }
+    }
+
     /// Starts the daemon with this umask.
     pub fn daemon_with_umask(&self, umask: &str) -> Daemon {
         Daemon::start_with_umask(umask)

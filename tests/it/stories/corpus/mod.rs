@@ -31,6 +31,9 @@ struct Range {
 impl Range {
     fn new() -> Self {
         let world = World::new();
+        if isolation() == "vm" {
+            world.image();
+        }
         let isolation = match isolation().as_str() {
             "" => String::new(),
             isolation => format!("isolation: {isolation}, "),
@@ -47,7 +50,10 @@ impl Range {
     /// Builds an honest package, whose only binary package holds what its build was like: every file of its root and every
     /// package that was installed. It is byte for byte the one of the first time.
     fn honest_build(&mut self) {
-        self.world.wait_until_ready();
+        // Machines start from nothing that is unpacked.
+        if isolation() != "vm" {
+            self.world.wait_until_ready();
+        }
         self.versions += 1;
         let version = format!("1.{}", self.versions);
         self.honest.tiny(&version, crate::world::Tiny::Works);

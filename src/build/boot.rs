@@ -1,0 +1,66 @@
+//! A build in a virtual machine: what its sandbox is given, and a second try where KVM turns out not to work.
+
+use std::fs::{self, File};
+use std::io::Write;
+
+use super::machine::{self, Accelerator, Machine, kvm};
+use super::sandbox::{Bind, Kind};
+use super::slot::Slot;
+use super::{Builder, Request, Run, fill, inside, sbuild};
+use crate::chroot::Image;
+use crate::error::{Failure, FailureKind};
+use crate::subprocess::{CancellationToken, Ended, Finished};
+
+impl Builder {
+    /// Builds in a machine of its own: how the sandbox around it ended, and whether that ran out of memory.
+    pub(super) async fn in_machine(
+        &self,
+        request: &Request,
+        image: &Image,
+        all: bool,
+        slot: &Slot,
+        cancel: &CancellationToken,
+    ) -> Result<(Finished, bool), Failure> {
+        let (length, disk) = (fs::metadata(image.root())?.len() >> 20, request.limits.disk.0 >> 20);
+        if length > disk {
+            let text = format!("the image alone has {length} MiB, and limits.disk is {disk} MiB");
+            return Err(Failure::new(FailureKind::BuildDisk, text));
+        }
+        let first = self.boot(request, image, all, slot, cancel).await?;
+        if first.0.ended != Ended::Exit(machine::NO_KVM) {
+            return Ok(first);
+        }
+        // It did not come so far that anything was built.
+        kvm::has_failed();
+        self.boot(request, image, all, slot, cancel).await
+    }
+
+    async fn boot(
+        &self,
+        request: &Request,
+        image: &Image,
+        all: bool,
+        slot: &Slot,
+        cancel: &CancellationToken,
+    ) -> Result<(Finished, bool), Failure> {
+        let (manifest, scratch) = (&image.manifest, &request.scratch);
+        let files = sbuild::chroot_files(&manifest.sources);
+        let machine = Machine::new("/machine", &request.limits, announced(request)?, files);
+        let limits = machine.outer(&request.limits);
+        let mut spec = self.bare_spec(scratch, &limits, Kind::Machine(machine))?;
+        for (from, to) in [(image.kernel(), "/kernel"), (image.initrd(), "/initrd"), (image.root(), "/image")] {
+            spec.binds.push(Bind { from, to: inside(to), writable: false });
+        }
+        fill(&mut spec, request, &manifest.architecture, all, false)?;
+        let run = Run { manifest, local: &request.local, limits: &limits, scratch };
+        self.sandboxed(run, spec, slot, |cmd| cmd.log(&request.log, request.limits.log.0), cancel).await
+    }
+}
+
+/// What a machine is to be carried out by; if it has to be emulated, the log says why.
+fn announced(request: &Request) -> Result<Accelerator, Failure> {
+    let Some(why) = kvm::trouble() else { return Ok(Accelerator::Kvm) };
+    let mut log = File::options().append(true).create(true).open(&request.log)?;
+    writeln!(log, "This virtual machine is emulated, and slow: {why}")?;
+    Ok(Accelerator::Tcg)
+}

@@ -1,0 +1,284 @@
+//! The commands and connections of one machine, and which of them a frame is about.
+
+use std::collections::HashMap;
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, Shutdown, TcpStream};
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
+
+use anyhow::{Context, Result, bail, ensure};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+
+use super::frame::{self, Heard, PIECE, TUNNEL, Tell};
+use super::stream::{Credit, Outgoing};
+use crate::build::forwarder::PORT;
+use crate::build::testbed::{NOT_STARTED, Streams, answer};
+
+/// Connections at a time; the agent lets others wait.
+const CONNECTIONS: usize = 32;
+
+/// How a command ended: its status, or why it did not start.
+type Outcome = Result<u8, String>;
+
+/// The way into a machine.
+pub struct Link {
+    to: Mutex<UnixStream>,
+    open: Mutex<Open>,
+}
+
+#[derive(Default)]
+struct Open {
+    channels: HashMap<u32, Arc<Channel>>,
+    next: u32,
+}
+
+/// One command or connection.
+struct Channel {
+    id: u32,
+    outgoing: Vec<Outgoing>,
+    credit: Credit,
+    ended: Sender<Outcome>,
+}
+
+impl Channel {
+    fn outgoing(&self, stream: u8) -> Result<&Outgoing> {
+        self.outgoing.get(usize::from(stream) - 1).context("a stream that does not exist")
+    }
+}
+
+impl Link {
+    /// A way over this socket.
+    pub fn new(to: UnixStream) -> Self {
+        Self { to: Mutex::new(to), open: Mutex::default() }
+    }
+
+    /// Tells the machine something.
+    pub fn tell(&self, what: Tell, id: u32, stream: u8, payload: &[u8]) -> Result<()> {
+        frame::tell(&mut *self.to.lock().unwrap_or_else(PoisonError::into_inner), what, id, stream, payload)
+    }
+
+    fn open(&self) -> MutexGuard<'_, Open> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn channel(&self, id: u32) -> Result<Arc<Channel>> {
+        self.open().channels.get(&id).cloned().context("something that has ended, or never was")
+    }
+
+    /// Takes what the machine says about commands and connections. It never waits for the machine: who reads from it must not.
+    pub fn take(self: &Arc<Self>, heard: Heard) -> Result<()> {
+        match heard {
+            Heard::Data { id, stream, bytes } => self.channel(id)?.outgoing(stream)?.push(bytes),
+            Heard::End { id, stream } => {
+                self.channel(id)?.outgoing(stream)?.end();
+                Ok(())
+            }
+            Heard::Credit { id, count } => self.channel(id)?.credit.add(count),
+            Heard::Closed { id } => {
+                self.channel(id)?.credit.close();
+                Ok(())
+            }
+            Heard::Status { id, status } => self.end(id, Ok(status)),
+            Heard::NotStarted { id, why } => self.end(id, Err(why)),
+            Heard::Open { id } => self.connect(id),
+            Heard::Hello | Heard::Ready | Heard::Breach(_) => bail!("it begins again"),
+        }
+    }
+
+    fn end(&self, id: u32, outcome: Outcome) -> Result<()> {
+        let channel = self.open().channels.remove(&id).context("an end of what has ended, or never was")?;
+        channel.outgoing.iter().for_each(Outgoing::end);
+        channel.credit.close();
+        // Nobody may want to know.
+        let _ = channel.ended.send(outcome);
+        Ok(())
+    }
+
+    fn add(&self, id: u32, streams: usize) -> Result<(Arc<Channel>, Receiver<Outcome>)> {
+        let (ended, end) = channel();
+        let outgoing = (0..streams).map(|_| Outgoing::default()).collect();
+        let channel = Arc::new(Channel { id, outgoing, credit: Credit::default(), ended });
+        let before = self.open().channels.insert(id, channel.clone());
+        ensure!(before.is_none(), "an id that is in use");
+        Ok((channel, end))
+    }
+
+    /// Runs a command with these streams, and answers the client when it has ended.
+    pub fn run(
+        self: &Arc<Self>,
+        client: &mut UnixStream,
+        words: &[Vec<u8>],
+        streams: Streams,
+        own: bool,
+    ) -> Result<()> {
+        let id = {
+            let mut open = self.open();
+            open.next = (open.next + 1) & !TUNNEL;
+            open.next
+        };
+        let (channel, end) = self.add(id, 2)?;
+        let words: Vec<u8> = words.iter().flat_map(|word| word.iter().copied().chain([0])).collect();
+        for piece in words.chunks(PIECE) {
+            self.tell(Tell::Words, id, 0, piece)?;
+        }
+        self.tell(Tell::Run, id, own.into(), b"")?;
+        let [input, output, errors] = streams;
+        let (stop, stopped) = UnixStream::pair()?;
+        let (link, into) = (self.clone(), channel.clone());
+        thread::spawn(move || link.pour(&into, std::fs::File::from(input), &stopped));
+        let outputs = [(1, output), (2, errors)].map(|(stream, to)| {
+            let (link, from) = (self.clone(), channel.clone());
+            thread::spawn(move || link.drain(&from, stream, std::fs::File::from(to)))
+        });
+        let outcome = end.recv().unwrap_or_else(|_| Err("the machine is gone".to_owned()));
+        drop(stop);
+        for output in outputs {
+            let _ = output.join();
+        }
+        match outcome {
+            Ok(status) => answer(client, status, ""),
+            Err(why) => answer(client, NOT_STARTED, &crate::text::one_line(&why)),
+        }
+    }
+
+    /// A connection that apt has made in the machine goes to where those go that are made here.
+    fn connect(self: &Arc<Self>, id: u32) -> Result<()> {
+        ensure!(id & TUNNEL != 0, "a connection with the id of a command");
+        let connections = self.open().channels.keys().filter(|id| *id & TUNNEL != 0).count();
+        ensure!(connections < CONNECTIONS, "more than {CONNECTIONS} connections");
+        let (channel, end) = self.add(id, 1)?;
+        let link = self.clone();
+        thread::Builder::new().spawn(move || {
+            if link.carry(&channel, &end).is_err() {
+                let _ = link.tell(Tell::End, id, 0, b"").and_then(|()| link.tell(Tell::Closed, id, 1, b""));
+                link.drain(&channel, 1, std::io::sink());
+            }
+        })?;
+        Ok(())
+    }
+
+    fn carry(self: &Arc<Self>, channel: &Arc<Channel>, end: &Receiver<Outcome>) -> Result<()> {
+        let socket = TcpStream::connect((Ipv4Addr::LOCALHOST, PORT))?;
+        let (stop, stopped) = UnixStream::pair()?;
+        let (link, into, from) = (self.clone(), channel.clone(), socket.try_clone()?);
+        let replies = thread::spawn(move || link.pour(&into, from, &stopped));
+        let (link, from, to) = (self.clone(), channel.clone(), socket.try_clone()?);
+        let requests = thread::spawn(move || {
+            link.drain(&from, 1, &to);
+            let _ = to.shutdown(Shutdown::Write);
+        });
+        let _ = end.recv();
+        drop(stop);
+        let _ = socket.shutdown(Shutdown::Read);
+        let _ = requests.join();
+        let _ = replies.join();
+        Ok(())
+    }
+
+    /// Sends what is read into the machine, until its end, or until there is something at `stop`.
+    fn pour(&self, channel: &Channel, mut from: impl Read + AsFd, stop: &UnixStream) {
+        let mut buffer = vec![0; PIECE];
+        while let Some(most) = channel.credit.wait() {
+            let mut both = [PollFd::new(from.as_fd(), PollFlags::POLLIN), PollFd::new(stop.as_fd(), PollFlags::POLLIN)];
+            match poll(&mut both, PollTimeout::NONE) {
+                Err(nix::errno::Errno::EINTR) => continue,
+                Err(_) => break,
+                Ok(_) if both[1].any() == Some(true) => return,
+                Ok(_) => {}
+            }
+            let got = match from.read(&mut buffer[..most.min(PIECE)]) {
+                Ok(0) | Err(_) => break,
+                Ok(got) => got,
+            };
+            channel.credit.spend(got);
+            if self.tell(Tell::Data, channel.id, 0, &buffer[..got]).is_err() {
+                return;
+            }
+        }
+        let _ = self.tell(Tell::End, channel.id, 0, b"");
+    }
+
+    /// Writes on what comes out of the machine, until its end. When nobody wants it any more, the machine is told so.
+    fn drain(&self, channel: &Channel, stream: u8, mut to: impl Write) {
+        let Ok(from) = channel.outgoing(stream) else { return };
+        let mut wanted = true;
+        while let Some(piece) = from.next() {
+            if wanted && to.write_all(&piece).is_err() {
+                wanted = false;
+                let _ = self.tell(Tell::Closed, channel.id, stream, b"");
+            }
+            from.consumed(piece.len());
+            let _ = self.tell(Tell::Credit, channel.id, stream, &(piece.len() as u32).to_be_bytes());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{pipe, read_to_string};
+    use std::os::fd::OwnedFd;
+
+    use super::*;
+    use crate::build::testbed::answered;
+
+    fn null() -> OwnedFd {
+        std::fs::File::open("/dev/null").unwrap().into()
+    }
+
+    /// The next frame that the machine gets: kind, stream, id and payload.
+    fn told(machine: &mut UnixStream) -> (u8, u8, u32, Vec<u8>) {
+        let mut head = [0; 10];
+        machine.read_exact(&mut head).unwrap();
+        let mut payload = vec![0; u32::from_be_bytes(head[6..].try_into().unwrap()) as usize];
+        machine.read_exact(&mut payload).unwrap();
+        (head[0], head[1], u32::from_be_bytes(head[2..6].try_into().unwrap()), payload)
+    }
+
+    #[test]
+    fn a_command_and_its_streams() {
+        let (ours, mut machine) = UnixStream::pair().unwrap();
+        let link = Arc::new(Link::new(ours));
+        let (mut client, mut served) = UnixStream::pair().unwrap();
+        let ((input, mut typed), (output, to)) = (pipe().unwrap(), pipe().unwrap());
+        let running = {
+            let link = link.clone();
+            let words = [b"cat".to_vec(), b"".to_vec()];
+            thread::spawn(move || link.run(&mut served, &words, [input.into(), to.into(), null()], true))
+        };
+        assert_eq!(told(&mut machine), (b'W', 0, 1, b"cat\0\0".to_vec()));
+        assert_eq!(told(&mut machine), (b'R', 1, 1, vec![]));
+        typed.write_all(b"abc").unwrap();
+        assert_eq!(told(&mut machine), (b'D', 0, 1, b"abc".to_vec()));
+        drop(typed);
+        assert_eq!(told(&mut machine), (b'E', 0, 1, vec![]));
+        link.take(Heard::Data { id: 1, stream: 1, bytes: b"said".to_vec() }).unwrap();
+        assert_eq!(told(&mut machine), (b'C', 1, 1, vec![0, 0, 0, 4]));
+        link.take(Heard::Status { id: 1, status: 9 }).unwrap();
+        assert_eq!(answered(&mut client).unwrap(), (9, String::new()));
+        running.join().unwrap().unwrap();
+        assert_eq!(read_to_string(output).unwrap(), "said");
+        assert!(link.take(Heard::End { id: 1, stream: 1 }).is_err(), "it has ended");
+    }
+
+    #[test]
+    fn a_hostile_machine_is_not_believed() {
+        let (ours, _machine) = UnixStream::pair().unwrap();
+        let link = Arc::new(Link::new(ours));
+        let refused = |heard| link.take(heard).unwrap_err();
+        refused(Heard::Data { id: 1, stream: 1, bytes: vec![0] });
+        refused(Heard::Status { id: 1, status: 0 });
+        refused(Heard::Credit { id: TUNNEL, count: 1 });
+        refused(Heard::Open { id: 5 });
+        refused(Heard::Hello);
+        let (_channel, _end) = link.add(3, 2).unwrap();
+        refused(Heard::Data { id: 3, stream: 3, bytes: vec![0] });
+        refused(Heard::Credit { id: 3, count: 1 });
+        // Connections that nobody answers do not become more than there may be.
+        let (_held, _ends): (Vec<_>, Vec<_>) =
+            (0..CONNECTIONS as u32).map(|n| link.add(TUNNEL | n, 1).unwrap()).unzip();
+        assert!(refused(Heard::Open { id: TUNNEL | 99 }).to_string().contains("connections"));
+    }
+}

@@ -1,0 +1,149 @@
+//! One stream between a machine and here, in each direction, with no more than [`WINDOW`] bytes under way.
+
+use std::collections::VecDeque;
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+
+use anyhow::{Result, ensure};
+
+use super::frame::WINDOW;
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// What comes out of a machine and was not written on yet.
+#[derive(Default)]
+pub struct Outgoing {
+    state: Mutex<Pieces>,
+    bell: Condvar,
+}
+
+#[derive(Default)]
+struct Pieces {
+    pieces: VecDeque<Vec<u8>>,
+    /// Bytes for which the machine has no credit back.
+    owed: usize,
+    ended: bool,
+}
+
+impl Outgoing {
+    /// Takes what the machine says. More than it has credit for is an error, and so is what comes after the end.
+    pub fn push(&self, bytes: Vec<u8>) -> Result<()> {
+        let mut state = locked(&self.state);
+        ensure!(!state.ended, "a stream goes on after its end");
+        ensure!(state.owed + bytes.len() <= WINDOW, "a stream is longer than its credit");
+        state.owed += bytes.len();
+        state.pieces.push_back(bytes);
+        self.bell.notify_one();
+        Ok(())
+    }
+
+    /// No more comes.
+    pub fn end(&self) {
+        locked(&self.state).ended = true;
+        self.bell.notify_one();
+    }
+
+    /// Waits for the next piece; `None` at the end.
+    pub fn next(&self) -> Option<Vec<u8>> {
+        let mut state = locked(&self.state);
+        loop {
+            if let Some(piece) = state.pieces.pop_front() {
+                return Some(piece);
+            }
+            if state.ended {
+                return None;
+            }
+            state = self.bell.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    /// So many bytes were written on: the machine is about to have credit for them.
+    pub fn consumed(&self, count: usize) {
+        locked(&self.state).owed -= count;
+    }
+}
+
+/// Credit for what goes into a machine.
+pub struct Credit {
+    state: Mutex<(usize, bool)>,
+    bell: Condvar,
+}
+
+impl Default for Credit {
+    fn default() -> Self {
+        Self { state: Mutex::new((WINDOW, true)), bell: Condvar::new() }
+    }
+}
+
+impl Credit {
+    /// The machine has consumed so many bytes. More than were sent is an error.
+    pub fn add(&self, count: usize) -> Result<()> {
+        let mut state = locked(&self.state);
+        ensure!(count <= WINDOW - state.0, "a stream has more credit than there is");
+        state.0 += count;
+        self.bell.notify_one();
+        Ok(())
+    }
+
+    /// Nobody reads it any more.
+    pub fn close(&self) {
+        locked(&self.state).1 = false;
+        self.bell.notify_one();
+    }
+
+    /// Waits until something may be sent: how much; `None` if nobody reads it any more.
+    pub fn wait(&self) -> Option<usize> {
+        let mut state = locked(&self.state);
+        loop {
+            match *state {
+                (_, false) => return None,
+                (0, true) => state = self.bell.wait(state).unwrap_or_else(PoisonError::into_inner),
+                (count, true) => return Some(count),
+            }
+        }
+    }
+
+    /// So much was sent, of what could be.
+    pub fn spend(&self, count: usize) {
+        let mut state = locked(&self.state);
+        state.0 = state.0.saturating_sub(count);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_machine_sends_no_more_than_it_may() {
+        let stream = Outgoing::default();
+        for _ in 0..WINDOW / 1024 {
+            stream.push(vec![0; 1024]).unwrap();
+        }
+        assert!(stream.push(vec![0]).is_err());
+        // Taken is not written yet.
+        assert_eq!(stream.next().unwrap().len(), 1024);
+        assert!(stream.push(vec![0]).is_err());
+        stream.consumed(1024);
+        stream.push(vec![0]).unwrap();
+        stream.end();
+        assert!(stream.push(vec![0]).is_err(), "it has ended");
+        while let Some(piece) = stream.next() {
+            stream.consumed(piece.len());
+        }
+    }
+
+    #[test]
+    fn credit_is_what_was_sent() {
+        let credit = Credit::default();
+        assert!(credit.add(1).is_err(), "nothing was sent");
+        assert_eq!(credit.wait(), Some(WINDOW));
+        credit.spend(10);
+        assert!(credit.add(usize::MAX).is_err());
+        assert!(credit.add(11).is_err());
+        credit.add(10).unwrap();
+        credit.close();
+        assert_eq!(credit.wait(), None);
+    }
+}

@@ -1,0 +1,73 @@
+//! What pockets with `isolation: vm` need beside the rest.
+
+use nix::unistd::{User, getuid};
+
+use super::{Check, fine, in_path, note, wrong};
+use crate::build::machine::kvm::DEVICE;
+use crate::config::{Config, Isolation};
+use crate::subprocess::{CancellationToken, Cmd};
+
+/// Programs that machines and their images are made with, and Debian's packages of them.
+const PROGRAMS: [(&str, &str); 3] =
+    [("mke2fs", "e2fsprogs"), ("qemu-img", "qemu-utils"), ("qemu-system-x86_64", "qemu-system-x86")];
+
+/// Looks at it, where a pocket builds in machines.
+pub async fn look(config: &Config, user: &User) -> Vec<Check> {
+    if config.build.pockets.values().all(|pocket| pocket.isolation != Isolation::Vm) {
+        return Vec::new();
+    }
+    vec![programs(), kvm(config, user).await]
+}
+
+fn programs() -> Check {
+    let what = "programs of machines";
+    let missing: Vec<_> = PROGRAMS.iter().filter(|(program, _)| !in_path(program)).collect();
+    if missing.is_empty() {
+        return fine(what, format!("all {} are there", PROGRAMS.len()));
+    }
+    let list = |n: usize| missing.iter().map(|pair| if n == 0 { pair.0 } else { pair.1 }).collect::<Vec<_>>().join(" ");
+    wrong(what, format!("missing: {}", list(0)), format!("apt-get install {}", list(1)))
+}
+
+/// Without it builds work too, and take several times as long.
+async fn kvm(config: &Config, user: &User) -> Check {
+    let what = "KVM";
+    if let Ok(why) = std::fs::read_to_string(config.kvm_note()) {
+        let found = format!("machines are emulated, and slow: {}", why.trim_end());
+        return note(what, found, "systemctl restart invirtibuilderd, once it works");
+    }
+    if !std::path::Path::new(DEVICE).exists() {
+        return note(what, format!("there is no {DEVICE}: machines are emulated, and slow"), "modprobe kvm");
+    }
+    let mut cmd = Cmd::new("setpriv");
+    if getuid().is_root() {
+        cmd = cmd.args(["--reuid", &user.name, "--regid", &user.gid.to_string(), "--init-groups"]);
+    }
+    let opened = cmd.args(["--", "test", "-r", DEVICE, "-a", "-w", DEVICE]).run(&CancellationToken::new()).await;
+    if opened.is_ok_and(|done| done.ok()) {
+        return fine(what, format!("{DEVICE} may be opened"));
+    }
+    let found = format!("{} may not open {DEVICE}: machines are emulated, and slow", user.name);
+    note(what, found, format!("usermod --append --groups kvm {}", user.name))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::readiness::Verdict;
+
+    #[tokio::test]
+    async fn only_who_builds_in_machines_is_told_of_them() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut config = Config { state_dir: dir.path().to_owned(), ..Config::default() };
+        let me = User::from_uid(getuid()).unwrap().unwrap();
+        assert!(look(&config, &me).await.is_empty());
+        let pocket = crate::config::Pocket { isolation: Isolation::Vm, ..Default::default() };
+        config.build.pockets.insert("prod".parse().unwrap(), pocket);
+        std::fs::write(config.kvm_note(), "a machine did not start with KVM\n").unwrap();
+        let checks = look(&config, &me).await;
+        let kvm = checks.iter().find(|check| check.what == "KVM").unwrap();
+        assert_eq!(kvm.verdict, Verdict::Note);
+        assert!(kvm.found.contains("did not start"), "{}", kvm.found);
+    }
+}
