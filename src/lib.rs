@@ -11,6 +11,7 @@ pub mod cli;
 pub mod config;
 mod confined;
 pub mod daemon;
+mod disk;
 pub mod error;
 pub mod failpoint;
 pub mod gitrecord;

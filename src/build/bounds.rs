@@ -4,20 +4,31 @@
 //! this fence.
 
 use std::fs;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::sys::statvfs::statvfs;
 use serde::{Deserialize, Serialize};
 
+use crate::disk;
+
 /// What a sandbox may use.
-#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Bounds {
     /// Bytes of memory that processes have for themselves; each counts its part of what it shares.
     pub memory: u64,
     /// Processes and threads.
     pub processes: u64,
+    /// A directory, and the bytes on the disk that may be in it.
+    pub written: Option<(PathBuf, u64)>,
+}
+
+/// What all processes use.
+struct Used {
+    memory: u64,
+    processes: u64,
 }
 
 /// Exit status of a sandbox that used too much memory. Nothing that runs in a sandbox can end with it.
@@ -42,6 +53,18 @@ pub fn was_full() -> bool {
 
 /// Watches from now on, and ends this process, and so the sandbox, at the first breach.
 pub fn watch(bounds: Bounds) -> std::io::Result<()> {
+    if let Some((dir, most)) = bounds.written {
+        thread::Builder::new().spawn(move || {
+            loop {
+                let start = Instant::now();
+                if disk::used(&dir) > most {
+                    std::process::exit(DISK);
+                }
+                // Looking at many files is not to be what the machine does.
+                thread::sleep((4 * start.elapsed()).max(PACE));
+            }
+        })?;
+    }
     thread::Builder::new().spawn(move || {
         loop {
             if statvfs("/").is_ok_and(|there| there.blocks_free() * there.fragment_size() < LEFT) {
@@ -62,9 +85,9 @@ pub fn watch(bounds: Bounds) -> std::io::Result<()> {
 }
 
 /// What all processes but the first use; `exactly` takes longer.
-fn look(exactly: bool) -> Bounds {
+fn look(exactly: bool) -> Used {
     let page = nix::unistd::sysconf(nix::unistd::SysconfVar::PAGE_SIZE).ok().flatten().unwrap_or(4096) as u64;
-    let mut used = Bounds { memory: 0, processes: 0 };
+    let mut used = Used { memory: 0, processes: 0 };
     for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
         let name = entry.file_name();
         let Some(pid) = name.to_str().filter(|name| name.bytes().all(|b| b.is_ascii_digit()) && *name != "1") else {

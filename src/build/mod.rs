@@ -13,11 +13,13 @@ use std::time::Duration;
 
 use anyhow::Context;
 
-mod boot;
 pub mod bounds;
 pub mod cgroup;
 mod dev;
 pub mod forwarder;
+mod in_chroot;
+mod in_machine;
+mod large;
 pub mod machine;
 pub mod proxy;
 mod ready;
@@ -39,13 +41,13 @@ use crate::names::{Architecture, Component, Distro, PackageName, PocketName, Sui
 use crate::subprocess::{CancellationToken, Cmd, Ended, Finished};
 use bounds::Bounds;
 use cgroup::Groups;
+use large::Large;
 use proxy::{Cache, Mirrors, Proxy, Suites};
 pub use remove::remove_tree;
 use roots::Roots;
 use sandbox::{Bind, Kind, Spec, Testbed};
 use slot::Slot;
 pub use slot::everybody as all_ids;
-use testbed::{Root, Unpacked};
 
 /// A suite of our own archive that may satisfy build dependencies.
 #[derive(Debug, Clone)]
@@ -167,6 +169,8 @@ pub struct Builder {
     slots: PathBuf,
     cache: PathBuf,
     roots: Roots,
+    large: Large,
+    in_memory: u64,
     scratch: PathBuf,
     program: PathBuf,
 }
@@ -181,6 +185,8 @@ impl Builder {
             slots: config.state_dir.join("slots"),
             cache: config.state_dir.join("cache"),
             roots: Roots::new(config.state_dir.join("roots")),
+            large: Large::new(config.state_dir.join("large")),
+            in_memory: config.in_memory(),
             scratch: config.scratch(),
             program,
         })
@@ -230,27 +236,6 @@ impl Builder {
             fs::copy(file, request.output.join(name))?;
         }
         Ok(())
-    }
-
-    async fn in_chroot(
-        &self,
-        request: &Request,
-        chroot: &Chroot,
-        all: bool,
-        slot: &Slot,
-        cancel: &CancellationToken,
-    ) -> Result<(Finished, bool), Failure> {
-        let (manifest, limits, scratch) = (&chroot.manifest, &request.limits, &request.scratch);
-        let unpacked = self.roots.find(slot, manifest);
-        let has_lists = unpacked.as_ref().is_some_and(|root| root.fresh);
-        let below = unpacked.as_ref().map(|_| Unpacked::Below(UNPACKED.into()));
-        let mut spec = self.chroot_spec(scratch, limits, chroot, below)?;
-        if let Some(root) = unpacked {
-            spec.binds.push(Bind { from: root.path, to: inside(UNPACKED), writable: false });
-        }
-        fill(&mut spec, request, &manifest.architecture, all, has_lists)?;
-        let run = Run { manifest, local: &request.local, limits, scratch };
-        self.sandboxed(run, spec, slot, |cmd| cmd.log(&request.log, request.limits.log.0), cancel).await
     }
 
     /// Runs a sandbox to its end: how it ended, and whether it ran out of memory.
@@ -356,26 +341,6 @@ impl Builder {
         }
     }
 
-    /// A sandbox with a testbed that starts from this chroot, and with no command yet.
-    fn chroot_spec(
-        &self,
-        scratch: &Path,
-        limits: &Limits,
-        chroot: &Chroot,
-        unpacked: Option<Unpacked>,
-    ) -> Result<Spec, Failure> {
-        let root = Root {
-            room: "/testbed".into(),
-            tarball: "/chroot.tar".into(),
-            unpacked,
-            files: sbuild::chroot_files(&chroot.manifest.sources),
-            narrow: NARROW.contains(&chroot.manifest.architecture.as_str()),
-        };
-        let mut spec = self.bare_spec(scratch, limits, Kind::Root(root))?;
-        spec.binds.push(Bind { from: chroot.tarball.clone(), to: "chroot.tar".into(), writable: false });
-        Ok(spec)
-    }
-
     /// A sandbox with this testbed, and with no command yet.
     fn bare_spec(&self, scratch: &Path, limits: &Limits, kind: Kind) -> Result<Spec, Failure> {
         let root = scratch.join("root");
@@ -390,7 +355,7 @@ impl Builder {
             copies: Vec::new(),
             files: sbuild::files(),
             proxy: "proxy".into(),
-            bounds: Bounds { memory: limits.memory.0, processes: limits.processes },
+            bounds: Bounds { memory: limits.memory.0, processes: limits.processes, written: None },
             groups: Vec::new(),
             testbed: Testbed { program: sbuild::PROGRAM.into(), socket: sbuild::SOCKET.into(), kind },
             results: ("result".into(), "output".into()),
@@ -421,12 +386,6 @@ fn fill(
     spec.command = sbuild::command(request, architecture, all, has_lists, &dsc);
     Ok(())
 }
-
-/// Architectures of 32 bits that processors of 64 bits run.
-const NARROW: [&str; 3] = ["i386", "armhf", "armel"];
-
-/// Where the sandbox has the unpacked chroot.
-const UNPACKED: &str = "/unpacked";
 
 /// What runs in a sandbox.
 struct Run<'a> {

@@ -4,11 +4,12 @@ use std::fs;
 
 use anyhow::{Context, Result};
 
+use super::in_chroot::UNPACKED;
 use super::roots::Need;
 use super::sandbox::Bind;
 use super::slot::Slot;
 use super::testbed::{CLIENT, Unpacked};
-use super::{Builder, Run, UNPACKED, inside, remove_tree, sbuild};
+use super::{Builder, Run, inside, remove_tree, sbuild};
 use crate::chroot::Chroot;
 use crate::config::Limits;
 use crate::subprocess::{CancellationToken, Cmd};

@@ -75,7 +75,7 @@ pub enum Kind {
 
 impl Kind {
     /// The directory that is its own.
-    fn room(&self) -> &Path {
+    pub fn room(&self) -> &Path {
         match self {
             Self::Root(root) => &root.room,
             Self::Machine(machine) => &machine.room,
@@ -139,7 +139,7 @@ fn run(path: &Path) -> Result<u8> {
     enter(&spec.root)?;
     sethostname("build")?;
     start_network(&spec)?;
-    bounds::watch(spec.bounds).context("cannot watch the build")?;
+    bounds::watch(spec.bounds.clone()).context("cannot watch the build")?;
     let testbed = start_testbed(&spec)?;
     match supervise(&spec, testbed)? {
         Stopped::Testbed(code) => Ok(code),
@@ -224,13 +224,13 @@ fn make_root(spec: &Spec) -> Result<()> {
     let room = spec.testbed.kind.room();
     let room = root.join(room.strip_prefix("/").unwrap_or(room));
     DirBuilder::new().mode(0o755).create(&room)?;
-    chown(&room, Some(TESTBED.0), Some(TESTBED.0))?;
     for (link, target) in [("bin", "usr/bin"), ("sbin", "usr/sbin"), ("lib", "usr/lib"), ("lib64", "usr/lib64")] {
         symlink(target, root.join(link))?;
     }
     for bind in &spec.binds {
         bind_one(&bind.from, &root.join(&bind.to), bind.writable)?;
     }
+    chown(&room, Some(TESTBED.0), Some(TESTBED.0))?;
     if let Kind::Root(Root { unpacked: Some(Unpacked::Itself(path)), .. }) = &spec.testbed.kind {
         chown(root.join(path.strip_prefix("/").unwrap_or(path)), Some(TESTBED.0), Some(TESTBED.0))?;
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use super::units;
+use super::{ByteSize, units};
 use crate::names::{Architecture, Component, Distro, Suite};
 
 /// `chroots:`
@@ -17,6 +17,8 @@ pub struct Chroots {
     pub dir: Option<PathBuf>,
     /// Where builds unpack them; a tmpfs is fastest. `None` is `<state_dir>/work`.
     pub scratch: Option<PathBuf>,
+    /// How much a build writes in memory; one that needs more, and may by `limits.disk`, is built again on the disk, and starts there for a month. `None` is half of the machine's memory, shared by `daemon.jobs`.
+    pub in_memory: Option<ByteSize>,
     /// Whether each of `daemon.jobs` has them unpacked on the disk, below `<state_dir>/roots`: builds start faster, and each takes the room of a chroot.
     pub unpacked: bool,
     /// The age at which the daemon makes them anew; `None`: it never does.
@@ -62,6 +64,14 @@ pub struct Source {
 
 impl Default for Chroots {
     fn default() -> Self {
-        Self { dir: None, scratch: None, unpacked: true, refresh: None, keep: 1, distros: BTreeMap::new() }
+        Self {
+            dir: None,
+            scratch: None,
+            in_memory: None,
+            unpacked: true,
+            refresh: None,
+            keep: 1,
+            distros: BTreeMap::new(),
+        }
     }
 }

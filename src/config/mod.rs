@@ -436,6 +436,17 @@ impl Config {
         self.state_dir.join("kvm")
     }
 
+    /// How many bytes a build may write in memory.
+    pub fn in_memory(&self) -> u64 {
+        let shared = || {
+            let text = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
+            let line = text.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
+            let kib: u64 = line.trim().strip_suffix(" kB")?.parse().ok()?;
+            Some((kib << 10) / 2 / self.daemon.jobs.max(1) as u64)
+        };
+        self.chroots.in_memory.map(|size| size.0).or_else(shared).unwrap_or(u64::MAX)
+    }
+
     /// Where jobs work; everything in it may be deleted when no daemon runs.
     pub fn scratch(&self) -> PathBuf {
         self.chroots.scratch.clone().unwrap_or_else(|| self.state_dir.join("work"))

@@ -1,7 +1,7 @@
 //! Carries one claimed job to its end. Every job ends here, in [`run`], in one of four ways: published, failed,
 //! cancelled, or given back to the queue because the daemon stops.
 
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -46,13 +46,24 @@ pub async fn run(shared: Arc<Shared>, config: Arc<Config>, job: Job, cancel: Can
         }
         tokio::time::sleep(AGAIN).await;
     }
-    if let Err(error) = task.workspace.remove().await {
-        task.shared.complain("a job's workspace cannot be removed", &error);
-    }
+    // A disk can need long for it: nobody waits.
+    let workspace = task.workspace.gone();
+    tokio::spawn(async move {
+        let removed = match workspace {
+            Ok(workspace) => workspace.remove().await,
+            Err(error) => Err(error),
+        };
+        if let Err(error) = removed {
+            task.shared.complain("a job's workspace cannot be removed", &error);
+        }
+    });
 }
 
 /// How long after an end could not be recorded that is tried again.
 const AGAIN: Duration = Duration::from_secs(2);
+
+/// What the name of a directory begins with that is being removed.
+const GONE: &str = "gone-";
 
 /// The directory in which a job works. What is in it does not outlive the job.
 pub struct Workspace {
@@ -98,12 +109,26 @@ impl Workspace {
         build::remove_tree(&self.dir).await
     }
 
+    /// The same under a name that no job has.
+    fn gone(&self) -> Result<Self> {
+        let name = self.dir.file_name().unwrap_or_default().to_string_lossy();
+        let gone = Self { dir: self.dir.with_file_name(format!("{GONE}{name}")) };
+        match std::fs::rename(&self.dir, &gone.dir) {
+            Err(error) if error.kind() != ErrorKind::NotFound => Err(error.into()),
+            _ => Ok(gone),
+        }
+    }
+
     /// Removes what dead workers left, but for the complete builds of these jobs. What cannot be removed is returned, and
     /// is no reason not to work.
     pub async fn sweep(config: &Config, keep: &[JobId]) -> Result<Vec<anyhow::Error>> {
         let mut left = Vec::new();
         for entry in std::fs::read_dir(config.scratch())?.flatten() {
             let name = entry.file_name();
+            if name.to_str().is_some_and(|name| name.starts_with(GONE)) {
+                left.extend(build::remove_tree(&entry.path()).await.err());
+                continue;
+            }
             let id = name.to_str().and_then(|name| name.strip_prefix("job-")).and_then(|id| id.parse().ok());
             let Some(id) = id.filter(|id| !keep.contains(id)) else { continue };
             reach(Point::SweepWorkspace)?;

@@ -1,12 +1,11 @@
 //! Where programs run that read what a repository holds, and how much they may write.
 
-use std::fs;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use super::Request;
 use crate::confined;
+use crate::disk;
 use crate::error::{Failure, FailureKind};
 use crate::subprocess::{CancellationToken, Cmd, Finished};
 
@@ -36,23 +35,13 @@ pub async fn run(request: &Request, cmd: Cmd, cancel: &CancellationToken) -> Res
 async fn outgrown(dir: PathBuf, room: u64) {
     loop {
         let (dir, start) = (dir.clone(), Instant::now());
-        let used = tokio::task::spawn_blocking(move || used(&dir)).await.unwrap_or(0);
+        let used = tokio::task::spawn_blocking(move || disk::used(&dir)).await.unwrap_or(0);
         if used > room {
             return;
         }
         // Looking at many files is not to be what the machine does.
         tokio::time::sleep(PACE.max(4 * start.elapsed())).await;
     }
-}
-
-/// Bytes on the disk. What goes away meanwhile, or cannot be read, counts nothing.
-fn used(dir: &Path) -> u64 {
-    let of = |entry: fs::DirEntry| match entry.metadata() {
-        Ok(about) if about.is_dir() => about.blocks() * 512 + used(&entry.path()),
-        Ok(about) => about.blocks() * 512,
-        Err(_) => 0,
-    };
-    fs::read_dir(dir).into_iter().flatten().flatten().map(of).sum()
 }
 
 /// A command that runs `program` in `/work`, which is the request's, writable. The caller adds the program's arguments.

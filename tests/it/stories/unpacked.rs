@@ -22,6 +22,42 @@ fn commit(repo: &Repo, version: &str) -> String {
 }
 
 #[test]
+fn what_does_not_fit_into_memory_is_built_on_the_disk() {
+    let world = World::new();
+    let settings = "chroots: { in_memory: 700M }\nbuild: { pockets: { dev: { limits: { disk: 2500M, time: 5m, silence: 5m } } } }\n";
+    fs::write("/etc/invirtibuilder/conf.d/memory.yaml", settings).unwrap();
+    let _daemon = world.daemon();
+    world.wait_until_ready();
+    let before = roots();
+    let repo = world.repo("wide");
+    let writes = |version: &str, mib: u32| {
+        repo.tiny(version, Tiny::Works);
+        let rules = fs::read_to_string(repo.dir.join("debian/rules")).unwrap();
+        let fill = format!(
+            "\tfor n in $$(seq {mib}); do head -c 1048576 /dev/zero >wide.$$n || exit 1; done\n\trm wide.*\n\tdpkg-gencontrol\n"
+        );
+        repo.write("debian/rules", &rules.replacen("\tdpkg-gencontrol\n", &fill, 1));
+        world.submit("dev", "wide", &repo.commit(version))
+    };
+    let job = writes("1.0", 900);
+    world.wait_for(&job, "published", BUILD);
+    let log = world.build("alice", &["log", &job]).ok().out;
+    assert!(log.contains("once more, on the disk") && log.matches("Build finished at").count() == 2, "{log}");
+    // The next one starts there.
+    let job = writes("1.1", 900);
+    world.wait_for(&job, "published", BUILD);
+    let log = world.build("alice", &["log", &job]).ok().out;
+    assert!(!log.contains("once more") && log.matches("Build finished at").count() == 1, "{log}");
+    // And there, too, it has what limits.disk says and no more.
+    let job = writes("1.2", 4000);
+    world.wait_for(&job, "failed", BUILD);
+    world.build("alice", &["status", &job]).ok().says(&["build.disk"]);
+    assert_eq!(roots(), before);
+    let work = format!("{STATE}/work");
+    eventually("nothing is left", BUILD, || fs::read_dir(&work).unwrap().count() == 0);
+}
+
+#[test]
 fn builds_start_from_a_chroot_that_is_unpacked_and_stays_as_it_is() {
     let world = World::new();
     let daemon = world.daemon();
