@@ -21,6 +21,7 @@ use crate::names::{Architecture, Distro};
 use crate::subprocess::{CancellationToken, Cmd, PATH};
 
 mod machines;
+mod schroot;
 
 /// Programs that we run, and Debian's packages of them.
 const PROGRAMS: [(&str, &str); 13] = [
@@ -98,6 +99,7 @@ fn wrong(what: &str, found: impl Into<String>, mend: impl Into<String>) -> Check
 pub async fn look(config: &Config, path: &Path, user: &User) -> Vec<Check> {
     let mut checks = vec![programs(), subordinate_ids(config, user), namespaces(user).await];
     checks.extend(machines::look(config, user).await);
+    checks.extend(schroot::look(config, path, user).await);
     checks.extend(directories(config, user));
     checks.extend(config.archive.signing_key.iter().map(|key| signing_key(key, user)));
     checks.push(hooks(config, path));
@@ -223,14 +225,9 @@ fn hooks(config: &Config, path: &Path) -> Check {
 async fn chroots(config: &Config) -> Vec<Check> {
     let host = chroot::host_architecture().await.ok();
     let store = Store::new(config);
-    let mut wanted: Vec<(bool, Distro, Architecture)> = Vec::new();
-    for pocket in config.build.pockets.values() {
-        let named = pocket.architectures.iter().chain(host.as_ref().filter(|_| pocket.architectures.is_empty()));
-        let is_vm = pocket.isolation == Isolation::Vm;
-        wanted.extend(named.map(|architecture| (is_vm, pocket.distro.clone(), architecture.clone())));
-    }
-    wanted.sort();
-    wanted.dedup();
+    let of = |kind| wanted(config, host.as_ref(), |isolation| isolation == kind);
+    let chroots = of(Isolation::Unshare).into_iter().map(|(distro, architecture)| (false, distro, architecture));
+    let images = of(Isolation::Vm).into_iter().map(|(distro, architecture)| (true, distro, architecture));
     let one = |(is_vm, distro, architecture): (bool, Distro, Architecture)| {
         let what = format!("{} {distro}", if is_vm { "image" } else { "chroot" });
         let found = if is_vm {
@@ -251,7 +248,23 @@ async fn chroots(config: &Config) -> Vec<Check> {
             Err(error) => wrong(&what, format!("{error:#}"), mend),
         }
     };
-    wanted.into_iter().map(one).collect()
+    chroots.chain(images).map(one).collect()
+}
+
+/// What the pockets of some kinds of isolation build in.
+fn wanted(
+    config: &Config,
+    host: Option<&Architecture>,
+    kind: impl Fn(Isolation) -> bool,
+) -> Vec<(Distro, Architecture)> {
+    let mut wanted = Vec::new();
+    for pocket in config.build.pockets.values().filter(|pocket| kind(pocket.isolation)) {
+        let named = pocket.architectures.iter().chain(host.filter(|_| pocket.architectures.is_empty()));
+        wanted.extend(named.map(|architecture| (pocket.distro.clone(), architecture.clone())));
+    }
+    wanted.sort();
+    wanted.dedup();
+    wanted
 }
 
 /// The files that ACLs name. What they say is `acl check`'s affair.

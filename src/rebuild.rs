@@ -3,7 +3,7 @@
 //! Whoever gets the same packages from the same source knows that nothing but that source is in them
 //! (<https://reproducible-builds.org/docs/definition/>).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -14,7 +14,7 @@ use serde::Serialize;
 use crate::archive::digest;
 use crate::build::{Base, Builder, Request};
 use crate::chroot::Store;
-use crate::config::Config;
+use crate::config::{Config, Isolation};
 use crate::error::{Error, Failure, FailureKind};
 use crate::record::jobs::{self, Job};
 use crate::record::{chroots, pockets, pool};
@@ -61,7 +61,7 @@ fn is_binary(name: &str) -> bool {
 
 /// Every package of either build, compared.
 pub fn compare(first: &BTreeMap<String, String>, second: &BTreeMap<String, String>) -> Vec<Compared> {
-    let names: std::collections::BTreeSet<&String> = first.keys().chain(second.keys()).collect();
+    let names: BTreeSet<&String> = first.keys().chain(second.keys()).collect();
     let verdict = |name: &String| match (first.get(name), second.get(name)) {
         (Some(a), Some(b)) if a == b => Verdict::Same,
         (Some(_), Some(_)) => Verdict::Differs,
@@ -82,6 +82,26 @@ pub fn demand_same(compared: &[Compared]) -> Result<(), Failure> {
     Err(Failure::new(FailureKind::Unreproducible, text))
 }
 
+/// What was installed in one build only, by two `.buildinfo` files (deb-buildinfo(5)): `-` for the first, `+` for the second. Build
+/// dependencies come from mirrors and suites as they are now: where they differ, a package that differs says nothing of itself.
+pub fn environment(first: &str, second: &str) -> Vec<String> {
+    let (first, second) = (installed(first), installed(second));
+    let mut lines: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+    for (sign, these, others) in [("-", &first, &second), ("+", &second, &first)] {
+        for package in these.difference(others) {
+            let name = package.split_whitespace().next().unwrap_or_default();
+            lines.entry(name).or_default().push(format!("{sign}{package}"));
+        }
+    }
+    lines.into_values().flatten().collect()
+}
+
+/// `Installed-Build-Depends`: one package a line, with its version.
+fn installed(buildinfo: &str) -> BTreeSet<&str> {
+    let lines = buildinfo.lines().skip_while(|line| !line.starts_with("Installed-Build-Depends:")).skip(1);
+    lines.take_while(|line| line.starts_with(' ')).map(|line| line.trim().trim_end_matches(',')).collect()
+}
+
 /// What was built once, with all that it takes to build it again.
 #[derive(Debug)]
 pub struct Original {
@@ -93,7 +113,7 @@ pub struct Original {
     pub source: Vec<PathBuf>,
     /// Its binary packages, by name: SHA-256 of each.
     pub packages: BTreeMap<String, String>,
-    /// Where those are.
+    /// Where its files are, by name.
     pub pool: BTreeMap<String, PathBuf>,
 }
 
@@ -135,10 +155,10 @@ impl Original {
             let name = path.file_name().and_then(|name| name.to_str()).context("a file of the pool has a name")?;
             if is_binary(name) {
                 original.packages.insert(name.to_owned(), file.sha256);
-                original.pool.insert(name.to_owned(), path);
             } else if !name.ends_with(".changes") && !name.ends_with(".buildinfo") {
-                original.source.push(path);
+                original.source.push(path.clone());
             }
+            original.pool.insert(name.to_owned(), path);
         }
         Ok(original)
     }
@@ -154,6 +174,7 @@ impl Original {
         let request = Request {
             dsc: dsc.context("the pool has no source package of it")?.clone(),
             source_files: self.source.clone(),
+            isolation: Isolation::Unshare,
             ..request
         };
         builder.build(&request, &self.bases, cancel).await?;
@@ -164,6 +185,16 @@ impl Original {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_was_installed_is_compared() {
+        let old =
+            "Format: 1.0\nInstalled-Build-Depends:\n a (= 2.71-3),\n b (= 1),\n z (= 3)\nEnvironment:\n A=\"1\"\n";
+        let new = old.replace("b (= 1)", "b (= 2)").replace(" z (= 3)", " new (= 1)");
+        assert_eq!(environment(old, old), [""; 0]);
+        assert_eq!(environment(old, &new), ["-b (= 1)", "+b (= 2)", "+new (= 1)", "-z (= 3)"]);
+        assert!(installed("rubbish").is_empty());
+    }
 
     #[test]
     fn packages_are_compared_by_their_bytes() {

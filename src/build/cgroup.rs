@@ -174,7 +174,21 @@ impl Groups {
             Mechanism::None => return false,
         };
         let text = fs::read_to_string(self.dirs[0].join(file)).unwrap_or_default();
-        text.lines().any(|line| line.strip_prefix("oom_kill ").is_some_and(|count| count.trim() != "0"))
+        is_counted(&text, "oom_kill ")
+    }
+
+    /// Whether the kernel refused a process because there were enough of them in the group.
+    pub fn ran_out_of_processes(&self) -> bool {
+        // In version 1 the second one is of the pids controller, in version 2 there is one.
+        let Some(dir) = self.dirs.last() else { return false };
+        is_counted(&fs::read_to_string(dir.join("pids.events")).unwrap_or_default(), "max ")
+    }
+
+    /// Ends everything that is in the groups, whoever it belongs to, where the kernel can (version 2, Linux 5.14).
+    pub fn kill(&self) {
+        if let (Mechanism::V2(_), Some(dir)) = (self.mechanism, self.dirs.first()) {
+            let _ = write(&dir.join("cgroup.kill"), "1");
+        }
     }
 }
 
@@ -182,6 +196,11 @@ impl Drop for Groups {
     fn drop(&mut self) {
         self.dirs.iter().for_each(|dir| remove(dir));
     }
+}
+
+/// Whether a file of counters has one that is not 0.
+fn is_counted(counters: &str, name: &str) -> bool {
+    counters.lines().any(|line| line.strip_prefix(name).is_some_and(|count| count.trim() != "0"))
 }
 
 /// Those who were killed may need a moment to be gone. What is left is empty, and is removed by the next build in this slot.

@@ -22,9 +22,11 @@ pub mod machine;
 pub mod proxy;
 mod ready;
 mod remove;
+mod results;
 mod roots;
 pub mod sandbox;
 mod sbuild;
+pub mod schroot;
 mod slot;
 pub mod subids;
 pub mod testbed;
@@ -75,7 +77,7 @@ pub struct Request {
     pub architectures: Vec<Architecture>,
     /// Suites of our own that may satisfy build dependencies.
     pub local: Vec<LocalSuite>,
-    /// What keeps it from the host.
+    /// What keeps the build from the host.
     pub isolation: Isolation,
     /// What the build may use.
     pub limits: Limits,
@@ -148,11 +150,20 @@ impl Request {
             log: places.log,
         }
     }
+
+    /// The architectures that have to be built: what has none is built with the first.
+    fn to_build(&self) -> Result<&[Architecture], Failure> {
+        let dsc = fs::read_to_string(&self.dsc)?;
+        let only_all = dsc.lines().any(|line| line.trim_end() == "Architecture: all");
+        let many = if only_all { 1 } else { self.architectures.len() };
+        Ok(&self.architectures[..many.min(self.architectures.len())])
+    }
 }
 
 /// Runs builds.
 pub struct Builder {
     chroots: Store,
+    state_dir: PathBuf,
     slots: PathBuf,
     cache: PathBuf,
     roots: Roots,
@@ -166,6 +177,7 @@ impl Builder {
         let program = crate::subprocess::daemon()?;
         Ok(Self {
             chroots: Store::new(config),
+            state_dir: config.state_dir.clone(),
             slots: config.state_dir.join("slots"),
             cache: config.state_dir.join("cache"),
             roots: Roots::new(config.state_dir.join("roots")),
@@ -174,13 +186,12 @@ impl Builder {
         })
     }
 
-    /// What a build starts from, for each architecture that has to be built.
+    /// What a build starts from, for each architecture that has to be built; none of ours if schroot has it.
     pub fn bases(&self, request: &Request) -> Result<Vec<Base>, Failure> {
-        let dsc = fs::read_to_string(&request.dsc)?;
-        let only_all = dsc.lines().any(|line| line.trim_end() == "Architecture: all");
-        // What has no architecture is built with the first.
-        let many = if only_all { 1 } else { request.architectures.len() };
-        request.architectures.iter().take(many).map(|architecture| self.base(request, architecture)).collect()
+        if request.isolation == Isolation::Schroot {
+            return Ok(Vec::new());
+        }
+        request.to_build()?.iter().map(|architecture| self.base(request, architecture)).collect()
     }
 
     fn base(&self, request: &Request, architecture: &Architecture) -> Result<Base, Failure> {
@@ -202,6 +213,11 @@ impl Builder {
     /// Builds in each of these, one after the other.
     pub async fn build(&self, request: &Request, bases: &[Base], cancel: &CancellationToken) -> Result<(), Failure> {
         let slot = Slot::take(&self.slots)?;
+        if request.isolation == Isolation::Schroot {
+            for (n, architecture) in request.to_build()?.iter().enumerate() {
+                self.build_in_schroot(request, architecture, n == 0, &slot, cancel).await?;
+            }
+        }
         for (n, base) in bases.iter().enumerate() {
             let (ended, starved) = match base {
                 Base::Chroot(chroot) => self.in_chroot(request, chroot, n == 0, &slot, cancel).await?,
@@ -267,6 +283,20 @@ impl Builder {
         let ended = output(cmd).run(cancel).await?;
         drop(proxy);
         Ok((ended, groups.ran_out_of_memory()))
+    }
+
+    async fn build_in_schroot(
+        &self,
+        request: &Request,
+        architecture: &Architecture,
+        all: bool,
+        slot: &Slot,
+        cancel: &CancellationToken,
+    ) -> Result<(), Failure> {
+        let session = schroot::Session::of(&self.state_dir, slot.number());
+        let place = schroot::Place { program: &self.program, session, slot: slot.number() };
+        let (ended, starved) = schroot::build(request, architecture, all, &place, cancel).await?;
+        self.judge(request, architecture, ended, starved)
     }
 
     /// sbuild says 0 for what it skipped too: only a `.changes` is a success.

@@ -6,9 +6,8 @@
 
 use std::ffi::OsStr;
 use std::fs::{self, DirBuilder, File};
-use std::io::{self, Read};
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt, chown, symlink};
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt, chown, symlink};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
@@ -26,7 +25,7 @@ use serde::{Deserialize, Serialize};
 use super::bounds::{self, Bounds};
 use super::machine::{self, Accelerator, Machine, kvm};
 use super::testbed::{AGENT, Root, Unpacked};
-use super::{cgroup, dev, forwarder};
+use super::{cgroup, dev, forwarder, results};
 
 /// The daemon's first argument when it is to be this process.
 pub const ARGUMENT: &str = "build-sandbox";
@@ -41,7 +40,7 @@ pub const TESTBED: (u32, u32) = (65_536, 65_536);
 pub const BROKEN: i32 = 213;
 
 /// The highest exit status that a command can end with.
-const MOST: u8 = 200;
+pub const MOST: u8 = 200;
 
 /// Something of the host that is seen inside.
 #[derive(Debug, Serialize, Deserialize)]
@@ -370,27 +369,9 @@ fn supervise(spec: &Spec, testbed: Pid) -> Result<Stopped> {
     }
 }
 
-/// No build makes more files than these; what is more is left behind.
-const MOST_FILES: usize = 10_000;
-
-/// Copies plain files out; what is no plain file is the package's own affair. Returns whether there was room: a file can
-/// be longer than the file system that it is in, if it has holes.
+/// Copies plain files out. Returns whether there was room.
 fn bring_out(spec: &Spec) -> Result<bool> {
     // Whoever is left over could exchange them meanwhile.
     let _ = kill(Pid::from_raw(-1), Signal::SIGKILL);
-    let (from, to) = (Path::new("/").join(&spec.results.0), Path::new("/").join(&spec.results.1));
-    let mut room = spec.size;
-    for entry in fs::read_dir(&from)?.take(MOST_FILES) {
-        let entry = entry?;
-        if !entry.file_type()?.is_file() {
-            continue;
-        }
-        let source = File::options().read(true).custom_flags(nix::libc::O_NOFOLLOW).open(entry.path())?;
-        let mut target = File::options().write(true).create_new(true).mode(0o644).open(to.join(entry.file_name()))?;
-        if source.metadata()?.len() > room {
-            return Ok(false);
-        }
-        room -= io::copy(&mut source.take(room), &mut target)?;
-    }
-    Ok(true)
+    results::bring_out(&Path::new("/").join(&spec.results.0), &Path::new("/").join(&spec.results.1), spec.size)
 }

@@ -14,11 +14,15 @@ pub const PROGRAM: &str = "/invirtibuilderd";
 /// Where the testbed's agent listens, in the sandbox.
 pub const SOCKET: &str = "/run/testbed";
 
-/// sbuild's configuration. It is all that sbuild reads: nobody's own is there.
-const CONFIG: &str = r#"
+/// What sbuild is told about chroots in the sandbox.
+const TESTBED_CONFIG: &str = r#"
 $chroot_mode = 'autopkgtest';
 $autopkgtest_virt_server = '@PROGRAM@';
 $autopkgtest_virt_server_options = ['@SERVER@', '@SOCKET@'];
+"#;
+
+/// sbuild's configuration, but for where its chroots are. It is all that sbuild reads: nobody's own is there.
+pub const CONFIG: &str = r#"
 $apt_upgrade = 0;
 $apt_distupgrade = 0;
 $clean_source = 0;
@@ -68,10 +72,11 @@ pub fn chroot_files(sources: &[Source]) -> Vec<(String, String)> {
 
 /// The files that sbuild needs to find: users and ids of the sandbox, which the host knows nothing of.
 pub fn files() -> Vec<(String, String)> {
-    let config = CONFIG.replace("@PROGRAM@", PROGRAM).replace("@SERVER@", testbed::SERVER).replace("@SOCKET@", SOCKET);
+    let chroots = TESTBED_CONFIG.replace("@PROGRAM@", PROGRAM);
+    let chroots = chroots.replace("@SERVER@", testbed::SERVER).replace("@SOCKET@", SOCKET);
     let (first, count) = TESTBED;
     vec![
-        ("etc/sbuild.conf".into(), config),
+        ("etc/sbuild.conf".into(), chroots + CONFIG),
         (
             "etc/passwd".into(),
             format!("root:x:0:0::/root:/usr/sbin/nologin\n{BUILDER}:x:{WORKER}:{WORKER}::/work:/bin/sh\n"),
@@ -98,16 +103,24 @@ pub fn environment() -> Vec<(String, String)> {
     .to_vec()
 }
 
+/// The options that every build has.
+pub fn options(request: &Request, architecture: &Architecture, all: bool) -> Vec<String> {
+    vec![
+        "--no-source".to_owned(),
+        // As many processes as there are processors, for a package that can (Debian policy 4.9.1, "parallel").
+        "--debbuildopt=--jobs-try=auto".to_owned(),
+        format!("--dist={}", request.distro),
+        format!("--arch={architecture}"),
+        if all { "--arch-all" } else { "--no-arch-all" }.to_owned(),
+    ]
+}
+
 /// sbuild's command line, as it is seen inside the sandbox. Lists that the chroot has are not fetched again; those of our own
 /// suites always are.
 pub fn command(request: &Request, architecture: &Architecture, all: bool, has_lists: bool, dsc: &str) -> Vec<String> {
-    let mut command: Vec<String> = ["sbuild", "--build-path=/build/package", "--no-source"].map(str::to_owned).to_vec();
+    let mut command: Vec<String> = ["sbuild", "--build-path=/build/package"].map(str::to_owned).to_vec();
     command.push(if has_lists { "--no-apt-update" } else { "--apt-update" }.to_owned());
-    // As many processes as there are processors, for a package that can (Debian policy 4.9.1, "parallel").
-    command.push("--debbuildopt=--jobs-try=auto".to_owned());
-    command.push(format!("--dist={}", request.distro));
-    command.push(format!("--arch={architecture}"));
-    command.push(if all { "--arch-all" } else { "--no-arch-all" }.to_owned());
+    command.extend(options(request, architecture, all));
     for local in &request.local {
         let components: Vec<&str> = local.components.iter().map(|component| component.as_str()).collect();
         let host = super::proxy::HOST;

@@ -155,9 +155,6 @@ fn one_pocket(config: &Config, name: &PocketName, found: &mut Vec<(KeyPath, Stri
         let text = "all is always built: name the architectures of the other binaries".to_owned();
         found.push((at("architectures"), text));
     }
-    if pocket.isolation == Isolation::Schroot {
-        found.push((at("isolation"), "this release isolates builds with unshare and vm only".to_owned()));
-    }
     if pocket.isolation == Isolation::Vm {
         for (n, architecture) in pocket.architectures.iter().enumerate() {
             if !MACHINES.contains(&architecture.as_str()) {
@@ -167,6 +164,7 @@ fn one_pocket(config: &Config, name: &PocketName, found: &mut Vec<(KeyPath, Stri
             }
         }
     }
+    found.extend(pocket.contradiction().map(|why| (at("isolation"), why.to_owned())));
     // The pocket that comes first keeps its place.
     for other in config.build.pockets.keys().take_while(|other| *other != name) {
         if config.suite(other) == config.suite(name) {

@@ -267,6 +267,21 @@ mod tests {
     }
 
     #[test]
+    fn a_pocket_that_requires_isolation_has_one() {
+        let text = |required: &str, kind: &str| {
+            format!("build:\n  pockets:\n    prod:\n      require_isolation: {required}\n      isolation: {kind}\n")
+        };
+        let problems = load_files(&[("config.yaml", &text("true", "schroot"))]).unwrap_err();
+        assert_eq!(problems.len(), 1, "{problems:?}");
+        assert!(problems[0].starts_with("config.yaml:5:7: ") && problems[0].contains("schroot"), "{problems:?}");
+        for (required, kind, unsafe_) in [("true", "unshare", false), ("false", "schroot", true)] {
+            let config = load_files(&[("config.yaml", &text(required, kind))]).unwrap();
+            let prod = &config.build.pockets[&"prod".parse().unwrap()];
+            assert_eq!((prod.contradiction(), prod.caveat().is_some()), (None, unsafe_));
+        }
+    }
+
+    #[test]
     fn broken_yaml_duplicate_keys_and_bombs_are_problems() {
         for (text, word) in [
             ("a: [1\nb: 2\n", "config.yaml:"),

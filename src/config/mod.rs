@@ -135,10 +135,12 @@ pub struct Pocket {
     pub allow_backtracking: bool,
     /// Pockets whose suites may satisfy build dependencies; `None` is the pocket itself.
     pub build_depends_from: Option<Vec<PocketName>>,
-    /// What keeps a build from the host.
+    /// What keeps a build from the host. With `schroot` nothing does: a package's maintainer scripts are root on it.
     pub isolation: Isolation,
     /// Whether everything is built twice, and published only if both builds gave the same packages, bit by bit.
     pub require_reproducible: bool,
+    /// Whether an `isolation` that is no boundary, which is `schroot`, is an error.
+    pub require_isolation: bool,
     /// What a build may use.
     pub limits: Limits,
 }
@@ -303,6 +305,7 @@ impl Default for Pocket {
             build_depends_from: None,
             isolation: Isolation::Unshare,
             require_reproducible: false,
+            require_isolation: false,
             limits: Limits::default(),
         }
     }
@@ -348,6 +351,22 @@ impl Default for Daemon {
 impl Default for Syslog {
     fn default() -> Self {
         Self { facility: "daemon".into(), socket: "/dev/log".into() }
+    }
+}
+
+impl Pocket {
+    /// Why builds of this pocket may not run at all: it wants to be isolated, and says how it is not.
+    pub fn contradiction(&self) -> Option<&'static str> {
+        (self.require_isolation && self.isolation == Isolation::Schroot)
+            .then_some("the pocket says require_isolation, and schroot isolates nothing: use unshare or vm")
+    }
+
+    /// What whoever configures this pocket should know of its `isolation`.
+    pub fn caveat(&self) -> Option<&'static str> {
+        (self.isolation == Isolation::Schroot).then_some(
+            "in a schroot the maintainer scripts of build dependencies are root on this machine, and builds have its \
+             network: for packages that you trust",
+        )
     }
 }
 

@@ -17,7 +17,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::{Id, JoinSet};
 
 use crate::archive::Archive;
-use crate::build::{cgroup, machine, sandbox, testbed};
+use crate::build::{cgroup, machine, sandbox, schroot, testbed};
 use crate::config::{self, Config};
 use crate::error::{Error, Failure, FailureKind, exit_for};
 use crate::failpoint::{Point, reach};
@@ -75,7 +75,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     if args.get(1).is_some_and(|first| first == machine::ARGUMENT) {
         return machine::main(&args[2..]);
     }
-    if let Some(ended) = testbed::main(&args) {
+    if let Some(ended) = testbed::main(&args).or_else(|| schroot::main(&args)) {
         return ended;
     }
     crate::private::settle_umask();
@@ -101,6 +101,7 @@ async fn run(path: &Path) -> Result<()> {
     // Before it has children of its own.
     let orphans = orphans::kill_all(&config.state_dir);
     subprocess::mark_children(&config.state_dir);
+    let sessions = schroot::end_all(&config.state_dir).await;
     let daemon = Daemon::new(path.to_owned(), config).await?;
     let limits = cgroup::mechanism().describe();
     // It is tried again.
@@ -110,7 +111,7 @@ async fn run(path: &Path) -> Result<()> {
         daemon.shared.complain("what limits builds cannot be written down", &error.into());
     }
     daemon.shared.log.event(Severity::Info, "limits", &[("by", &limits)]);
-    if let Err(error) = orphans {
+    if let Err(error) = orphans.and(sessions) {
         daemon.shared.complain("an earlier daemon's work goes on", &error);
     }
     daemon.serve().await

@@ -174,7 +174,10 @@ impl Task {
     fn check_again(&self) -> Result<Valid, Failure> {
         let job = &self.job;
         let invalid = |text: String| Failure::new(FailureKind::Invalid, text);
-        self.config.pocket(job.pocket.as_str()).map_err(|error| invalid(error.to_string()))?;
+        let (_, pocket) = self.config.pocket(job.pocket.as_str()).map_err(|error| invalid(error.to_string()))?;
+        if let Some(why) = pocket.contradiction() {
+            return Err(invalid(format!("pocket {}: {why}", job.pocket)));
+        }
         self.authorize_again()?;
         let request = Request::read(&self.config, &job.pocket, job.package.clone(), job.commit.as_str())
             .map_err(|error| invalid(error.to_string()))?;

@@ -19,21 +19,20 @@ pub struct BuiltIn {
 /// Records what a job is about to be built in, in place of what an earlier attempt was.
 pub fn set(tx: &Transaction, job: JobId, chroots: &[Manifest]) -> Result<()> {
     tx.execute("DELETE FROM job_chroot WHERE job = ?", [job])?;
-    for chroot in chroots {
+    for (turn, chroot) in chroots.iter().enumerate() {
         let manifest = serde_json::to_string(&chroot.without_passwords())?;
         tx.execute("INSERT OR IGNORE INTO chroot (digest, manifest) VALUES (?, ?)", params![chroot.digest, manifest])?;
         tx.execute(
-            "INSERT INTO job_chroot (job, architecture, digest) VALUES (?, ?, ?)",
-            params![job, chroot.architecture, chroot.digest],
+            "INSERT INTO job_chroot (job, architecture, turn, digest) VALUES (?, ?, ?, ?)",
+            params![job, chroot.architecture, turn as i64, chroot.digest],
         )?;
     }
     Ok(())
 }
 
-/// What a job was built in; nothing if it is a copy, or was not built yet.
+/// What a job was built in, in that order; nothing if it is a copy, or was not built yet.
 pub fn of(db: &Connection, job: JobId) -> Result<Vec<BuiltIn>> {
-    let mut statement =
-        db.prepare_cached("SELECT architecture, digest FROM job_chroot WHERE job = ? ORDER BY architecture")?;
+    let mut statement = db.prepare_cached("SELECT architecture, digest FROM job_chroot WHERE job = ? ORDER BY turn")?;
     let rows = statement.query_map([job], |row| Ok(BuiltIn { architecture: row.get(0)?, digest: row.get(1)? }))?;
     Ok(rows.collect::<Result<_, _>>()?)
 }
@@ -88,11 +87,11 @@ mod tests {
         };
         let job = record.write(|tx| jobs::enqueue(tx, &new)).unwrap();
         assert!(of(record.db(), job).unwrap().is_empty());
-        record.write(|tx| set(tx, job, &[chroot("amd64", "a"), chroot("i386", "b")])).unwrap();
-        record.write(|tx| set(tx, job, &[chroot("amd64", "c"), chroot("i386", "b")])).unwrap();
+        record.write(|tx| set(tx, job, &[chroot("i386", "b"), chroot("amd64", "a")])).unwrap();
+        record.write(|tx| set(tx, job, &[chroot("i386", "b"), chroot("amd64", "c")])).unwrap();
         let digests: Vec<_> =
             of(record.db(), job).unwrap().iter().map(|it| it.digest.short()[..1].to_owned()).collect();
-        assert_eq!(digests, ["c", "b"]);
+        assert_eq!(digests, ["b", "c"]);
         let kept = manifest(record.db(), "bbbb").unwrap().unwrap();
         assert_eq!(kept.sources[0].uri, "https://m.example.org/d");
         assert!(manifest(record.db(), "aa").unwrap().is_some(), "an earlier attempt's is known, too");

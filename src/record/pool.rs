@@ -5,11 +5,12 @@
 
 use anyhow::{Result, bail};
 use rusqlite::{Connection, OptionalExtension, Transaction, params};
+use serde::Serialize;
 
 use crate::names::{PackageName, Version};
 
 /// A file of the pool.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct PoolFile {
     /// Its path below the archive's root.
     pub path: String,

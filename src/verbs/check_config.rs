@@ -7,16 +7,16 @@ use anyhow::Result;
 use serde_json::json;
 
 use crate::acl::{self, Finding};
-use crate::config;
+use crate::config::{self, Config};
 use crate::error::Exit;
 
 /// Runs the verb. It needs no record and gives nothing away, so it asks nobody who they are; but it reads the file
 /// with the rights of whoever runs it.
 pub fn run(path: Option<&Path>, as_json: bool) -> Result<Exit> {
     let path = config::path(path);
-    let (problems, findings) = match config::load(&path) {
-        Ok(config) => (Vec::new(), acl::lint(&config)),
-        Err(problems) => (problems, Vec::new()),
+    let (problems, findings, warnings) = match config::load(&path) {
+        Ok(config) => (Vec::new(), acl::lint(&config), warnings(&config)),
+        Err(problems) => (problems, Vec::new(), Vec::new()),
     };
     let mut out = std::io::stdout();
     if as_json {
@@ -27,7 +27,7 @@ pub fn run(path: Option<&Path>, as_json: bool) -> Result<Exit> {
             "file": p.file, "line": p.line, "column": p.column, "message": p.message,
         })).collect::<Vec<_>>(), "acl": findings.iter().map(|f| json!({
             "place": f.place, "message": f.message, "refuses": f.refuses,
-        })).collect::<Vec<_>>() })
+        })).collect::<Vec<_>>(), "warnings": warnings })
         )?;
     } else {
         for problem in &problems {
@@ -37,6 +37,9 @@ pub fn run(path: Option<&Path>, as_json: bool) -> Result<Exit> {
             let word = if *refuses { "" } else { "warning: " };
             writeln!(std::io::stderr(), "{}", crate::text::one_line(&format!("{place}: {word}{message}")))?;
         }
+        for warning in &warnings {
+            writeln!(std::io::stderr(), "{}: warning: {warning}", path.display())?;
+        }
         if problems.is_empty() && findings.is_empty() {
             writeln!(out, "{}: no problems", path.display())?;
         }
@@ -44,4 +47,10 @@ pub fn run(path: Option<&Path>, as_json: bool) -> Result<Exit> {
     // An entry that says nothing is odd, and one that refuses everybody is wrong.
     let wrong = !problems.is_empty() || findings.iter().any(|finding| finding.refuses);
     Ok(if wrong { Exit::Config } else { Exit::Ok })
+}
+
+/// What is no problem, and should be known.
+fn warnings(config: &Config) -> Vec<String> {
+    let pockets = config.build.pockets.iter();
+    pockets.filter_map(|(name, pocket)| Some(format!("pocket {name}: {}", pocket.caveat()?))).collect()
 }

@@ -11,7 +11,7 @@ use super::progress;
 use crate::build::{Builder, Places, Request, remove_tree};
 use crate::confined;
 use crate::error::{Error, Exit};
-use crate::rebuild::{Compared, Original, Verdict};
+use crate::rebuild::{self, Compared, Original, Verdict};
 use crate::record::chroots;
 use crate::session::Session;
 use crate::subprocess::CancellationToken;
@@ -66,9 +66,12 @@ fn show(session: &Session, original: &Original, output: &Path, compared: &[Compa
     let same = compared.iter().all(|one| one.verdict == Verdict::Same);
     let exit = if same { Exit::Ok } else { Exit::JobFailed };
     let (package, version, job) = (&original.job.package, &original.job.version, original.job.id);
+    let environment = installed(original, output)?;
     if session.json {
         let chroots: Vec<_> = original.bases.iter().map(|base| &base.manifest().digest).collect();
-        session.print_json(&json!({ "job": job, "chroots": chroots, "packages": compared, "same": same }))?;
+        session.print_json(
+            &json!({ "job": job, "chroots": chroots, "packages": compared, "same": same, "environment": environment }),
+        )?;
         return Ok(exit);
     }
     for one in compared {
@@ -83,11 +86,27 @@ fn show(session: &Session, original: &Original, output: &Path, compared: &[Compa
             session.line(look(&original.pool[&one.file], &output.join(&one.file))?)?;
         }
     }
+    if !environment.is_empty() {
+        session.line("what was installed is not what was installed then:")?;
+        environment.iter().try_for_each(|line| session.line(format!("  {line}")))?;
+    }
     match same {
         true => session.line(format!("{package} {version} of job {job} can be built again, bit by bit"))?,
         false => session.line(format!("{package} {version} of job {job} cannot be built again as it was"))?,
     }
     Ok(exit)
+}
+
+/// What was installed in one of the two builds only.
+fn installed(original: &Original, output: &Path) -> Result<Vec<String>> {
+    let mut lines = Vec::new();
+    for (name, old) in original.pool.iter().filter(|(name, _)| name.ends_with(".buildinfo")) {
+        let new = output.join(name);
+        if new.exists() {
+            lines.extend(rebuild::environment(&fs::read_to_string(old)?, &fs::read_to_string(new)?));
+        }
+    }
+    Ok(lines.iter().map(|line| text::one_line(line)).collect())
 }
 
 /// Where two packages differ. Nobody vouches for either: whoever looks into them is shut in.

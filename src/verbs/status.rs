@@ -6,6 +6,7 @@ use serde_json::json;
 use crate::archive::Archive;
 use crate::error::Exit;
 use crate::record::jobs::{self, Job};
+use crate::record::pool::{self, PoolFile};
 use crate::record::{State, chroots, hooks, now};
 use crate::session::{Session, span, table, time};
 
@@ -32,8 +33,11 @@ fn one(session: &Session, job: &Job) -> Result<Exit> {
     let steps = jobs::steps(db, job.id)?;
     let hooks = hooks::runs_of(db, job.id)?;
     let chroots = chroots::of(db, job.id)?;
+    let buildinfo = buildinfo(session, job)?;
     if session.json {
-        session.print_json(&json!({ "job": job, "steps": steps, "hooks": hooks, "chroots": chroots }))?;
+        session.print_json(&json!({
+            "job": job, "steps": steps, "hooks": hooks, "chroots": chroots, "buildinfo": buildinfo,
+        }))?;
         return Ok(Exit::Ok);
     }
     let line = |key: &str, value: String| session.line(format!("{key:<10} {value}"));
@@ -61,6 +65,9 @@ fn one(session: &Session, job: &Job) -> Result<Exit> {
     if session.config.build_log(job.id).exists() {
         line("log", format!("'log {}' prints it", job.id))?;
     }
+    for file in &buildinfo {
+        line("buildinfo", file.path.clone())?;
+    }
     for step in &steps {
         line(step.state.as_str(), time(step.at))?;
     }
@@ -68,6 +75,17 @@ fn one(session: &Session, job: &Job) -> Result<Exit> {
         line("hook", format!("{}/{}: {}", run.event, run.name, run.outcome))?;
     }
     Ok(Exit::Ok)
+}
+
+/// What the binaries that the job published were built with and from: one file for each architecture, below the archive's
+/// root. A version that `archive gc` removed has none.
+fn buildinfo(session: &Session, job: &Job) -> Result<Vec<PoolFile>> {
+    if job.state != State::Published {
+        return Ok(Vec::new());
+    }
+    let mut files = pool::of_version(session.record.db(), &job.package, &job.version)?;
+    files.retain(|file| file.path.ends_with(".buildinfo"));
+    Ok(files)
 }
 
 fn overview(session: &mut Session) -> Result<Exit> {

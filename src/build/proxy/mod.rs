@@ -20,17 +20,20 @@ use hyper::header::{CONTENT_LENGTH, HeaderValue};
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode, Uri};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::net::{UnixListener, UnixStream};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 use tokio_util::io::ReaderStream;
 
 mod cache;
 mod mirrors;
+mod open;
 mod suites;
 
 pub use cache::Cache;
 pub use mirrors::{Mirrors, seen_inside};
+pub use open::Open;
 pub use suites::{HOST, Suites};
 
 /// Connections of one build at a time. apt has one for each mirror.
@@ -45,6 +48,31 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// The proxy of one build; ends when dropped.
 pub struct Proxy {
     task: JoinHandle<()>,
+}
+
+/// Where clients come from.
+trait Listener: Send + 'static {
+    type Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static;
+    fn next(&self) -> impl Future<Output = io::Result<Self::Stream>> + Send;
+}
+
+impl Listener for UnixListener {
+    type Stream = UnixStream;
+    async fn next(&self) -> io::Result<UnixStream> {
+        Ok(self.accept().await?.0)
+    }
+}
+
+impl Listener for TcpListener {
+    type Stream = TcpStream;
+    async fn next(&self) -> io::Result<TcpStream> {
+        Ok(self.accept().await?.0)
+    }
+}
+
+/// What clients are told.
+trait Answers: Send + Sync + 'static {
+    fn answer(&self, request: &Request<Incoming>) -> impl Future<Output = Answer> + Send;
 }
 
 struct Service {
@@ -70,14 +98,14 @@ impl Drop for Proxy {
     }
 }
 
-async fn serve(listener: UnixListener, service: Arc<Service>) {
+async fn serve(listener: impl Listener, service: Arc<impl Answers>) {
     let room = Arc::new(Semaphore::new(CONNECTIONS));
     // Connections end with this task.
     let mut connections = tokio::task::JoinSet::new();
     while let Ok(place) = room.clone().acquire_owned().await {
         while connections.try_join_next().is_some() {}
-        match listener.accept().await {
-            Ok((stream, _)) => {
+        match listener.next().await {
+            Ok(stream) => {
                 let service = service.clone();
                 connections.spawn(async move {
                     converse(stream, service).await;
@@ -90,7 +118,7 @@ async fn serve(listener: UnixListener, service: Arc<Service>) {
     }
 }
 
-async fn converse(stream: UnixStream, service: Arc<Service>) {
+async fn converse(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, service: Arc<impl Answers>) {
     let answer = service_fn(move |request| {
         let service = service.clone();
         async move { Ok::<_, io::Error>(service.answer(&request).await) }
@@ -103,14 +131,14 @@ async fn converse(stream: UnixStream, service: Arc<Service>) {
 
 type Answer = Response<Either<Full<Bytes>, FileBody>>;
 
-impl Service {
+impl Answers for Service {
     async fn answer(&self, request: &Request<Incoming>) -> Answer {
         if !matches!(*request.method(), Method::GET | Method::HEAD) {
-            return refuse(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD pass");
+            return not_allowed();
         }
         let head = request.method() == Method::HEAD;
         if is_ours(request.uri()) {
-            return self.own(request.uri().path().to_owned(), head).await;
+            return own(&self.suites, request.uri().path().to_owned(), head).await;
         }
         let Some(url) = self.mirrors.find(request.uri()) else {
             return refuse(StatusCode::FORBIDDEN, "this is no file of the mirrors of this chroot");
@@ -124,21 +152,25 @@ impl Service {
             Err(error) => refuse(StatusCode::BAD_GATEWAY, &crate::text::one_line(&format!("{error:#}"))),
         }
     }
+}
 
-    /// A file of our own archive.
-    async fn own(&self, path: String, head: bool) -> Answer {
-        let suites = self.suites.clone();
-        // An index may be long.
-        let found = tokio::task::spawn_blocking(move || suites.find(&path)).await;
-        match found.map_err(anyhow::Error::from).and_then(|found| found) {
-            Ok(Some(path)) => match tokio::fs::File::open(&path).await {
-                Ok(file) => send(file, head).await,
-                Err(_) => refuse(StatusCode::NOT_FOUND, "the archive does not have it"),
-            },
-            Ok(None) => refuse(StatusCode::FORBIDDEN, "this is no file of a suite that this build may use"),
-            Err(error) => refuse(StatusCode::BAD_GATEWAY, &crate::text::one_line(&format!("{error:#}"))),
-        }
+/// A file of our own archive.
+async fn own(suites: &Arc<Suites>, path: String, head: bool) -> Answer {
+    let suites = suites.clone();
+    // An index may be long.
+    let found = tokio::task::spawn_blocking(move || suites.find(&path)).await;
+    match found.map_err(anyhow::Error::from).and_then(|found| found) {
+        Ok(Some(path)) => match tokio::fs::File::open(&path).await {
+            Ok(file) => send(file, head).await,
+            Err(_) => refuse(StatusCode::NOT_FOUND, "the archive does not have it"),
+        },
+        Ok(None) => refuse(StatusCode::FORBIDDEN, "this is no file of a suite that this build may use"),
+        Err(error) => refuse(StatusCode::BAD_GATEWAY, &crate::text::one_line(&format!("{error:#}"))),
     }
+}
+
+fn not_allowed() -> Answer {
+    refuse(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD pass")
 }
 
 fn is_ours(uri: &Uri) -> bool {

@@ -10,6 +10,7 @@ CREATE TABLE chroot (
 CREATE TABLE job_chroot (
     job          INTEGER NOT NULL REFERENCES job (id),
     architecture TEXT NOT NULL,
+    turn         INTEGER NOT NULL,                      -- 0: what has no architecture was built in this one
     digest       TEXT NOT NULL REFERENCES chroot (digest),
     PRIMARY KEY (job, architecture)
 ) STRICT, WITHOUT ROWID;

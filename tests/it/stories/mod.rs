@@ -3,6 +3,7 @@
 mod access;
 mod archive;
 mod audit;
+mod buildinfo;
 mod chroots;
 mod corpus;
 mod daemon;
@@ -19,6 +20,7 @@ mod pushes;
 mod reading;
 mod refusals;
 mod reproducible;
+mod schroot;
 mod set_up;
 mod ssh;
 mod unpacked;
