@@ -61,6 +61,7 @@ fn a_commit_becomes_a_package_in_a_machine_of_its_own() {
     let apt = Apt::new("unstable");
     assert_eq!(apt.update().file_of("tiny", "usr/share/tiny/version"), "1.0");
     assert_eq!(apt.source_of("tiny"), ["tiny_1.0.dsc", "tiny_1.0.tar.xz"]);
+    world.local(&["verify", "--rebuild", &job]).ok();
     assert_eq!(processes("qemu-system"), Vec::<String>::new());
 }
 

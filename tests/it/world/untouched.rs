@@ -21,7 +21,9 @@ impl Machine {
         all.insert("files", sh(files));
         all.insert("state", sh(&format!("ls -A {STATE} /srv /srv/apt /srv/git {STATE}/work")));
         all.insert("chroots", chroots());
-        let roots = format!("cd {STATE}/roots && find . -printf '%p %y %m %U %s %C@ %l\\n' | sort | sha256sum");
+        // Machines start from none.
+        let look = "find . -printf '%p %y %m %U %s %C@ %l\\n' | sort | sha256sum";
+        let roots = format!("if test -e {STATE}/roots; then cd {STATE}/roots && {look}; fi");
         all.insert("unpacked chroots", sh(&roots));
         all.insert("processes", processes());
         all.insert("ports", sh("ss -H -lntup | grep users: | sed 's/  */ /g; s/fd=[0-9]*//' | sort"));
