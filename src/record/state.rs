@@ -113,6 +113,7 @@ mod tests {
                 "build.processes",
                 "build.log",
                 "build.chroot",
+                "build.unreproducible",
                 "build.result",
                 "publish.conflict",
                 "publish.takeover",
