@@ -51,6 +51,8 @@ struct Torture {
 impl Torture {
     fn new(seed: u64) -> Result<Self> {
         service::set_up()?;
+        // Before its first start is over there is nothing that readers could see.
+        Daemon::ready("")?.0.stop()?;
         Ok(Self {
             plan: Plan::new(seed),
             clients: Arc::new(Clients::new(seed)?),
