@@ -68,6 +68,9 @@ fn chroot(distro: &Distro, definition: &Definition, found: &mut Vec<(KeyPath, St
             wrong("hook".to_owned(), "hook: write the program's path from / on, without spaces or signs".to_owned());
         } else if !is_program(hook) {
             wrong("hook".to_owned(), format!("hook: {} is not a program that can be run", hook.display()));
+        } else if others_may_write(hook) {
+            let path = hook.display();
+            wrong("hook".to_owned(), format!("hook: others may write {path}, which runs here: 'chmod go-w {path}'"));
         }
     }
     for (n, source) in definition.sources.iter().enumerate() {
@@ -87,6 +90,10 @@ fn chroot(distro: &Distro, definition: &Definition, found: &mut Vec<(KeyPath, St
     if definition.foreign_architectures.iter().any(|architecture| architecture.as_str() == "all") {
         wrong("foreign_architectures".to_owned(), "all is no architecture of its own".to_owned());
     }
+}
+
+fn others_may_write(path: &Path) -> bool {
+    std::fs::metadata(path).is_ok_and(|it| it.permissions().mode() & 0o022 != 0)
 }
 
 fn is_program(path: &Path) -> bool {

@@ -153,6 +153,8 @@ fn a_chroot_is_what_its_description_says() {
     // What is wrong is named with its place.
     describe(hook, key, "hello");
     world.local(&["check-config"]).refused(78, &["chroots.yaml:8", "hook", "is not a program"]);
+    fs::set_permissions(hook, fs::Permissions::from_mode(0o777)).unwrap();
+    world.local(&["check-config"]).refused(78, &["others may write", "chmod go-w"]);
     fs::set_permissions(hook, fs::Permissions::from_mode(0o755)).unwrap();
     describe("/bin/sh;reboot", key, "hello");
     world.local(&["check-config"]).refused(78, &["hook", "from / on"]);
