@@ -22,6 +22,7 @@ pub mod manual;
 pub mod names;
 pub mod private;
 pub mod privilege;
+mod processes;
 pub mod publish;
 pub mod readiness;
 pub mod rebuild;

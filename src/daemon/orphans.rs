@@ -6,14 +6,14 @@
 
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 use nix::sys::signal::{Signal, kill};
-use nix::unistd::{Pid, getpid, getuid};
+use nix::unistd::Pid;
 
+use crate::processes;
 use crate::subprocess::MARK;
 
 /// How long the kernel may take to end what was killed.
@@ -41,20 +41,10 @@ pub fn kill_all(state_dir: &Path) -> Result<()> {
 
 fn marked(state_dir: &Path) -> Result<Vec<Pid>> {
     let mark = [MARK.as_bytes(), b"=", state_dir.as_os_str().as_bytes()].concat();
-    let mut pids = Vec::new();
-    for entry in fs::read_dir("/proc")? {
-        let entry = entry?;
-        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse().ok()).map(Pid::from_raw) else {
-            continue;
-        };
-        // Processes come and go while this looks at them.
-        let mine = entry.metadata().is_ok_and(|meta| meta.uid() == getuid().as_raw()) && pid != getpid();
-        let environment = if mine { fs::read(entry.path().join("environ")).unwrap_or_default() } else { Vec::new() };
-        if environment.split(|byte| *byte == 0).any(|entry| entry == mark) {
-            pids.push(pid);
-        }
-    }
-    Ok(pids)
+    processes::of_ours(|process| {
+        let environment = fs::read(process.join("environ")).unwrap_or_default();
+        environment.split(|byte| *byte == 0).any(|entry| entry == mark)
+    })
 }
 
 #[cfg(test)]

@@ -4,15 +4,15 @@
 //! root is the session's, asks each to end, and waits five seconds for it. So what is ours is killed first.
 
 use std::fs;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use nix::sys::signal::{Signal, kill};
-use nix::unistd::{Pid, getpid, getuid};
+use nix::unistd::Pid;
 use sha2::{Digest, Sha256};
 
+use crate::processes;
 use crate::subprocess::{CancellationToken, Cmd};
 
 /// schroot's program.
@@ -123,19 +123,7 @@ async fn kill_own(root: &Path) -> Result<()> {
 }
 
 fn inside(root: &PathBuf) -> Result<Vec<Pid>> {
-    let mut pids = Vec::new();
-    for entry in fs::read_dir("/proc")? {
-        let entry = entry?;
-        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse().ok()).map(Pid::from_raw) else {
-            continue;
-        };
-        // Processes come and go while this looks at them.
-        let mine = entry.metadata().is_ok_and(|meta| meta.uid() == getuid().as_raw()) && pid != getpid();
-        if mine && fs::read_link(entry.path().join("root")).is_ok_and(|there| there == *root) {
-            pids.push(pid);
-        }
-    }
-    Ok(pids)
+    processes::of_ours(|process| fs::read_link(process.join("root")).is_ok_and(|there| there == *root))
 }
 
 #[cfg(test)]
