@@ -7,7 +7,7 @@ use std::path::Path;
 use super::sandbox::{Bind, Kind, Spec};
 use super::slot::Slot;
 use super::testbed::{Root, Unpacked};
-use super::{Builder, Request, Run, bounds, fill, inside, large, sbuild};
+use super::{Builder, Request, Run, bounds, fill, inside, large, remove_tree, sbuild};
 use crate::chroot::Chroot;
 use crate::config::Limits;
 use crate::error::Failure;
@@ -78,6 +78,8 @@ impl Builder {
             Room::Memory(size) => spec.size = size,
             Room::Disk => {
                 let layer = scratch.join("layer");
+                // That of another architecture, or of a first build.
+                remove_tree(&layer).await?;
                 fs::create_dir_all(&layer)?;
                 spec.size = self.in_memory;
                 spec.bounds.written = Some((spec.testbed.kind.room().to_owned(), limits.disk.0));

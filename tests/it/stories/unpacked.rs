@@ -24,32 +24,41 @@ fn commit(repo: &Repo, version: &str) -> String {
 #[test]
 fn what_does_not_fit_into_memory_is_built_on_the_disk() {
     let world = World::new();
-    let settings = "chroots: { in_memory: 700M }\nbuild: { pockets: { dev: { limits: { disk: 2500M, time: 5m, silence: 5m } } } }\n";
+    let limits = "limits: { disk: 2500M, time: 5m, silence: 5m }";
+    let settings = format!(
+        "chroots: {{ in_memory: 700M }}\nbuild: {{ pockets: {{ dev: {{ {limits} }}, twice: {{ acl: 'princ:alice@EXAMPLE.ORG', \
+         distro: bookworm, architectures: [amd64], require_reproducible: true, {limits} }} }} }}\n"
+    );
     fs::write("/etc/invirtibuilder/conf.d/memory.yaml", settings).unwrap();
     let _daemon = world.daemon();
     world.wait_until_ready();
     let before = roots();
     let repo = world.repo("wide");
-    let writes = |version: &str, mib: u32| {
+    let writes = |pocket: &str, version: &str, mib: u32| {
         repo.tiny(version, Tiny::Works);
         let rules = fs::read_to_string(repo.dir.join("debian/rules")).unwrap();
         let fill = format!(
             "\tfor n in $$(seq {mib}); do head -c 1048576 /dev/zero >wide.$$n || exit 1; done\n\trm wide.*\n\tdpkg-gencontrol\n"
         );
         repo.write("debian/rules", &rules.replacen("\tdpkg-gencontrol\n", &fill, 1));
-        world.submit("dev", "wide", &repo.commit(version))
+        world.submit(pocket, "wide", &repo.commit(version))
     };
-    let job = writes("1.0", 900);
+    let job = writes("dev", "1.0", 900);
     world.wait_for(&job, "published", BUILD);
     let log = world.build("alice", &["log", &job]).ok().out;
     assert!(log.contains("once more, on the disk") && log.matches("Build finished at").count() == 2, "{log}");
     // The next one starts there.
-    let job = writes("1.1", 900);
+    let job = writes("dev", "1.1", 900);
     world.wait_for(&job, "published", BUILD);
     let log = world.build("alice", &["log", &job]).ok().out;
     assert!(!log.contains("once more") && log.matches("Build finished at").count() == 1, "{log}");
+    // As often as it has to be built.
+    let job = writes("twice", "1.2", 900);
+    world.wait_for(&job, "published", BUILD);
+    let log = world.build("alice", &["log", &job]).ok().out;
+    assert_eq!(log.matches("Build finished at").count(), 2, "{log}");
     // And there, too, it has what limits.disk says and no more.
-    let job = writes("1.2", 4000);
+    let job = writes("dev", "1.3", 4000);
     world.wait_for(&job, "failed", BUILD);
     world.build("alice", &["status", &job]).ok().says(&["build.disk"]);
     assert_eq!(roots(), before);
