@@ -9,10 +9,9 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
-use nix::fcntl::{Flock, FlockArg};
 
 use super::make::{self, LIMIT};
-use super::{Manifest, Store};
+use super::{Manifest, Store, remove_if_there};
 use crate::build::{all_ids, remove_tree};
 use crate::error::Error;
 use crate::names::{Architecture, ChrootDigest, Distro};
@@ -48,9 +47,7 @@ impl Image {
     fn read(link: &Path) -> Result<Self> {
         // From here on it is this one, whatever the link becomes.
         let dir = link.canonicalize().with_context(|| format!("cannot find {}", link.display()))?;
-        let path = dir.join("manifest");
-        let text = fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
-        let manifest = serde_json::from_slice(&text).with_context(|| format!("{} does not parse", path.display()))?;
+        let manifest = Manifest::read(&dir.join("manifest"))?;
         Ok(Self { dir, manifest })
     }
 }
@@ -105,15 +102,8 @@ impl Store {
             ))
             .into());
         }
-        fs::create_dir_all(&self.dir).with_context(|| format!("cannot create {}", self.dir.display()))?;
-        let lock = self.image_path(distro, architecture, "vm.lock");
-        let lock = File::options().write(true).create(true).truncate(false).open(&lock)?;
-        // Held until this function ends.
-        let _lock = Flock::lock(lock, FlockArg::LockExclusiveNonblock).map_err(|_| {
-            Error::try_again(format!(
-                "the image {distro} {architecture} is being made already: wait until that has ended"
-            ))
-        })?;
+        let lock = Self::stem(distro, architecture) + "vm.lock";
+        let _lock = self.lock(&lock, &format!("image {distro} {architecture}"))?;
         let new = self.image_path(distro, architecture, "vm.new");
         remove_tree(&new).await?;
         fs::create_dir(&new)?;
@@ -165,11 +155,8 @@ impl Store {
 
     /// Removes an image; whether there was one. Builds that run keep it.
     pub async fn remove_image(&self, distro: &Distro, architecture: &Architecture) -> Result<bool> {
-        let link = self.image_path(distro, architecture, "vm");
-        match fs::remove_file(&link) {
-            Ok(()) => {}
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(false),
-            Err(error) => return Err(error).with_context(|| format!("cannot remove {}", link.display())),
+        if !remove_if_there(&self.image_path(distro, architecture, "vm"))? {
+            return Ok(false);
         }
         for dir in self.generations(distro, architecture)? {
             remove_tree(&dir).await?;

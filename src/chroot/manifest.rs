@@ -64,6 +64,12 @@ pub struct Manifest {
 }
 
 impl Manifest {
+    /// Reads one.
+    pub(super) fn read(path: &Path) -> Result<Self> {
+        let text = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+        serde_json::from_slice(&text).with_context(|| format!("{} does not parse", path.display()))
+    }
+
     /// The same without the passwords that URLs may hold: for whoever may read the record.
     pub fn without_passwords(&self) -> Self {
         let mut manifest = self.clone();

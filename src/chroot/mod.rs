@@ -53,9 +53,7 @@ impl Store {
     }
 
     fn read(&self, path: &Path) -> Result<Chroot> {
-        let text = fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
-        let manifest: Manifest =
-            serde_json::from_slice(&text).with_context(|| format!("{} does not parse", path.display()))?;
+        let manifest = Manifest::read(path)?;
         let stem = Self::stem(&manifest.distro, &manifest.architecture);
         let tarball = self.dir.join(format!("{stem}{}.tar", manifest.digest.short()));
         Ok(Chroot { manifest, tarball })
@@ -107,17 +105,9 @@ impl Store {
         log: &Path,
         cancel: &CancellationToken,
     ) -> Result<Manifest> {
-        fs::create_dir_all(&self.dir).with_context(|| format!("cannot create {}", self.dir.display()))?;
         let stem = Self::stem(distro, architecture);
-        let lock =
-            File::options().write(true).create(true).truncate(false).open(self.dir.join(stem.clone() + "lock"))?;
-        // Held until this function ends.
-        let _lock = Flock::lock(lock, FlockArg::LockExclusiveNonblock).map_err(|_| {
-            Error::try_again(format!(
-                "the chroot {distro} {architecture} is being made already: wait until that has ended"
-            ))
-        })?;
-        let new = self.dir.join(stem.clone() + "tar.new");
+        let _lock = self.lock(&(stem.clone() + "lock"), &format!("chroot {distro} {architecture}"))?;
+        let new = self.dir.join(stem + "tar.new");
         let _ = fs::remove_file(&new);
         let made = make::make(&self.config, distro, architecture, None, &new, log, cancel).await;
         let manifest = match made {
@@ -130,6 +120,15 @@ impl Store {
         self.put(&manifest, &new)?;
         self.prune(&manifest)?;
         Ok(manifest)
+    }
+
+    /// Keeps others from making what this is, by a file of this name, until it is dropped.
+    fn lock(&self, name: &str, what: &str) -> Result<Flock<File>> {
+        fs::create_dir_all(&self.dir).with_context(|| format!("cannot create {}", self.dir.display()))?;
+        let file = File::options().write(true).create(true).truncate(false).open(self.dir.join(name))?;
+        Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|_| {
+            Error::try_again(format!("the {what} is being made already: wait until that has ended")).into()
+        })
     }
 
     /// Puts a new tarball in place. The last step is one rename.
