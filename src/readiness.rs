@@ -97,7 +97,7 @@ fn wrong(what: &str, found: impl Into<String>, mend: impl Into<String>) -> Check
 
 /// Looks at everything. `path` is the configuration's file; `user` is the service's own.
 pub async fn look(config: &Config, path: &Path, user: &User) -> Vec<Check> {
-    let mut checks = vec![programs(), subordinate_ids(config, user), namespaces(user).await];
+    let mut checks = vec![programs("programs", &PROGRAMS), subordinate_ids(config, user), namespaces(user).await];
     checks.extend(machines::look(config, user).await);
     checks.extend(schroot::look(config, path, user).await);
     checks.extend(directories(config, user));
@@ -113,13 +113,14 @@ pub async fn look(config: &Config, path: &Path, user: &User) -> Vec<Check> {
     checks
 }
 
-fn programs() -> Check {
-    let missing: Vec<_> = PROGRAMS.iter().filter(|(program, _)| !in_path(program)).collect();
+/// Whether these programs are there; each with Debian's package of it.
+fn programs(what: &str, all: &[(&str, &str)]) -> Check {
+    let missing: Vec<_> = all.iter().filter(|(program, _)| !in_path(program)).collect();
     if missing.is_empty() {
-        return fine("programs", format!("all {} are there", PROGRAMS.len()));
+        return fine(what, format!("all {} are there", all.len()));
     }
     let list = |n: usize| missing.iter().map(|pair| if n == 0 { pair.0 } else { pair.1 }).collect::<Vec<_>>().join(" ");
-    wrong("programs", format!("missing: {}", list(0)), format!("apt-get install {}", list(1)))
+    wrong(what, format!("missing: {}", list(0)), format!("apt-get install {}", list(1)))
 }
 
 fn in_path(program: &str) -> bool {
@@ -139,13 +140,18 @@ fn subordinate_ids(config: &Config, user: &User) -> Check {
     }
 }
 
+/// A command that the service's user runs; `--` and its words are to follow.
+fn as_user(user: &User) -> Cmd {
+    let cmd = Cmd::new("setpriv");
+    if !getuid().is_root() {
+        return cmd;
+    }
+    cmd.args(["--reuid", &user.name, "--regid", &user.gid.to_string(), "--init-groups"])
+}
+
 async fn namespaces(user: &User) -> Check {
     let what = "user namespaces";
-    let mut cmd = Cmd::new("setpriv");
-    if getuid().is_root() {
-        cmd = cmd.args(["--reuid", &user.name, "--regid", &user.gid.to_string(), "--init-groups"]);
-    }
-    let done = cmd
+    let done = as_user(user)
         .args(["--", "unshare", "--user", "--map-root-user", "--mount", "--pid", "--fork", "true"])
         .run(&CancellationToken::new())
         .await;

@@ -1,11 +1,11 @@
 //! What pockets with `isolation: vm` need beside the rest.
 
-use nix::unistd::{User, getuid};
+use nix::unistd::User;
 
-use super::{Check, fine, in_path, note, wrong};
+use super::{Check, as_user, fine, note, programs};
 use crate::build::machine::kvm::DEVICE;
 use crate::config::{Config, Isolation};
-use crate::subprocess::{CancellationToken, Cmd};
+use crate::subprocess::CancellationToken;
 
 /// Programs that machines and their images are made with, and Debian's packages of them.
 const PROGRAMS: [(&str, &str); 3] =
@@ -16,17 +16,7 @@ pub async fn look(config: &Config, user: &User) -> Vec<Check> {
     if config.build.pockets.values().all(|pocket| pocket.isolation != Isolation::Vm) {
         return Vec::new();
     }
-    vec![programs(), kvm(config, user).await]
-}
-
-fn programs() -> Check {
-    let what = "programs of machines";
-    let missing: Vec<_> = PROGRAMS.iter().filter(|(program, _)| !in_path(program)).collect();
-    if missing.is_empty() {
-        return fine(what, format!("all {} are there", PROGRAMS.len()));
-    }
-    let list = |n: usize| missing.iter().map(|pair| if n == 0 { pair.0 } else { pair.1 }).collect::<Vec<_>>().join(" ");
-    wrong(what, format!("missing: {}", list(0)), format!("apt-get install {}", list(1)))
+    vec![programs("programs of machines", &PROGRAMS), kvm(config, user).await]
 }
 
 /// Without it builds work too, and take several times as long.
@@ -39,11 +29,8 @@ async fn kvm(config: &Config, user: &User) -> Check {
     if !std::path::Path::new(DEVICE).exists() {
         return note(what, format!("there is no {DEVICE}: machines are emulated, and slow"), "modprobe kvm");
     }
-    let mut cmd = Cmd::new("setpriv");
-    if getuid().is_root() {
-        cmd = cmd.args(["--reuid", &user.name, "--regid", &user.gid.to_string(), "--init-groups"]);
-    }
-    let opened = cmd.args(["--", "test", "-r", DEVICE, "-a", "-w", DEVICE]).run(&CancellationToken::new()).await;
+    let opened =
+        as_user(user).args(["--", "test", "-r", DEVICE, "-a", "-w", DEVICE]).run(&CancellationToken::new()).await;
     if opened.is_ok_and(|done| done.ok()) {
         return fine(what, format!("{DEVICE} may be opened"));
     }
@@ -53,6 +40,8 @@ async fn kvm(config: &Config, user: &User) -> Check {
 
 #[cfg(test)]
 mod tests {
+    use nix::unistd::getuid;
+
     use super::*;
     use crate::readiness::Verdict;
 
