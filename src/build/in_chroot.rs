@@ -1,7 +1,6 @@
 //! A build in a chroot, which writes in memory or, if that is not enough, on the disk.
 
-use std::fs::{self, File};
-use std::io::Write;
+use std::fs;
 use std::path::Path;
 
 use super::sandbox::{Bind, Kind, Spec};
@@ -49,10 +48,9 @@ impl Builder {
             }
             self.large.add(&request.package)?;
             large::clear(&request.output)?;
-            let mut log = File::options().append(true).create(true).open(&request.log)?;
-            let text =
-                "The build needs more memory than it has for its files (chroots.in_memory): once more, on the disk.";
-            writeln!(log, "\n{text}")?;
+            request.say(
+                "\nThe build needs more memory than it has for its files (chroots.in_memory): once more, on the disk.",
+            )?;
         }
         self.in_chroot_with(request, chroot, all, slot, Room::Disk, cancel).await
     }

@@ -1,7 +1,6 @@
 //! A build in a virtual machine: what its sandbox is given, and a second try where KVM turns out not to work.
 
-use std::fs::{self, File};
-use std::io::Write;
+use std::fs;
 
 use super::machine::{self, Accelerator, Machine, kvm};
 use super::sandbox::{Bind, Kind};
@@ -60,7 +59,6 @@ impl Builder {
 /// What a machine is to be carried out by; if it has to be emulated, the log says why.
 fn announced(request: &Request) -> Result<Accelerator, Failure> {
     let Some(why) = kvm::trouble() else { return Ok(Accelerator::Kvm) };
-    let mut log = File::options().append(true).create(true).open(&request.log)?;
-    writeln!(log, "This virtual machine is emulated, and slow: {why}")?;
+    request.say(&format!("This virtual machine is emulated, and slow: {why}"))?;
     Ok(Accelerator::Tcg)
 }

@@ -7,7 +7,8 @@
 //! dependencies are installed there is a [`proxy`] that gives out files of the chroot's mirrors and of the suites of our own that
 //! may satisfy them, and nothing else.
 
-use std::fs;
+use std::fs::{self, File};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -151,6 +152,12 @@ impl Request {
             output: places.output,
             log: places.log,
         }
+    }
+
+    /// Adds a line of ours to the log.
+    pub fn say(&self, line: &str) -> anyhow::Result<()> {
+        let mut log = File::options().append(true).create(true).open(&self.log)?;
+        Ok(writeln!(log, "{line}")?)
     }
 
     /// The architectures that have to be built: what has none is built with the first.

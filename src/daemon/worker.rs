@@ -1,7 +1,7 @@
 //! Carries one claimed job to its end. Every job ends here, in [`run`], in one of four ways: published, failed,
 //! cancelled, or given back to the queue because the daemon stops.
 
-use std::io::{ErrorKind, Write};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -237,10 +237,7 @@ impl Task {
 
     /// Source package, then binaries; where they are.
     async fn build(&mut self) -> Result<PathBuf, Failure> {
-        self.workspace.fresh().await?;
-        let log = self.config.build_log(self.job.id);
-        std::fs::create_dir_all(self.config.job_logs(self.job.id))?;
-        let _ = std::fs::remove_file(&log);
+        let log = self.begin().await?;
         let source = source::make(&self.source_request(&log)?, &self.cancel).await?;
         reach(Point::SourceMade)?;
         self.advance(State::Building)?;
@@ -284,6 +281,15 @@ impl Task {
         }
     }
 
+    /// An empty workspace and no log; where that is to be.
+    async fn begin(&self) -> Result<PathBuf> {
+        self.workspace.fresh().await?;
+        std::fs::create_dir_all(self.config.job_logs(self.job.id))?;
+        let log = self.config.build_log(self.job.id);
+        let _ = std::fs::remove_file(&log);
+        Ok(log)
+    }
+
     /// What another pocket has built is built once more, if this one demands that and nobody has done it.
     async fn prove_copy(&mut self) -> Result<(), Failure> {
         let (package, version) = (&self.job.package, &self.job.version);
@@ -295,10 +301,7 @@ impl Task {
         let original = self.shared.read(|db| Original::of(&self.config, db, &self.job)).map_err(|error| {
             Failure::new(FailureKind::Unreproducible, format!("it cannot be built a second time: {error:#}"))
         })?;
-        self.workspace.fresh().await?;
-        let log = self.config.build_log(self.job.id);
-        std::fs::create_dir_all(self.config.job_logs(self.job.id))?;
-        let _ = std::fs::remove_file(&log);
+        let log = self.begin().await?;
         self.advance(State::Building)?;
         let request = self.again(&self.build_request(&log))?;
         let compared = original.build_again(&Builder::new(&self.config)?, request, &self.cancel).await;
@@ -310,8 +313,7 @@ impl Task {
     fn again(&self, request: &build::Request) -> Result<build::Request> {
         let output = self.workspace.dir.join("again");
         std::fs::create_dir(&output)?;
-        let mut log = std::fs::File::options().create(true).append(true).open(&request.log)?;
-        writeln!(log, "\nThe second build, whose packages have to be the same (require_reproducible):")?;
+        request.say("\nThe second build, whose packages have to be the same (require_reproducible):")?;
         Ok(build::Request { output, ..request.clone() })
     }
 

@@ -33,7 +33,7 @@ impl Open {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.context("cannot listen for apt")?;
         let mut secret = [0; 16];
         File::open("/dev/urandom")?.read_exact(&mut secret).context("no random bytes")?;
-        let path: String = secret.iter().fold("/".to_owned(), |path, byte| format!("{path}{byte:02x}"));
+        let path = format!("/{}", crate::text::hex(&secret));
         let url = format!("http://{}{path}/", listener.local_addr()?);
         let door = Arc::new(Door { path, suites: Arc::new(suites) });
         Ok(Self { task: tokio::spawn(serve(listener, door)), url })

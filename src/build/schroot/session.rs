@@ -85,7 +85,7 @@ pub async fn end_all(state_dir: &Path) -> Result<()> {
 /// Sessions belong to the whole machine, and there may be several daemons on it.
 fn prefix(state_dir: &Path) -> String {
     let hash = Sha256::digest(state_dir.as_os_str().as_encoded_bytes());
-    format!("invirtibuilder-{:02x}{:02x}{:02x}{:02x}-", hash[0], hash[1], hash[2], hash[3])
+    format!("invirtibuilder-{}-", crate::text::hex(&hash[..4]))
 }
 
 /// The names of all sessions on this machine.
