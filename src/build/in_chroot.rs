@@ -1,13 +1,17 @@
 //! A build in a chroot, which writes in memory or, if that is not enough, on the disk.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
+use anyhow::Result;
+
+use super::dependencies::{Dependencies, nothing_is_asked};
 use super::sandbox::{Bind, Kind, Spec};
+use super::sbuild::Installing;
 use super::slot::Slot;
 use super::testbed::{Root, Unpacked};
-use super::{Builder, Request, Run, bounds, fill, inside, large, remove_tree, sbuild};
-use crate::chroot::Chroot;
+use super::{Builder, Request, Run, bounds, fill, inside, large, remove_tree, roots, sbuild};
+use crate::chroot::{Chroot, Manifest};
 use crate::config::Limits;
 use crate::error::Failure;
 use crate::subprocess::{CancellationToken, Ended, Finished};
@@ -28,6 +32,9 @@ const ROOM: &str = "/testbed";
 
 /// Where the sandbox has the unpacked chroot.
 pub(super) const UNPACKED: &str = "/unpacked";
+
+/// Where it has a layer of build dependencies.
+const LAYER: &str = "/layer";
 
 impl Builder {
     /// Builds in a chroot: how that ended, and whether it ran out of memory.
@@ -66,12 +73,26 @@ impl Builder {
     ) -> Result<(Finished, bool), Failure> {
         let (manifest, limits, scratch) = (&chroot.manifest, &request.limits, &request.scratch);
         let unpacked = self.roots.find(slot, manifest);
-        let has_lists = unpacked.as_ref().is_some_and(|root| root.fresh);
-        let below = unpacked.as_ref().map(|_| Unpacked::Below(UNPACKED.into()));
-        let mut spec = self.chroot_spec(scratch, limits, chroot, below)?;
-        if let Some(root) = unpacked {
-            spec.binds.push(Bind { from: root.path, to: inside(UNPACKED), writable: false });
+        let layer = match &unpacked {
+            Some(root) => self.layer(request, manifest, all, slot, root)?,
+            None => None,
+        };
+        if layer.is_some() {
+            request
+                .say("\nThe build dependencies were installed beforehand, from the mirrors and as a build would.")?;
         }
+        let installing = match (&layer, &unpacked) {
+            (Some(_), _) => Installing::Nothing,
+            _ if nothing_is_asked(request, manifest, all)? => Installing::Nothing,
+            (_, Some(root)) if root.lists.is_some() => Installing::FromLists,
+            _ => Installing::AfterUpdate,
+        };
+        let below: Vec<_> =
+            layer.map(|path| (path, LAYER)).into_iter().chain(unpacked.map(|root| (root.path, UNPACKED))).collect();
+        let paths = below.iter().map(|(_, to)| PathBuf::from(to)).collect();
+        let mut spec =
+            self.chroot_spec(scratch, limits, chroot, (!below.is_empty()).then_some(Unpacked::Below(paths)))?;
+        spec.binds.extend(below.into_iter().map(|(from, to)| Bind { from, to: inside(to), writable: false }));
         match room {
             Room::Memory(size) => spec.size = size,
             Room::Disk => {
@@ -79,14 +100,38 @@ impl Builder {
                 // That of another architecture, or of a first build.
                 remove_tree(&layer).await?;
                 fs::create_dir_all(&layer)?;
-                spec.size = self.in_memory;
-                spec.bounds.written = Some((spec.testbed.kind.room().to_owned(), limits.disk.0));
-                spec.binds.push(Bind { from: layer, to: inside(ROOM), writable: true });
+                self.write_on_disk(&mut spec, layer, limits.disk.0);
             }
         }
-        fill(&mut spec, request, &manifest.architecture, all, has_lists)?;
+        fill(&mut spec, request, &manifest.architecture, all, installing)?;
         let run = Run { manifest, local: &request.local, limits, scratch };
         self.sandboxed(run, spec, slot, |cmd| cmd.log(&request.log, request.limits.log.0), cancel).await
+    }
+
+    /// Has the testbed of a sandbox write in this directory, so many bytes.
+    pub(super) fn write_on_disk(&self, spec: &mut Spec, dir: PathBuf, most: u64) {
+        spec.size = self.in_memory;
+        spec.bounds.written = Some((spec.testbed.kind.room().to_owned(), most));
+        spec.binds.push(Bind { from: dir, to: inside(ROOM), writable: true });
+    }
+
+    /// The layer that has what a build asks for, and that such builds are remembered by.
+    fn layer(
+        &self,
+        request: &Request,
+        chroot: &Manifest,
+        all: bool,
+        slot: &Slot,
+        root: &roots::Unpacked,
+    ) -> Result<Option<PathBuf>> {
+        let (Some(others), true) = (&request.others, self.layers.are_kept()) else { return Ok(None) };
+        let Some(dependencies) = Dependencies::of(&request.dsc, all)? else { return Ok(None) };
+        if dependencies.are_in(chroot) {
+            return Ok(None);
+        }
+        self.layers.want(chroot, &dependencies)?;
+        let Some(lists) = &root.lists else { return Ok(None) };
+        Ok(self.layers.find(slot, chroot, &dependencies, lists, others))
     }
 
     /// A sandbox with a testbed that starts from this chroot, and with no command yet.

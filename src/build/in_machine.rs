@@ -2,8 +2,10 @@
 
 use std::fs;
 
+use super::dependencies::nothing_is_asked;
 use super::machine::{self, Accelerator, Machine, kvm};
 use super::sandbox::{Bind, Kind};
+use super::sbuild::Installing;
 use super::slot::Slot;
 use super::{Builder, Request, Run, fill, inside, sbuild};
 use crate::chroot::Image;
@@ -50,7 +52,9 @@ impl Builder {
         for (from, to) in [(image.kernel(), "/kernel"), (image.initrd(), "/initrd"), (image.root(), "/image")] {
             spec.binds.push(Bind { from, to: inside(to), writable: false });
         }
-        fill(&mut spec, request, &manifest.architecture, all, false)?;
+        let nothing = nothing_is_asked(request, manifest, all)?;
+        let installing = if nothing { Installing::Nothing } else { Installing::AfterUpdate };
+        fill(&mut spec, request, &manifest.architecture, all, installing)?;
         let run = Run { manifest, local: &request.local, limits: &limits, scratch };
         self.sandboxed(run, spec, slot, |cmd| cmd.log(&request.log, request.limits.log.0), cancel).await
     }

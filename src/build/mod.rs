@@ -7,6 +7,7 @@
 //! dependencies are installed there is a [`proxy`] that gives out files of the chroot's mirrors and of the suites of our own that
 //! may satisfy them, and nothing else.
 
+use std::collections::HashSet;
 use std::fs::{self, File};
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -16,11 +17,13 @@ use anyhow::Context;
 
 pub mod bounds;
 pub mod cgroup;
+mod dependencies;
 mod dev;
 pub mod forwarder;
 mod in_chroot;
 mod in_machine;
 mod large;
+mod layers;
 pub mod machine;
 pub mod proxy;
 mod ready;
@@ -43,10 +46,13 @@ use crate::subprocess::{CancellationToken, Cmd, Ended, Finished};
 use bounds::Bounds;
 use cgroup::Groups;
 use large::Large;
+use layers::Layers;
 use proxy::{Cache, Mirrors, Proxy, Suites};
+pub use ready::Ready;
 pub use remove::remove_tree;
 use roots::Roots;
 use sandbox::{Bind, Kind, Spec, Testbed};
+use sbuild::Installing;
 use slot::Slot;
 pub use slot::everybody as all_ids;
 
@@ -80,6 +86,9 @@ pub struct Request {
     pub architectures: Vec<Architecture>,
     /// Suites of our own that may satisfy build dependencies.
     pub local: Vec<LocalSuite>,
+    /// Names of the binary packages in those, and what they provide: where one of these is among the build dependencies, they
+    /// are installed anew. `None`: they are in any case.
+    pub others: Option<HashSet<String>>,
     /// What keeps the build from the host.
     pub isolation: Isolation,
     /// What the build may use.
@@ -146,6 +155,7 @@ impl Request {
             distro: config.build.pockets[pocket].distro.clone(),
             architectures,
             local: local.collect(),
+            others: None,
             isolation: config.build.pockets[pocket].isolation,
             limits: config.build.pockets[pocket].limits.clone(),
             scratch: places.scratch,
@@ -176,6 +186,7 @@ pub struct Builder {
     slots: PathBuf,
     cache: PathBuf,
     roots: Roots,
+    layers: Layers,
     large: Large,
     in_memory: u64,
     scratch: PathBuf,
@@ -192,6 +203,7 @@ impl Builder {
             slots: config.state_dir.join("slots"),
             cache: config.state_dir.join("cache"),
             roots: Roots::new(config.state_dir.join("roots")),
+            layers: Layers::new(&config.state_dir, config.chroots.layers),
             large: Large::new(config.state_dir.join("large")),
             in_memory: config.in_memory(),
             scratch: config.scratch(),
@@ -378,7 +390,7 @@ fn fill(
     request: &Request,
     architecture: &Architecture,
     all: bool,
-    has_lists: bool,
+    installing: Installing,
 ) -> Result<(), Failure> {
     spec.binds.push(Bind { from: request.output.clone(), to: "output".into(), writable: true });
     for file in &request.source_files {
@@ -390,7 +402,7 @@ fn fill(
         spec.copies.push((local.key.clone(), "input/archive-key.asc".into()));
     }
     let dsc = request.dsc.file_name().context("a .dsc has a name")?.to_string_lossy().into_owned();
-    spec.command = sbuild::command(request, architecture, all, has_lists, &dsc);
+    spec.command = sbuild::command(request, architecture, all, installing, &dsc);
     Ok(())
 }
 

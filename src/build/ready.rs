@@ -1,71 +1,141 @@
 //! What is done so that the next build starts at once: chroots are unpacked, with apt's lists in them, while nobody waits.
 
+use std::collections::BTreeSet;
 use std::fs;
+use std::path::Path;
 
 use anyhow::{Context, Result};
 
+use super::dependencies::Dependencies;
 use super::in_chroot::UNPACKED;
 use super::roots::Need;
 use super::sandbox::Bind;
 use super::slot::Slot;
 use super::testbed::{CLIENT, Unpacked};
-use super::{Builder, Run, inside, remove_tree, sbuild};
-use crate::chroot::Chroot;
+use super::{Builder, Run, inside, remove_tree, sandbox, sbuild};
+use crate::chroot::{Chroot, Manifest};
 use crate::config::Limits;
-use crate::subprocess::{CancellationToken, Cmd};
+use crate::subprocess::{CancellationToken, Cmd, Ended};
 
 /// The most that is kept of what apt says.
-const SAID: usize = 64 << 10;
+const SAID: usize = 4 << 20;
+
+/// The most that a layer of build dependencies has, in bytes.
+const LARGEST: u64 = 4 << 30;
+
+/// What was made ready.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ready {
+    /// A chroot, with apt's lists.
+    Chroot,
+    /// Build dependencies.
+    Layer,
+}
 
 impl Builder {
-    /// Does the first thing that is to be done for builds in these chroots, `jobs` of them at a time, if anything is; what it was.
-    /// What a running build uses is left alone.
-    pub async fn get_ready(&self, jobs: u32, chroots: &[Chroot], cancel: &CancellationToken) -> Result<Option<String>> {
-        self.forget(jobs, chroots).await?;
+    /// Does the first thing that is to be done for builds in these chroots, `jobs` of them at a time, if anything is: what it was, and
+    /// for which chroot and slot. What a running build uses is left alone.
+    pub async fn get_ready(
+        &self,
+        jobs: u32,
+        chroots: &[Chroot],
+        cancel: &CancellationToken,
+    ) -> Result<Option<(Ready, String)>> {
+        let wanted = chroots.iter().map(|chroot| self.layers.wanted(&chroot.manifest));
+        let wanted = wanted.collect::<Result<Vec<_>>>()?;
+        self.forget(jobs, chroots, &wanted).await?;
         for number in 0..jobs {
-            for chroot in chroots {
-                match self.roots.need(number, &chroot.manifest) {
-                    Need::Nothing => continue,
-                    // Builds then unpack it themselves.
-                    Need::Root if !self.roots.has_room(chroot)? => continue,
-                    Need::Root | Need::Lists => {}
-                }
+            for (chroot, wanted) in chroots.iter().zip(&wanted) {
+                let manifest = &chroot.manifest;
+                let what = match self.roots.need(number, manifest) {
+                    Need::Nothing => match self.lacking(number, manifest, wanted)? {
+                        Some(dependencies) => Some(dependencies),
+                        None => continue,
+                    },
+                    // With apt's lists it is not twice as long as its tarball. Without room builds unpack it themselves.
+                    Need::Root if !self.roots.has_room(fs::metadata(&chroot.tarball)?.len() * 2)? => continue,
+                    Need::Root | Need::Lists => None,
+                };
                 let Some(slot) = Slot::take_this(&self.slots, number)? else { continue };
                 let scratch = self.scratch.join(format!("ready-{number}"));
-                let done = self.unpack(&slot, chroot, &scratch, cancel).await;
+                remove_tree(&scratch).await?;
+                fs::create_dir_all(&scratch)?;
+                let done = match what {
+                    Some(dependencies) => self.install(&slot, chroot, dependencies, &scratch, cancel).await,
+                    None => self.unpack(&slot, chroot, &scratch, cancel).await,
+                };
                 remove_tree(&scratch).await?;
                 done?;
-                let manifest = &chroot.manifest;
-                return Ok(Some(format!("{} {} {number}", manifest.distro, manifest.architecture)));
+                let ready = if what.is_some() { Ready::Layer } else { Ready::Chroot };
+                return Ok(Some((ready, format!("{} {} {number}", manifest.distro, manifest.architecture))));
             }
         }
         Ok(None)
     }
 
+    /// The first of these that a slot has not installed, if there is room for it.
+    fn lacking<'a>(
+        &self,
+        slot: u32,
+        chroot: &Manifest,
+        wanted: &'a [Dependencies],
+    ) -> Result<Option<&'a Dependencies>> {
+        let Some(lists) = self.roots.look(slot, chroot).and_then(|root| root.lists) else { return Ok(None) };
+        let lacking = wanted.iter().find(|one| self.layers.lacks(slot, chroot, &one.key(), &lists));
+        Ok(if lacking.is_some() && self.roots.has_room(LARGEST)? { lacking } else { None })
+    }
+
     /// Removes what no build will use.
-    async fn forget(&self, jobs: u32, chroots: &[Chroot]) -> Result<()> {
+    async fn forget(&self, jobs: u32, chroots: &[Chroot], wanted: &[Vec<Dependencies>]) -> Result<()> {
         let manifests: Vec<_> = chroots.iter().map(|chroot| chroot.manifest.clone()).collect();
-        for number in self.roots.slots() {
-            let keep = if number < jobs { &manifests[..] } else { &[] };
-            if self.roots.has_others(number, keep) {
+        let keys = wanted.iter().map(|wanted| wanted.iter().map(Dependencies::key).collect());
+        let layers: Vec<_> = manifests.iter().cloned().zip(keys).collect();
+        let slots: BTreeSet<u32> = self.roots.slots().into_iter().chain(self.layers.slots()).collect();
+        for number in slots {
+            let roots = if number < jobs { &manifests[..] } else { &[] };
+            let layers = if number < jobs { &layers[..] } else { &[] };
+            if self.roots.has_others(number, roots) || self.layers.has_others(number, layers) {
                 if let Some(slot) = Slot::take_this(&self.slots, number)? {
-                    self.roots.prune(&slot, keep).await?;
+                    self.roots.prune(&slot, roots).await?;
+                    self.layers.prune(&slot, layers).await?;
                 }
             }
         }
         Ok(())
     }
 
-    /// Unpacks a chroot for a slot, if it is not yet, and brings apt's lists up to date in it.
-    async fn unpack(
+    /// Installs build dependencies above an unpacked chroot, from its mirrors alone. That they cannot be is no error.
+    async fn install(
         &self,
         slot: &Slot,
         chroot: &Chroot,
-        scratch: &std::path::Path,
+        dependencies: &Dependencies,
+        scratch: &Path,
         cancel: &CancellationToken,
     ) -> Result<()> {
-        remove_tree(scratch).await?;
-        fs::create_dir_all(scratch)?;
+        let manifest = &chroot.manifest;
+        let root = self.roots.find(slot, manifest).context("the chroot is not unpacked")?;
+        let lists = root.lists.context("the chroot has no lists")?;
+        let room = self.layers.begin(slot, manifest).await?;
+        let limits = Limits::default();
+        let mut spec = self.chroot_spec(scratch, &limits, chroot, Some(Unpacked::Below(vec![UNPACKED.into()])))?;
+        spec.binds.push(Bind { from: root.path, to: inside(UNPACKED), writable: false });
+        self.write_on_disk(&mut spec, room, LARGEST);
+        spec.command = [sbuild::PROGRAM, CLIENT, sbuild::SOCKET].map(str::to_owned).to_vec();
+        spec.command.extend(sbuild::satisfy(dependencies));
+        let run = Run { manifest, local: &[], limits: &limits, scratch };
+        let (ended, _) = self.sandboxed(run, spec, slot, |cmd: Cmd| cmd.capture(SAID), cancel).await?;
+        let ours = matches!(ended.ended, Ended::Cancelled | Ended::Exit(sandbox::BROKEN));
+        let done = ended.success().context("build dependencies cannot be installed beforehand");
+        let made = done.is_ok();
+        if ours {
+            done?;
+        }
+        self.layers.finish(slot, manifest, &dependencies.key(), &lists, made).await
+    }
+
+    /// Unpacks a chroot for a slot, if it is not yet, and brings apt's lists up to date in it.
+    async fn unpack(&self, slot: &Slot, chroot: &Chroot, scratch: &Path, cancel: &CancellationToken) -> Result<()> {
         let there = self.roots.find(slot, &chroot.manifest);
         let from = match &there {
             Some(root) => root.path.clone(),

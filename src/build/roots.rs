@@ -5,15 +5,18 @@
 //! the sandbox that builds run in, with apt's lists in it, when nobody waits; whoever finds none unpacks for himself.
 
 use std::fs::{self, File};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result};
 use nix::sys::statvfs::statvfs;
+use sha2::{Digest, Sha256};
 
 use super::remove_tree;
 use super::slot::Slot;
-use crate::chroot::{Chroot, Manifest};
+use crate::archive::digest;
+use crate::chroot::Manifest;
 use crate::names::ChrootDigest;
 
 /// How old apt's lists may be before they are fetched again. Debian's change four times a day.
@@ -36,8 +39,8 @@ pub struct Roots {
 pub struct Unpacked {
     /// Where it is.
     pub path: PathBuf,
-    /// Whether a build can rely on the lists in it.
-    pub fresh: bool,
+    /// Which lists are in it, if a build can rely on them.
+    pub lists: Option<String>,
 }
 
 /// What a root needs.
@@ -67,9 +70,14 @@ impl Roots {
 
     /// Where a chroot is unpacked for a slot, if it is. Nobody writes it while the slot is held.
     pub fn find(&self, slot: &Slot, chroot: &Manifest) -> Option<Unpacked> {
-        let path = self.path(slot.number(), &chroot.digest);
-        let fresh = age(&path).is_some_and(|age| age < STALE);
-        path.is_dir().then_some(Unpacked { path, fresh })
+        self.look(slot.number(), chroot)
+    }
+
+    /// As [`Roots::find`], of a slot that need not be held.
+    pub fn look(&self, slot: u32, chroot: &Manifest) -> Option<Unpacked> {
+        let path = self.path(slot, &chroot.digest);
+        let lists = age(&path).filter(|age| *age < STALE).and_then(|_| fs::read_to_string(stamp(&path)).ok());
+        path.is_dir().then_some(Unpacked { path, lists })
     }
 
     /// What a chroot needs to be ready in a slot. The slot need not be held.
@@ -82,13 +90,12 @@ impl Roots {
         }
     }
 
-    /// Whether there is room for one more, and for what else needs some.
-    pub fn has_room(&self, chroot: &Chroot) -> Result<bool> {
+    /// Whether the disk has room for as many bytes, and for what else needs some.
+    pub fn has_room(&self, bytes: u64) -> Result<bool> {
         fs::create_dir_all(&self.dir).with_context(|| format!("cannot create {}", self.dir.display()))?;
         let disk = statvfs(&self.dir)?;
         let free = disk.blocks_available().saturating_mul(disk.fragment_size());
-        // With apt's lists it is not twice as long as its tarball.
-        Ok(free > 2 * fs::metadata(&chroot.tarball)?.len() + SPARE)
+        Ok(free > bytes + SPARE)
     }
 
     /// An empty directory in which the root of a slot is to be made.
@@ -109,7 +116,8 @@ impl Roots {
 
     /// Writes down that the lists are young.
     pub fn updated(&self, slot: &Slot, chroot: &Manifest) -> Result<()> {
-        Ok(fs::write(stamp(&self.path(slot.number(), &chroot.digest)), "")?)
+        let path = self.path(slot.number(), &chroot.digest);
+        Ok(fs::write(stamp(&path), lists(&path)?)?)
     }
 
     /// Whether a slot has any of other chroots than these.
@@ -150,7 +158,22 @@ fn age(root: &Path) -> Option<Duration> {
     SystemTime::now().duration_since(updated).ok()
 }
 
-/// The file whose age is that of the lists.
+/// A digest of what apt's lists in a root say of packages, and of nothing that changes when no package does.
+fn lists(root: &Path) -> Result<String> {
+    let dir = root.join("var/lib/apt/lists");
+    let entries = fs::read_dir(&dir).with_context(|| format!("cannot read {}", dir.display()))?;
+    let mut names: Vec<_> = entries.map(|entry| Ok(entry?.file_name())).collect::<io::Result<_>>()?;
+    names.retain(|name| name.to_string_lossy().contains("_Packages"));
+    names.sort();
+    let mut hash = Sha256::new();
+    for name in names {
+        hash.update(name.as_encoded_bytes());
+        hash.update(digest(&dir.join(&name))?.1);
+    }
+    Ok(crate::text::hex(&hash.finalize()))
+}
+
+/// The file that names the lists, and whose age is theirs.
 fn stamp(root: &Path) -> PathBuf {
     root.with_extension("updated")
 }

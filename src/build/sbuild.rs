@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use super::Request;
+use super::dependencies::Dependencies;
 use super::sandbox::{TESTBED, WORKER};
 use super::testbed::{self, BUILDER};
 use crate::chroot::Source;
@@ -115,12 +116,47 @@ pub fn options(request: &Request, architecture: &Architecture, all: bool) -> Vec
     ]
 }
 
-/// sbuild's command line, as it is seen inside the sandbox. Lists that the chroot has are not fetched again; those of our own
-/// suites always are.
-pub fn command(request: &Request, architecture: &Architecture, all: bool, has_lists: bool, dsc: &str) -> Vec<String> {
+/// A command in the chroot that installs build dependencies as sbuild does.
+pub fn satisfy(dependencies: &Dependencies) -> Vec<String> {
+    let path = format!("PATH={}", crate::subprocess::PATH);
+    let mut command: Vec<String> =
+        ["env", "-i", &path, "HOME=/root", "LC_ALL=C.UTF-8", "DEBIAN_FRONTEND=noninteractive"]
+            .into_iter()
+            .chain(["apt-get", "--yes", "--no-install-recommends", "--option=APT::Keep-Downloaded-Packages=false"])
+            .chain(["satisfy", "--"])
+            .map(str::to_owned)
+            .collect();
+    command.extend(dependencies.arguments());
+    command
+}
+
+/// What sbuild has to do before a package can be built.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Installing {
+    /// Everything that the package asks for is there.
+    Nothing,
+    /// Its dependencies are installed by the lists that the chroot has; those of our own suites are always fetched.
+    FromLists,
+    /// The lists are fetched, and then its dependencies are installed.
+    AfterUpdate,
+}
+
+/// sbuild's command line, as it is seen inside the sandbox.
+pub fn command(
+    request: &Request,
+    architecture: &Architecture,
+    all: bool,
+    installing: Installing,
+    dsc: &str,
+) -> Vec<String> {
     let mut command: Vec<String> = ["sbuild", "--build-path=/build/package"].map(str::to_owned).to_vec();
-    command.push(if has_lists { "--no-apt-update" } else { "--apt-update" }.to_owned());
     command.extend(options(request, architecture, all));
+    command.push(if installing == Installing::AfterUpdate { "--apt-update" } else { "--no-apt-update" }.to_owned());
+    if installing == Installing::Nothing {
+        // dpkg-buildpackage looks once more whether they are there.
+        command.extend(["--build-dep-resolver=null".to_owned(), format!("/input/{dsc}")]);
+        return command;
+    }
     for local in &request.local {
         let components: Vec<&str> = local.components.iter().map(|component| component.as_str()).collect();
         let host = super::proxy::HOST;

@@ -49,6 +49,11 @@ impl Slot {
         Self::lock(dir, number, uids.0, gids.0)
     }
 
+    #[cfg(test)]
+    pub fn for_tests(dir: &Path) -> Self {
+        Self::lock(dir, 0, 1_000_000, 1_000_000).unwrap().unwrap()
+    }
+
     fn lock(dir: &Path, number: u32, uid: u32, gid: u32) -> Result<Option<Self>> {
         let path = dir.join(number.to_string());
         let file = File::options().write(true).create(true).truncate(false).open(&path)?;

@@ -99,6 +99,9 @@ fn theirs(source: &crate::config::Source) -> Result<Source> {
     })
 }
 
+/// sbuild(1) installs it in every chroot that has it not.
+const FAKEROOT: &str = "fakeroot";
+
 /// What else mmdebstrap is told.
 fn options(definition: &Definition, architecture: &Architecture, more: Option<&str>) -> Vec<String> {
     let all: Vec<&str> = std::iter::once(architecture)
@@ -106,10 +109,8 @@ fn options(definition: &Definition, architecture: &Architecture, more: Option<&s
         .map(Architecture::as_str)
         .collect();
     let mut options = vec![format!("--architectures={}", all.join(","))];
-    let packages: Vec<&str> = definition.packages.iter().map(String::as_str).chain(more).collect();
-    if !packages.is_empty() {
-        options.push(format!("--include={}", packages.join(",")));
-    }
+    let packages: Vec<&str> = definition.packages.iter().map(String::as_str).chain(more).chain([FAKEROOT]).collect();
+    options.push(format!("--include={}", packages.join(",")));
     if let Some(hook) = &definition.hook {
         options.push(format!("--customize-hook={}", hook.display()));
     }
@@ -128,10 +129,13 @@ mod tests {
             options(&definition, &"amd64".parse().unwrap(), Some("linux-image-x")),
             [
                 "--architectures=amd64,i386",
-                "--include=debhelper,libc6:i386,linux-image-x",
+                "--include=debhelper,libc6:i386,linux-image-x,fakeroot",
                 "--customize-hook=/etc/x/finish"
             ]
         );
-        assert_eq!(options(&Definition::default(), &"i386".parse().unwrap(), None), ["--architectures=i386"]);
+        assert_eq!(
+            options(&Definition::default(), &"i386".parse().unwrap(), None),
+            ["--architectures=i386", "--include=fakeroot"]
+        );
     }
 }

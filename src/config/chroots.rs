@@ -21,6 +21,8 @@ pub struct Chroots {
     pub in_memory: Option<ByteSize>,
     /// Whether each of `daemon.jobs` has them unpacked on the disk, below `<state_dir>/roots`: builds start faster, and each takes the room of a chroot.
     pub unpacked: bool,
+    /// How many sets of build dependencies each of `daemon.jobs` keeps installed above an unpacked chroot, below `<state_dir>/layers`: a package whose dependencies were asked for lately is built at once. 0: none.
+    pub layers: usize,
     /// The age at which the daemon makes them anew; `None`: it never does.
     #[serde(deserialize_with = "units::some_duration")]
     pub refresh: Option<Duration>,
@@ -69,6 +71,7 @@ impl Default for Chroots {
             scratch: None,
             in_memory: None,
             unpacked: true,
+            layers: 10,
             refresh: None,
             keep: 1,
             distros: BTreeMap::new(),

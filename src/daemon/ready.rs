@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use tokio::task::JoinSet;
 
 use super::shared::Shared;
-use crate::build::Builder;
+use crate::build::{Builder, Ready};
 use crate::chroot::{Chroot, Store};
 use crate::config::{Config, Isolation};
 use crate::log::Severity;
@@ -37,7 +37,13 @@ impl Readier {
         self.task.spawn(async move {
             loop {
                 match builder.get_ready(jobs, &chroots, &cancel).await {
-                    Ok(Some(chroot)) => shared.log.event(Severity::Info, "chroot-ready", &[("chroot", &chroot)]),
+                    Ok(Some((what, chroot))) => {
+                        let event = match what {
+                            Ready::Chroot => "chroot-ready",
+                            Ready::Layer => "layer-ready",
+                        };
+                        shared.log.event(Severity::Info, event, &[("chroot", &chroot)]);
+                    }
                     Ok(None) => break,
                     Err(_) if cancel.is_cancelled() => break,
                     Err(error) => {

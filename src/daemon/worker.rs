@@ -21,8 +21,8 @@ use crate::publish::Item;
 use crate::rebuild::{self, Compared, Original};
 use crate::record::State;
 use crate::record::audit::Entry;
-use crate::record::chroots;
 use crate::record::jobs::{self, Job};
+use crate::record::{chroots, contents};
 use crate::subprocess::CancellationToken;
 use crate::validate::{self, Plan, Request, Valid};
 use crate::{acl, source};
@@ -242,7 +242,9 @@ impl Task {
         reach(Point::SourceMade)?;
         self.advance(State::Building)?;
         reach(Point::JobBuilding)?;
-        let request = build::Request { dsc: source.dsc, source_files: source.files, ..self.build_request(&log) };
+        let mut request = build::Request { dsc: source.dsc, source_files: source.files, ..self.build_request(&log) };
+        let suites: Vec<_> = request.local.iter().map(|local| local.suite.clone()).collect();
+        request.others = Some(self.shared.read(|db| contents::names(db, &suites))?);
         let builder = Builder::new(&self.config)?;
         let bases = builder.bases(&request)?;
         let manifests: Vec<_> = bases.iter().map(|base| base.manifest().clone()).collect();
@@ -314,7 +316,8 @@ impl Task {
         let output = self.workspace.dir.join("again");
         std::fs::create_dir(&output)?;
         request.say("\nThe second build, whose packages have to be the same (require_reproducible):")?;
-        Ok(build::Request { output, ..request.clone() })
+        // Dependencies are installed anew: what is compared does not depend on how they came there.
+        Ok(build::Request { output, others: None, ..request.clone() })
     }
 
     fn proven(&self, compared: &[Compared]) -> Result<(), Failure> {

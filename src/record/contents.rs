@@ -1,6 +1,9 @@
 //! What the pool has of each version, and what each suite shows of it.
 
-use anyhow::{Result, bail};
+use std::collections::HashSet;
+
+use anyhow::{Context, Result, bail};
+use deb822_fast::Deb822;
 use rusqlite::{Connection, OptionalExtension, Transaction, params};
 
 use super::pool::{self, PoolFile};
@@ -115,6 +118,34 @@ pub fn sources(db: &Connection, suite: &Suite) -> Result<Vec<(PackageName, Versi
     let mut statement = db
         .prepare_cached("SELECT source, version FROM suite_source WHERE suite = ? AND until IS NULL ORDER BY source")?;
     Ok(statement.query_map([suite], |row| Ok((row.get(0)?, row.get(1)?)))?.collect::<Result<_, _>>()?)
+}
+
+/// Names of the binary packages that suites show, and of what they provide.
+pub fn names(db: &Connection, suites: &[Suite]) -> Result<HashSet<String>> {
+    let mut statement = db.prepare_cached(
+        "SELECT name, iif(instr(stanza, char(10) || 'Provides:'), stanza, NULL)
+         FROM suite_source JOIN pool_part USING (source, version) WHERE suite = ? AND until IS NULL AND kind = 'deb'",
+    )?;
+    let mut names = HashSet::new();
+    for suite in suites {
+        let mut rows = statement.query([suite])?;
+        while let Some(row) = rows.next()? {
+            names.insert(row.get(0)?);
+            if let Some(stanza) = row.get::<_, Option<String>>(1)? {
+                let stanza: Deb822 = stanza.parse().context("an entry of Packages does not parse")?;
+                let provides = stanza.iter().filter_map(|entry| entry.get("Provides"));
+                names.extend(provides.flat_map(provided));
+            }
+        }
+    }
+    Ok(names)
+}
+
+/// The names in a field `Provides` (Debian policy 7.5).
+pub fn provided(field: &str) -> impl Iterator<Item = String> {
+    let names =
+        field.split(',').map(|one| one.trim().split([' ', '(', ':', '\n']).next().unwrap_or_default().to_owned());
+    names.filter(|name| !name.is_empty())
 }
 
 /// What the record says of a suite besides its contents.

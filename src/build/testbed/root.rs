@@ -40,8 +40,8 @@ pub struct Root {
 /// A chroot that is a directory, of files that belong to the testbed's ids.
 #[derive(Debug, Serialize, Deserialize)]
 pub enum Unpacked {
-    /// It lies below a layer in the room, and stays what it is.
-    Below(PathBuf),
+    /// These, the uppermost first, lie below a layer in the room, and stay what they are.
+    Below(Vec<PathBuf>),
     /// It is the root, and what is written stays; it is unpacked from the tarball if it is empty.
     Itself(PathBuf),
 }
@@ -83,6 +83,9 @@ impl Root {
             if self.layer(lower, &root)? {
                 return Ok(root);
             }
+            if lower.len() > 1 {
+                bail!("the kernel cannot mount a layer in memory");
+            }
         }
         if fs::read_dir(&root)?.next().is_none() {
             unpack(&self.tarball, &root)?;
@@ -92,13 +95,14 @@ impl Root {
     }
 
     /// Mounts a layer of ours over a chroot; whether the kernel can.
-    fn layer(&self, lower: &Path, root: &Path) -> Result<bool> {
+    fn layer(&self, lower: &[PathBuf], root: &Path) -> Result<bool> {
         let (upper, work) = (self.room.join("upper"), self.room.join("work"));
         for dir in [&upper, &work] {
             DirBuilder::new().mode(0o755).create(dir)?;
         }
-        let options =
-            format!("lowerdir={},upperdir={},workdir={},userxattr", lower.display(), upper.display(), work.display());
+        let lower: Vec<String> = lower.iter().map(|path| path.display().to_string()).collect();
+        let (lower, upper, work) = (lower.join(":"), upper.display(), work.display());
+        let options = format!("lowerdir={lower},upperdir={upper},workdir={work},userxattr");
         let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
         if mount(Some("build"), root, Some("overlay"), flags, Some(options.as_str())).is_err() {
             return Ok(false);

@@ -12,6 +12,7 @@ mod disk;
 mod hooks;
 mod hostile;
 mod jobs;
+mod layers;
 mod limits;
 mod machines;
 mod main_job;

@@ -18,6 +18,8 @@ fn commit(repo: &Repo, version: &str) -> String {
     let rules = fs::read_to_string(repo.dir.join("debian/rules")).unwrap();
     let look = "\tgrep ' / ' /proc/self/mounts | cut -d' ' -f3 | sed 's/^/the root is /'\n\tdpkg-gencontrol\n";
     repo.write("debian/rules", &rules.replacen("\tdpkg-gencontrol\n", look, 1));
+    let control = fs::read_to_string(repo.dir.join("debian/control")).unwrap();
+    repo.write("debian/control", &control.replacen("Rules-", "Build-Depends: hello\nRules-", 1));
     repo.commit(version)
 }
 

@@ -1,0 +1,144 @@
+//! What a source package asks to have installed while it is built (Debian policy 7.7).
+
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use deb822_fast::Deb822;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use super::Request;
+use crate::chroot::Manifest;
+
+/// Packages that sbuild(1) wants in every chroot.
+const CORE: [&str; 2] = ["build-essential", "fakeroot"];
+
+/// The longest that is kept installed beforehand, in bytes.
+const LONGEST: usize = 64 << 10;
+
+/// Build dependencies of which apt and sbuild certainly make the same.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Dependencies {
+    needs: String,
+    conflicts: String,
+}
+
+impl Dependencies {
+    /// Those of a `.dsc`, with or without what only the packages for all architectures need; `None` where apt might choose
+    /// other packages than sbuild, which takes the first alternative only.
+    pub fn of(dsc: &Path, all: bool) -> Result<Option<Self>> {
+        let text = fs::read_to_string(dsc).with_context(|| format!("cannot read {}", dsc.display()))?;
+        Self::parse(&text, all).with_context(|| format!("{} does not parse", dsc.display()))
+    }
+
+    fn parse(dsc: &str, all: bool) -> Result<Option<Self>> {
+        let dsc: Deb822 = dsc.parse()?;
+        let source = dsc.iter().next().context("it is empty")?;
+        let fields = |what: &str| {
+            let names = ["", "-Arch"].into_iter().chain(all.then_some("-Indep"));
+            let values = names.filter_map(|of| source.get(&format!("{what}{of}")));
+            simple(&values.collect::<Vec<_>>().join(","))
+        };
+        let (Some(needs), Some(conflicts)) = (fields("Build-Depends"), fields("Build-Conflicts")) else {
+            return Ok(None);
+        };
+        Ok((needs.len() + conflicts.len() <= LONGEST).then_some(Self { needs, conflicts }))
+    }
+
+    #[cfg(test)]
+    pub fn for_tests(needs: &str) -> Self {
+        Self { needs: needs.to_owned(), conflicts: String::new() }
+    }
+
+    /// Whether a chroot has everything that they ask for.
+    pub fn are_in(&self, chroot: &Manifest) -> bool {
+        self.needs.is_empty() && self.conflicts.is_empty() && has_core(chroot)
+    }
+
+    /// Arguments of `apt-get satisfy` (apt-get(8)).
+    pub fn arguments(&self) -> Vec<String> {
+        let conflicts = format!("Conflicts: {}", self.conflicts);
+        let all = [(&self.needs, self.needs.clone()), (&self.conflicts, conflicts)];
+        all.into_iter().filter(|(field, _)| !field.is_empty()).map(|(_, argument)| argument).collect()
+    }
+
+    /// A name that no others have.
+    pub fn key(&self) -> String {
+        let mut key = crate::text::hex(&Sha256::digest(self.arguments().join("\n")));
+        key.truncate(16);
+        key
+    }
+}
+
+/// Whether there is nothing to be installed before this can be built.
+pub fn nothing_is_asked(request: &Request, chroot: &Manifest, all: bool) -> Result<bool> {
+    Ok(Dependencies::of(&request.dsc, all)?.is_some_and(|asked| asked.are_in(chroot)))
+}
+
+/// Whether a chroot has what sbuild wants in every one.
+fn has_core(chroot: &Manifest) -> bool {
+    CORE.iter().all(|name| chroot.packages.iter().any(|package| package.name == *name))
+}
+
+/// Relations in one line, of which only the first alternative is left; `None` where it depends on architectures or build
+/// profiles which that is.
+fn simple(field: &str) -> Option<String> {
+    let relations = field.split(',').map(|relation| relation.split_whitespace().collect::<Vec<_>>().join(" "));
+    let relations: Option<Vec<String>> = relations.filter(|relation| !relation.is_empty()).map(first).collect();
+    Some(relations?.join(", "))
+}
+
+fn first(relation: String) -> Option<String> {
+    let mut alternatives = relation.split('|').map(str::trim);
+    let first = alternatives.next().unwrap_or_default().to_owned();
+    let mut rest = alternatives.peekable();
+    if rest.peek().is_none() {
+        return Some(first);
+    }
+    let name = |relation: &str| relation.split([' ', '(', ':', '[', '<']).next().unwrap_or_default().to_owned();
+    let is_same = rest.any(|other| name(other) == name(&first));
+    (!is_same && !relation.contains(['[', '<'])).then_some(first)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(fields: &str, all: bool) -> Option<String> {
+        let found = Dependencies::parse(&format!("Format: 3.0 (quilt)\nSource: x\n{fields}"), all).unwrap();
+        found.map(|found| found.arguments().join("; "))
+    }
+
+    #[test]
+    fn what_is_asked_for() {
+        assert_eq!(parse("", true).unwrap(), "");
+        let fields = "Build-Depends: debhelper-compat (= 13),\n a:native <!nocheck>,,\n  b [linux-any] \nBuild-Depends-Indep: c\n";
+        assert_eq!(parse(fields, true).unwrap(), "debhelper-compat (= 13), a:native <!nocheck>, b [linux-any], c");
+        assert_eq!(parse(fields, false).unwrap(), "debhelper-compat (= 13), a:native <!nocheck>, b [linux-any]");
+    }
+
+    #[test]
+    fn alternatives_are_sbuilds_or_nobodys() {
+        assert_eq!(parse("Build-Depends: a (>= 1) | b | c\n", true).unwrap(), "a (>= 1)");
+        assert_eq!(parse("Build-Depends: a\nBuild-Conflicts: b, c\n", true).unwrap(), "a; Conflicts: b, c");
+        assert_eq!(parse("Build-Depends: a [i386] | b\n", true), None, "on amd64 it is b");
+        assert_eq!(parse("Build-Depends: a <nocheck> | b\n", true), None);
+        assert_eq!(parse("Build-Depends: a (<< 1) | a (>> 2)\n", true), None, "both count");
+    }
+
+    #[test]
+    fn too_much_is_not_prepared() {
+        let many: Vec<String> = (0..10_000).map(|n| format!("package-{n}")).collect();
+        assert_eq!(parse(&format!("Build-Depends: {}\n", many.join(", ")), true), None);
+    }
+
+    #[test]
+    fn a_key_tells_them_apart() {
+        let key = |text: &str, all| Dependencies::parse(&format!("Source: x\n{text}"), all).unwrap().unwrap().key();
+        let (a, b) = ("Build-Depends: a\n", "Build-Depends: a\nBuild-Depends-Indep: b\n");
+        assert_eq!(key(a, true), key(b, false));
+        assert_ne!(key(a, true), key(b, true));
+        assert_ne!(key(a, true), key("Build-Conflicts: a\n", true));
+    }
+}

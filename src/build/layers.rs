@@ -1,0 +1,290 @@
+//! Build dependencies that are installed already: layers above a slot's unpacked chroot, one for each set that was asked for
+//! lately.
+//!
+//! A layer is what `apt-get satisfy` makes of the chroot with the mirrors alone, while nobody waits: it is a function of the
+//! chroot, of the mirrors' lists and of what a package asks for, and never of a build or of a suite of our own. Whoever asks for
+//! the same has the same layer. A build sees it read-only, and only as long as it is what a build without it would install.
+
+use std::collections::HashSet;
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use deb822_fast::Deb822;
+use serde::{Deserialize, Serialize};
+
+use super::dependencies::Dependencies;
+use super::remove_tree;
+use super::slot::Slot;
+use crate::chroot::Manifest;
+use crate::record::contents::provided;
+
+/// How long it is believed that a set cannot be installed from the mirrors alone.
+const BELIEVED: Duration = Duration::from_secs(6 * 3600);
+
+/// What a layer is while it is made.
+const NEW: &str = "new";
+
+/// The directories of layers, and of what is asked for.
+#[derive(Debug, Clone)]
+pub struct Layers {
+    dir: PathBuf,
+    wanted: PathBuf,
+    most: usize,
+}
+
+/// What is known of a layer, beside its files.
+#[derive(Debug, Serialize, Deserialize)]
+struct About {
+    /// The lists that it was made with.
+    lists: String,
+    /// Names of what was installed, and the names that this provides; `None`: it cannot be installed.
+    names: Option<HashSet<String>>,
+}
+
+impl Layers {
+    /// Those in the directories of a service, `most` sets for each slot and chroot; none where the kernel cannot have builds
+    /// write above them in memory.
+    pub fn new(state_dir: &Path, most: usize) -> Self {
+        let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+        let most = if can_write_above(&release) { most } else { 0 };
+        Self { dir: state_dir.join("layers"), wanted: state_dir.join("wanted"), most }
+    }
+
+    /// Whether any are kept.
+    pub fn are_kept(&self) -> bool {
+        self.most > 0
+    }
+
+    fn of(&self, slot: u32, chroot: &Manifest) -> PathBuf {
+        self.dir.join(slot.to_string()).join(chroot.digest.short())
+    }
+
+    fn asked(&self, chroot: &Manifest) -> PathBuf {
+        self.wanted.join(format!("{}-{}", chroot.distro, chroot.architecture))
+    }
+
+    /// Remembers what a build asks for.
+    pub fn want(&self, chroot: &Manifest, dependencies: &Dependencies) -> Result<()> {
+        let dir = self.asked(chroot);
+        fs::create_dir_all(&dir).with_context(|| format!("cannot create {}", dir.display()))?;
+        // Whoever looks meanwhile sees the old file or the new one.
+        let mut file = tempfile::Builder::new().prefix(".").tempfile_in(&dir)?;
+        serde_json::to_writer(&mut file, dependencies)?;
+        file.persist(dir.join(dependencies.key()))?;
+        Ok(())
+    }
+
+    /// What was asked for lately, the last first. What was asked for before that is forgotten.
+    pub fn wanted(&self, chroot: &Manifest) -> Result<Vec<Dependencies>> {
+        let mut all = Vec::new();
+        for path in entries(&self.asked(chroot)) {
+            let found = fs::metadata(&path).and_then(|it| it.modified()).and_then(|at| Ok((at, fs::read(&path)?)));
+            let Ok((at, bytes)) = found else { continue };
+            match serde_json::from_slice::<Dependencies>(&bytes) {
+                Ok(dependencies) => all.push((at, path, dependencies)),
+                // It is being written, or was when the power went.
+                Err(_) if at.elapsed().is_ok_and(|age| age < BELIEVED) => {}
+                Err(_) => fs::remove_file(&path)?,
+            }
+        }
+        all.sort_by_key(|(at, ..)| std::cmp::Reverse(*at));
+        for (_, path, _) in all.split_off(self.most.min(all.len())) {
+            fs::remove_file(path)?;
+        }
+        Ok(all.into_iter().map(|(.., dependencies)| dependencies).collect())
+    }
+
+    /// The files of a layer that was made with these lists, unless one of these names is among what it has.
+    pub fn find(
+        &self,
+        slot: &Slot,
+        chroot: &Manifest,
+        dependencies: &Dependencies,
+        lists: &str,
+        others: &HashSet<String>,
+    ) -> Option<PathBuf> {
+        let path = self.of(slot.number(), chroot).join(dependencies.key());
+        let about = about(&path)?;
+        let names = about.names.filter(|_| about.lists == lists)?;
+        names.is_disjoint(others).then(|| path.join("room/upper"))
+    }
+
+    /// Whether a layer is to be made. The slot need not be held.
+    pub fn lacks(&self, slot: u32, chroot: &Manifest, key: &str, lists: &str) -> bool {
+        let path = self.of(slot, chroot).join(key);
+        let age = || fs::metadata(path.join("about")).and_then(|it| it.modified()).ok()?.elapsed().ok();
+        match about(&path) {
+            Some(about) if about.lists == lists => about.names.is_none() && age().is_none_or(|age| age > BELIEVED),
+            _ => true,
+        }
+    }
+
+    /// An empty directory for a layer to be made in.
+    pub async fn begin(&self, slot: &Slot, chroot: &Manifest) -> Result<PathBuf> {
+        let new = self.of(slot.number(), chroot).join(NEW);
+        remove_tree(&new).await?;
+        let room = new.join("room");
+        fs::create_dir_all(&room).with_context(|| format!("cannot create {}", room.display()))?;
+        Ok(room)
+    }
+
+    /// Keeps what was made at [`Layers::begin`], or that it cannot be made. After a power cut it is whole or not there.
+    pub async fn finish(&self, slot: &Slot, chroot: &Manifest, key: &str, lists: &str, made: bool) -> Result<()> {
+        let dir = self.of(slot.number(), chroot);
+        let new = dir.join(NEW);
+        let names = if made {
+            remove_tree(&new.join("room/work")).await?;
+            Some(added(&new.join("room/upper"), chroot)?)
+        } else {
+            remove_tree(&new.join("room")).await?;
+            None
+        };
+        fs::write(new.join("about"), serde_json::to_vec(&About { lists: lists.to_owned(), names })?)?;
+        nix::unistd::syncfs(File::open(&new)?)?;
+        let path = dir.join(key);
+        remove_tree(&path).await?;
+        fs::rename(&new, &path)?;
+        Ok(File::open(&dir)?.sync_all()?)
+    }
+
+    /// Whether a slot has layers of other chroots, or of others sets, than these.
+    pub fn has_others(&self, slot: u32, keep: &[(Manifest, Vec<String>)]) -> bool {
+        !self.others(slot, keep).is_empty()
+    }
+
+    /// Removes those.
+    pub async fn prune(&self, slot: &Slot, keep: &[(Manifest, Vec<String>)]) -> Result<()> {
+        for path in self.others(slot.number(), keep) {
+            remove_tree(&path).await?;
+        }
+        Ok(())
+    }
+
+    fn others(&self, slot: u32, keep: &[(Manifest, Vec<String>)]) -> Vec<PathBuf> {
+        let mut others = Vec::new();
+        for path in entries(&self.dir.join(slot.to_string())) {
+            let digest = path.file_name().unwrap_or_default();
+            match keep.iter().find(|(chroot, _)| chroot.digest.short() == digest) {
+                None => others.push(path),
+                Some((_, keys)) => others.extend(
+                    entries(&path)
+                        .into_iter()
+                        .filter(|layer| !keys.iter().any(|key| layer.file_name() == Some(key.as_ref()))),
+                ),
+            }
+        }
+        others
+    }
+
+    /// The slots that have any.
+    pub fn slots(&self) -> Vec<u32> {
+        entries(&self.dir).iter().filter_map(|path| path.file_name()?.to_str()?.parse().ok()).collect()
+    }
+}
+
+/// Whether files in memory have extended attributes of users: from Linux 6.6 on.
+fn can_write_above(release: &str) -> bool {
+    let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map_while(|number| number.parse::<u32>().ok());
+    (numbers.next(), numbers.next()) >= (Some(6), Some(6))
+}
+
+fn entries(dir: &Path) -> Vec<PathBuf> {
+    fs::read_dir(dir).into_iter().flatten().flatten().map(|entry| entry.path()).collect()
+}
+
+fn about(layer: &Path) -> Option<About> {
+    serde_json::from_slice(&fs::read(layer.join("about")).ok()?).ok()
+}
+
+/// Names of the packages that a layer has and its chroot has not, in this version, and the names that they provide.
+fn added(upper: &Path, chroot: &Manifest) -> Result<HashSet<String>> {
+    let path = upper.join("var/lib/dpkg/status");
+    let Ok(text) = fs::read_to_string(&path) else { return Ok(HashSet::new()) };
+    let status: Deb822 = text.parse().with_context(|| format!("{} does not parse", path.display()))?;
+    let mut names = HashSet::new();
+    for package in status.iter() {
+        let field = |name| package.get(name).unwrap_or_default();
+        let was_there = chroot.packages.iter().any(|old| {
+            (&old.name[..], &old.version[..], &old.architecture[..])
+                == (field("Package"), field("Version"), field("Architecture"))
+        });
+        if !was_there {
+            names.insert(field("Package").to_owned());
+            names.extend(provided(field("Provides")));
+        }
+    }
+    Ok(names)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn chroot() -> Manifest {
+        let text = r#"{ "distro": "sid", "architecture": "amd64", "created": 0, "sources": [], "digest": "@",
+            "packages": [{ "name": "old", "version": "1", "architecture": "all" }, { "name": "newer", "version": "1", "architecture": "all" }] }"#;
+        serde_json::from_str(&text.replace('@', &"a".repeat(64))).unwrap()
+    }
+
+    #[test]
+    fn kernels() {
+        assert!(can_write_above("6.6.0-1-amd64\n") && can_write_above("6.12.48+deb13-amd64") && can_write_above("7.0"));
+        assert!(!can_write_above("6.1.0-41-cloud-amd64") && !can_write_above("5.10") && !can_write_above(""));
+    }
+
+    #[test]
+    fn what_was_asked_for_last_is_kept() {
+        let dir = tempfile::tempdir().unwrap();
+        let layers = Layers { dir: dir.path().join("layers"), wanted: dir.path().join("wanted"), most: 2 };
+        let asked = |needs: &str| Dependencies::for_tests(needs);
+        let want = |needs: &str, age: u64| {
+            layers.want(&chroot(), &asked(needs)).unwrap();
+            let file = File::options().write(true).open(layers.asked(&chroot()).join(asked(needs).key())).unwrap();
+            file.set_modified(std::time::SystemTime::now() - Duration::from_secs(age)).unwrap();
+        };
+        assert_eq!(layers.wanted(&chroot()).unwrap(), []);
+        want("a", 3);
+        want("b", 2);
+        want("c", 1);
+        want("a", 0);
+        assert_eq!(layers.wanted(&chroot()).unwrap(), [asked("a"), asked("c")]);
+        assert_eq!(fs::read_dir(layers.asked(&chroot())).unwrap().count(), 2, "the others are forgotten");
+    }
+
+    #[tokio::test]
+    async fn a_layer_is_for_its_lists_and_against_others() {
+        let dir = tempfile::tempdir().unwrap();
+        let layers = Layers { dir: dir.path().join("layers"), wanted: dir.path().join("wanted"), most: 2 };
+        let slot = Slot::for_tests(dir.path());
+        let (chroot, asked) = (chroot(), Dependencies::for_tests("x"));
+        let find =
+            |lists: &str, other: &str| layers.find(&slot, &chroot, &asked, lists, &HashSet::from([other.to_owned()]));
+        assert!(layers.lacks(0, &chroot, &asked.key(), "1") && find("1", "").is_none());
+        let room = layers.begin(&slot, &chroot).await.unwrap();
+        fs::create_dir_all(room.join("work")).unwrap();
+        fs::create_dir_all(room.join("upper/var/lib/dpkg")).unwrap();
+        let status = "Package: old\nVersion: 1\nArchitecture: all\n\nPackage: newer\nVersion: 2\nArchitecture: all\n\n\
+                      Package: x\nVersion: 1\nArchitecture: all\nProvides: x-compat (= 1),\n y:any\n";
+        fs::write(room.join("upper/var/lib/dpkg/status"), status).unwrap();
+        layers.finish(&slot, &chroot, &asked.key(), "1", true).await.unwrap();
+        assert!(!layers.lacks(0, &chroot, &asked.key(), "1"));
+        assert!(layers.lacks(0, &chroot, &asked.key(), "2"), "the mirrors have other packages now");
+        assert!(layers.lacks(1, &chroot, &asked.key(), "1"), "another slot has its own");
+        let upper = find("1", "old").unwrap();
+        assert!(upper.join("var").is_dir() && !upper.with_file_name("work").exists());
+        assert!(find("2", "old").is_none());
+        for name in ["newer", "x", "x-compat", "y"] {
+            assert!(find("1", name).is_none(), "{name} may have to come from another suite");
+        }
+        layers.begin(&slot, &chroot).await.unwrap();
+        layers.finish(&slot, &chroot, &asked.key(), "2", false).await.unwrap();
+        assert!(!layers.lacks(0, &chroot, &asked.key(), "2"), "it cannot be made");
+        assert!(find("2", "old").is_none());
+        assert!(!layers.has_others(0, &[(chroot.clone(), vec![asked.key()])]));
+        assert!(layers.has_others(0, &[(chroot.clone(), Vec::new())]) && layers.has_others(0, &[]));
+        layers.prune(&slot, &[]).await.unwrap();
+        assert!(!layers.has_others(0, &[]));
+    }
+}
