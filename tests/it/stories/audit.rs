@@ -2,6 +2,9 @@
 
 use std::fs;
 use std::os::unix::net::UnixDatagram;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, mpsc};
+use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
@@ -9,8 +12,13 @@ use serde_json::Value;
 
 use crate::world::{CONFIG, SOON, STATE, Tiny, World, eventually};
 
-/// The other end of the system log: a datagram socket, as journald's and rsyslogd's are.
-pub struct Receiver(UnixDatagram);
+/// The other end of the system log: a datagram socket, as journald's and rsyslogd's are. The kernel keeps few datagrams for
+/// whoever does not read them, so somebody does all the time.
+pub struct Receiver {
+    lines: mpsc::Receiver<String>,
+    ended: Arc<AtomicBool>,
+    reader: Option<JoinHandle<()>>,
+}
 
 impl Receiver {
     const PATH: &str = "/run/world/syslog";
@@ -21,22 +29,32 @@ impl Receiver {
         let socket = UnixDatagram::bind(Self::PATH).unwrap();
         fs::set_permissions(Self::PATH, std::os::unix::fs::PermissionsExt::from_mode(0o666)).unwrap();
         socket.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
-        Self(socket)
+        let (sender, lines) = mpsc::channel();
+        let ended = Arc::new(AtomicBool::new(false));
+        let until = ended.clone();
+        let reader = thread::spawn(move || {
+            let mut buffer = [0; 10_000];
+            while !until.load(Ordering::Relaxed) {
+                if let Ok(n) = socket.recv(&mut buffer) {
+                    let _ = sender.send(String::from_utf8(buffer[..n].to_vec()).expect("a line is UTF-8"));
+                }
+            }
+        });
+        Self { lines, ended, reader: Some(reader) }
     }
 
     /// What has come since the last time.
     pub fn lines(&self) -> Vec<String> {
-        let (mut lines, mut buffer) = (Vec::new(), [0; 10_000]);
-        while let Ok(n) = self.0.recv(&mut buffer) {
-            lines.push(String::from_utf8(buffer[..n].to_vec()).expect("a line is UTF-8"));
-        }
-        lines
+        std::iter::from_fn(|| self.lines.recv_timeout(Duration::from_millis(200)).ok()).collect()
     }
 }
 
 impl Drop for Receiver {
     fn drop(&mut self) {
+        self.ended.store(true, Ordering::Relaxed);
+        let died = self.reader.take().is_some_and(|reader| reader.join().is_err());
         let _ = fs::remove_file(Self::PATH);
+        assert!(!died || thread::panicking(), "what was sent is no text");
     }
 }
 
