@@ -15,15 +15,15 @@ sources_for() {
 # How this machine reaches its mirrors: proxies and the like.
 transport() { apt-config dump Acquire | grep -iE '^Acquire::(http|https|Retries|ForceIPv)' | grep -v '""' || true; }
 
-# Makes a release's root tarball unless it is there.
+# Makes a release's root tarball unless it is there; one with a name of its own and more packages, if they are given.
 make_root() {
-	local release=$1 tar=$CACHE/roots/$1.tar
+	local release=$1 tar=$CACHE/roots/${2:-$1}.tar
+	local packages=(ca-certificates systemd-sysv debian-archive-keyring "${@:3}")
 	[ ! -s "$tar" ] || return 0
 	mkdir -p "$CACHE/roots"
 	transport >"$CACHE/roots/transport"
 	sources_for "$release" | quietly_from mmdebstrap --mode=root --variant=minbase --format=tar --skip=output/dev \
-		--include=ca-certificates,systemd-sysv,debian-archive-keyring --aptopt="$CACHE/roots/transport" \
-		"$release" "$tar.new" -
+		--include="${packages[*]}" --aptopt="$CACHE/roots/transport" "$release" "$tar.new" -
 	mv "$tar.new" "$tar"
 }
 
@@ -53,12 +53,13 @@ make_devices() {
 	for name in stdin:0 stdout:1 stderr:2; do ln -s "/proc/self/fd/${name#*:}" "$dev/${name%:*}"; done
 }
 
-# Unpacks a release into a directory, in memory, with what a container has. For use in a mount namespace of its own.
+# Unpacks a release, or its root of this name, into a directory, in memory, with what a container has. For use in a mount namespace
+# of its own.
 unpack_root() {
-	local release=$1 root=$2
+	local release=$1 root=$2 name=${3:-$1}
 	mkdir -p "$root"
 	mount -t tmpfs -o mode=755 root "$root"
-	tar -C "$root" -xf "$CACHE/roots/$release.tar"
+	tar -C "$root" -xf "$CACHE/roots/$name.tar"
 	mkdir -p "$root/proc" "$root/sys" "$root/dev" "$root/run" "$root/var/cache/apt/archives" "$CACHE/roots/archives-$release"
 	mount -t proc proc "$root/proc"
 	make_devices "$root/dev"

@@ -14,12 +14,19 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 
 use crate::config::Limits;
+use crate::subprocess::CancellationToken;
 
 /// The group of our own processes below one that was delegated: a group with limits on its children can hold none.
 const OWN: &str = "daemon";
 
+/// What the names of builds' groups begin with; the slot's number follows.
+const BUILD: &str = "build-";
+
 /// Processes of a sandbox that are ours.
 const OURS: u64 = 64;
+
+/// How often it is looked whether a limit was met.
+const PACE: Duration = Duration::from_millis(200);
 
 /// What there is to limit builds with.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,6 +53,15 @@ impl Mechanism {
             Self::None => {
                 "no cgroup can be written: memory is watched, processes are limited by RLIMIT_NPROC".to_owned()
             }
+        }
+    }
+
+    /// The groups below which builds have theirs: that of memory first, that of processes last.
+    fn dirs(&self) -> Vec<&Path> {
+        match self {
+            Self::V2(dir) => vec![dir],
+            Self::V1 { memory, pids } => vec![memory, pids],
+            Self::None => Vec::new(),
         }
     }
 }
@@ -120,7 +136,31 @@ fn prepare(mechanism: &Mechanism) -> Result<()> {
     }
 }
 
-/// The groups of one build; removed when dropped.
+/// Removes the groups that an earlier daemon has left, with everything in them. The caller holds the instance lock, and builds nothing yet.
+pub fn remove_all() {
+    for dir in mechanism().dirs() {
+        for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
+            if entry.file_name().to_str().is_some_and(is_of_a_build) {
+                remove(&entry.path());
+            }
+        }
+    }
+}
+
+fn is_of_a_build(name: &str) -> bool {
+    name.strip_prefix(BUILD).is_some_and(|slot| slot.parse::<u32>().is_ok())
+}
+
+/// A limit that the kernel has held a build to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Breach {
+    /// There was no memory left, and it killed a process.
+    Memory,
+    /// There were enough processes, and it refused one more.
+    Processes,
+}
+
+/// The groups of one build; removed when dropped, with everything that is in them.
 pub struct Groups {
     mechanism: &'static Mechanism,
     dirs: Vec<PathBuf>,
@@ -130,13 +170,9 @@ impl Groups {
     /// Makes those of the build that has this slot.
     pub fn create(slot: u32, limits: &Limits) -> Result<Self> {
         let mechanism = mechanism();
-        let name = format!("build-{slot}");
-        let dirs = match mechanism {
-            Mechanism::V2(dir) => vec![dir.join(name)],
-            Mechanism::V1 { memory, pids } => vec![memory.join(&name), pids.join(&name)],
-            Mechanism::None => Vec::new(),
-        };
-        // A dead daemon may have left them, with counters.
+        let name = format!("{BUILD}{slot}");
+        let dirs: Vec<PathBuf> = mechanism.dirs().iter().map(|dir| dir.join(&name)).collect();
+        // They would come with counters.
         dirs.iter().for_each(|dir| remove(dir));
         let groups = Self { mechanism, dirs };
         for dir in &groups.dirs {
@@ -149,6 +185,8 @@ impl Groups {
                 write(&both.join("memory.max"), &memory)?;
                 // Swap would only put it off. Not every kernel has it.
                 let _ = write(&both.join("memory.swap.max"), "0");
+                // What is left of a build that lost a process is of no use. It would only be killed piece by piece.
+                let _ = write(&both.join("memory.oom.group"), "1");
                 write(&both.join("pids.max"), &processes)?;
             }
             [own, pids] => {
@@ -166,29 +204,39 @@ impl Groups {
         self.dirs.iter().map(|dir| dir.join("cgroup.procs")).collect()
     }
 
-    /// Whether the kernel killed a process because there was no memory left in the group.
-    pub fn ran_out_of_memory(&self) -> bool {
-        let file = match self.mechanism {
+    /// The limit that the build has met, if it has met one.
+    pub fn breach(&self) -> Option<Breach> {
+        let (memory, pids) = (self.dirs.first()?, self.dirs.last()?);
+        let killed = match self.mechanism {
             Mechanism::V2(_) => "memory.events",
-            Mechanism::V1 { .. } => "memory.oom_control",
-            Mechanism::None => return false,
+            _ => "memory.oom_control",
         };
-        let text = fs::read_to_string(self.dirs[0].join(file)).unwrap_or_default();
-        is_counted(&text, "oom_kill ")
+        let counts = |file: PathBuf, name| is_counted(&fs::read_to_string(file).unwrap_or_default(), name);
+        if counts(memory.join(killed), "oom_kill ") {
+            return Some(Breach::Memory);
+        }
+        counts(pids.join("pids.events"), "max ").then_some(Breach::Processes)
     }
 
-    /// Whether the kernel refused a process because there were enough of them in the group.
-    pub fn ran_out_of_processes(&self) -> bool {
-        // In version 1 the second one is of the pids controller, in version 2 there is one.
-        let Some(dir) = self.dirs.last() else { return false };
-        is_counted(&fs::read_to_string(dir.join("pids.events")).unwrap_or_default(), "max ")
+    /// Waits for the end of what runs in the groups. It is told to stop when it meets a limit.
+    pub async fn watch<T>(&self, running: impl Future<Output = T>, stop: &CancellationToken) -> T {
+        tokio::pin!(running);
+        let mut look = tokio::time::interval(PACE);
+        loop {
+            tokio::select! {
+                ended = &mut running => return ended,
+                _ = look.tick() => {
+                    if self.breach().is_some() {
+                        stop.cancel();
+                    }
+                }
+            }
+        }
     }
 
     /// Ends everything that is in the groups, whoever it belongs to, where the kernel can (version 2, Linux 5.14).
     pub fn kill(&self) {
-        if let (Mechanism::V2(_), Some(dir)) = (self.mechanism, self.dirs.first()) {
-            let _ = write(&dir.join("cgroup.kill"), "1");
-        }
+        self.dirs.iter().for_each(|dir| kill(dir));
     }
 }
 
@@ -203,8 +251,14 @@ fn is_counted(counters: &str, name: &str) -> bool {
     counters.lines().any(|line| line.strip_prefix(name).is_some_and(|count| count.trim() != "0"))
 }
 
-/// Those who were killed may need a moment to be gone. What is left is empty, and is removed by the next build in this slot.
+/// Version 1 has no such file.
+fn kill(dir: &Path) {
+    let _ = write(&dir.join("cgroup.kill"), "1");
+}
+
+/// Those who were killed may need a moment to be gone. What is left is removed by the next build in this slot.
 fn remove(dir: &Path) {
+    kill(dir);
     for _ in 0..50 {
         match fs::remove_dir(dir) {
             Err(error) if error.kind() == std::io::ErrorKind::ResourceBusy => thread::sleep(Duration::from_millis(10)),

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 
+use super::cgroup::Breach;
 use super::dependencies::{Dependencies, nothing_is_asked};
 use super::sandbox::{Bind, Kind, Spec};
 use super::sbuild::Installing;
@@ -37,7 +38,7 @@ pub(super) const UNPACKED: &str = "/unpacked";
 const LAYER: &str = "/layer";
 
 impl Builder {
-    /// Builds in a chroot: how that ended, and whether it ran out of memory.
+    /// Builds in a chroot: how that ended, and which limit of the kernel's it has met.
     pub(super) async fn in_chroot(
         &self,
         request: &Request,
@@ -45,7 +46,7 @@ impl Builder {
         all: bool,
         slot: &Slot,
         cancel: &CancellationToken,
-    ) -> Result<(Finished, bool), Failure> {
+    ) -> Result<(Finished, Option<Breach>), Failure> {
         let room = request.limits.disk.0.min(self.in_memory);
         let may_have_more = room < request.limits.disk.0;
         if !(may_have_more && self.large.has(&request.package)) {
@@ -70,7 +71,7 @@ impl Builder {
         slot: &Slot,
         room: Room,
         cancel: &CancellationToken,
-    ) -> Result<(Finished, bool), Failure> {
+    ) -> Result<(Finished, Option<Breach>), Failure> {
         let (manifest, limits, scratch) = (&chroot.manifest, &request.limits, &request.scratch);
         let unpacked = self.roots.find(slot, manifest);
         let layer = match &unpacked {

@@ -2,6 +2,7 @@
 
 use std::fs;
 
+use super::cgroup::Breach;
 use super::dependencies::nothing_is_asked;
 use super::machine::{self, Accelerator, Machine, kvm};
 use super::sandbox::{Bind, Kind};
@@ -13,7 +14,7 @@ use crate::error::{Failure, FailureKind};
 use crate::subprocess::{CancellationToken, Ended, Finished};
 
 impl Builder {
-    /// Builds in a machine of its own: how the sandbox around it ended, and whether that ran out of memory.
+    /// Builds in a machine of its own: how the sandbox around it ended, and which limit of the kernel's it has met.
     pub(super) async fn in_machine(
         &self,
         request: &Request,
@@ -21,7 +22,7 @@ impl Builder {
         all: bool,
         slot: &Slot,
         cancel: &CancellationToken,
-    ) -> Result<(Finished, bool), Failure> {
+    ) -> Result<(Finished, Option<Breach>), Failure> {
         let (length, disk) = (fs::metadata(image.root())?.len() >> 20, request.limits.disk.0 >> 20);
         if length > disk {
             let text = format!("the image alone has {length} MiB, and limits.disk is {disk} MiB");
@@ -43,7 +44,7 @@ impl Builder {
         all: bool,
         slot: &Slot,
         cancel: &CancellationToken,
-    ) -> Result<(Finished, bool), Failure> {
+    ) -> Result<(Finished, Option<Breach>), Failure> {
         let (manifest, scratch) = (&image.manifest, &request.scratch);
         let files = sbuild::chroot_files(&manifest.sources);
         let machine = Machine::new("/machine", &request.limits, announced(request)?, files);

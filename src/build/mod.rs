@@ -44,7 +44,7 @@ use crate::error::{Failure, FailureKind};
 use crate::names::{Architecture, Component, Distro, PackageName, PocketName, Suite, Version};
 use crate::subprocess::{CancellationToken, Cmd, Ended, Finished};
 use bounds::Bounds;
-use cgroup::Groups;
+use cgroup::{Breach, Groups};
 use large::Large;
 use layers::Layers;
 use proxy::{Cache, Mirrors, Proxy, Suites};
@@ -244,11 +244,11 @@ impl Builder {
             }
         }
         for (n, base) in bases.iter().enumerate() {
-            let (ended, starved) = match base {
+            let (ended, breach) = match base {
                 Base::Chroot(chroot) => self.in_chroot(request, chroot, n == 0, &slot, cancel).await?,
                 Base::Image(image) => self.in_machine(request, image, n == 0, &slot, cancel).await?,
             };
-            self.judge(request, &base.manifest().architecture, ended, starved)?;
+            self.judge(request, &base.manifest().architecture, ended, breach)?;
         }
         for file in &request.source_files {
             let name = file.file_name().context("a source file has a name")?;
@@ -257,7 +257,7 @@ impl Builder {
         Ok(())
     }
 
-    /// Runs a sandbox to its end: how it ended, and whether it ran out of memory.
+    /// Runs a sandbox to its end: how it ended, and which limit of the kernel's it has met.
     async fn sandboxed(
         &self,
         run: Run<'_>,
@@ -265,7 +265,7 @@ impl Builder {
         slot: &Slot,
         output: impl FnOnce(Cmd) -> Cmd,
         cancel: &CancellationToken,
-    ) -> Result<(Finished, bool), Failure> {
+    ) -> Result<(Finished, Option<Breach>), Failure> {
         let socket = run.scratch.join("proxy");
         let _ = fs::remove_file(&socket);
         let (mirrors, suites) = (Mirrors::of(&run.manifest.sources), Suites::of(run.local));
@@ -284,9 +284,10 @@ impl Builder {
             .arg(&path)
             .total(run.limits.time)
             .silence(run.limits.silence);
-        let ended = output(cmd).run(cancel).await?;
+        let stop = cancel.child_token();
+        let ended = groups.watch(output(cmd).run(&stop), &stop).await?;
         drop(proxy);
-        Ok((ended, groups.ran_out_of_memory()))
+        Ok((ended, groups.breach()))
     }
 
     async fn build_in_schroot(
@@ -299,8 +300,8 @@ impl Builder {
     ) -> Result<(), Failure> {
         let session = schroot::Session::of(&self.state_dir, slot.number());
         let place = schroot::Place { program: &self.program, session, slot: slot.number() };
-        let (ended, starved) = schroot::build(request, architecture, all, &place, cancel).await?;
-        self.judge(request, architecture, ended, starved)
+        let (ended, breach) = schroot::build(request, architecture, all, &place, cancel).await?;
+        self.judge(request, architecture, ended, breach)
     }
 
     /// sbuild says 0 for what it skipped too: only a `.changes` is a success.
@@ -309,7 +310,7 @@ impl Builder {
         request: &Request,
         architecture: &Architecture,
         ended: Finished,
-        starved: bool,
+        breach: Option<Breach>,
     ) -> Result<(), Failure> {
         let suffix = format!("_{architecture}.changes");
         let changes = fs::read_dir(&request.output)?
@@ -318,13 +319,14 @@ impl Builder {
         let fail = |kind, text: String| Err(Failure::new(kind, text));
         let log = String::from_utf8_lossy(&ended.stderr).into_owned();
         let limits = &request.limits;
-        match ended.ended {
+        let how = if breach == Some(Breach::Processes) { Ended::Exit(bounds::PROCESSES) } else { ended.ended };
+        match how {
             Ended::Exit(bounds::MEMORY) => fail(
                 FailureKind::BuildMemory,
                 format!("the build used more than {} MiB of memory (limits.memory)", limits.memory.0 >> 20),
             ),
             // Without one of its processes it may even believe that it succeeded.
-            _ if starved => fail(
+            _ if breach == Some(Breach::Memory) => fail(
                 FailureKind::BuildMemory,
                 "the build used all the memory that it may (limits.memory and limits.disk)".to_owned(),
             ),

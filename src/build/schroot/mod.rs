@@ -11,13 +11,12 @@ use std::os::unix::fs::{OpenOptionsExt, symlink};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
-use std::time::Duration;
 
 use anyhow::{Context, Result};
 
 mod session;
 
-use super::cgroup::{self, Groups};
+use super::cgroup::{self, Breach, Groups};
 use super::proxy::{Open, Suites};
 use super::{Request, bounds, results, sandbox, sbuild};
 use crate::config::{ByteSize, Limits};
@@ -46,9 +45,6 @@ $external_commands = { 'chroot-setup-commands' => [
     q{mkdir -p /etc/dpkg/dpkg.cfg.d && echo force-unsafe-io >/etc/dpkg/dpkg.cfg.d/zz-build},
 ] };
 "#;
-
-/// How often it is looked whether a limit of the kernel's was met.
-const PACE: Duration = Duration::from_millis(200);
 
 /// What sbuild-createchroot(8) calls the chroot of a distro.
 pub fn name(distro: &Distro, architecture: &Architecture) -> String {
@@ -138,15 +134,14 @@ pub struct Place<'a> {
     pub slot: u32,
 }
 
-/// Builds one architecture. How sbuild ended, as the sandbox would say it, and whether the kernel killed a process because of
-/// memory.
+/// Builds one architecture. How sbuild ended, as the sandbox would say it, and which limit of the kernel's it has met.
 pub async fn build(
     request: &Request,
     architecture: &Architecture,
     all: bool,
     place: &Place<'_>,
     cancel: &CancellationToken,
-) -> Result<(Finished, bool), Failure> {
+) -> Result<(Finished, Option<Breach>), Failure> {
     let chroot = name(&request.distro, architecture);
     look(&chroot).await.map_err(|unfit| Failure::new(FailureKind::Chroot, unfit.describe(&chroot)))?;
     // A build that was killed may have left it.
@@ -158,25 +153,12 @@ pub async fn build(
     let groups = Groups::create(place.slot, &Limits { disk: ByteSize(0), ..request.limits.clone() })?;
     let stop = cancel.child_token();
     let run = room.command(request, architecture, all, &chroot, place, &groups).run(&stop);
-    tokio::pin!(run);
-    let mut look = tokio::time::interval(PACE);
-    let ended = loop {
-        tokio::select! {
-            ended = &mut run => break ended,
-            _ = look.tick() => {
-                if groups.ran_out_of_memory() || groups.ran_out_of_processes() {
-                    stop.cancel();
-                }
-            }
-        }
-    };
+    let ended = groups.watch(run, &stop).await;
     groups.kill();
     place.session.end().await?;
     drop(archive);
     let mut ended = ended?;
-    let starved = groups.ran_out_of_memory();
     ended.ended = match ended.ended {
-        _ if groups.ran_out_of_processes() => Ended::Exit(bounds::PROCESSES),
         Ended::Exit(0) if !results::bring_out(&room.result, &request.output, request.limits.disk.0)? => {
             Ended::Exit(bounds::DISK)
         }
@@ -184,7 +166,7 @@ pub async fn build(
         Ended::Exit(code) => Ended::Exit(code.min(sandbox::MOST.into())),
         other => other,
     };
-    Ok((ended, starved))
+    Ok((ended, groups.breach()))
 }
 
 /// The directories of one build on the host.

@@ -40,7 +40,7 @@ pub struct Root {
 /// A chroot that is a directory, of files that belong to the testbed's ids.
 #[derive(Debug, Serialize, Deserialize)]
 pub enum Unpacked {
-    /// These, the uppermost first, lie below a layer in the room, and stay what they are.
+    /// These, the uppermost first, lie below a layer in the room, and stay what they are. One alone is copied there if need be.
     Below(Vec<PathBuf>),
     /// It is the root, and what is written stays; it is unpacked from the tarball if it is empty.
     Itself(PathBuf),
@@ -83,9 +83,9 @@ impl Root {
             if self.layer(lower, &root)? {
                 return Ok(root);
             }
-            if lower.len() > 1 {
-                bail!("the kernel cannot mount a layer in memory");
-            }
+            let [one] = &lower[..] else { bail!("the kernel cannot mount a layer in memory") };
+            // With the lists that it has, on which the build relies.
+            copy(one, &root)?;
         }
         if fs::read_dir(&root)?.next().is_none() {
             unpack(&self.tarball, &root)?;
@@ -128,18 +128,22 @@ fn see_32_bits() -> Result<()> {
 }
 
 fn unpack(tarball: &Path, root: &Path) -> Result<()> {
-    let done = Command::new("/usr/bin/tar")
-        .args(["--extract", "--preserve-permissions", "--numeric-owner", "--exclude=./dev/*", "--file"])
-        .arg(tarball)
-        .arg("--directory")
-        .arg(root)
-        .env_clear()
-        .env("PATH", crate::subprocess::PATH)
-        .stdin(Stdio::null())
-        .status()
-        .context("cannot run tar")?;
+    let mut tar = Command::new("/usr/bin/tar");
+    tar.args(["--extract", "--preserve-permissions", "--numeric-owner", "--exclude=./dev/*", "--file"]);
+    run(tar.arg(tarball).arg("--directory").arg(root)).with_context(|| format!("cannot unpack {}", tarball.display()))
+}
+
+/// Copies what is in a directory, as it is.
+fn copy(from: &Path, to: &Path) -> Result<()> {
+    let mut cp = Command::new("/usr/bin/cp");
+    run(cp.args(["--archive", "--"]).arg(from.join(".")).arg(to))
+        .with_context(|| format!("cannot copy {}", from.display()))
+}
+
+fn run(command: &mut Command) -> Result<()> {
+    let done = command.env_clear().env("PATH", crate::subprocess::PATH).stdin(Stdio::null()).status()?;
     if !done.success() {
-        bail!("{} cannot be unpacked", tarball.display());
+        bail!("it ended with {done}");
     }
     Ok(())
 }
@@ -212,6 +216,29 @@ fn append(path: &str, line: &str) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_copy_is_what_it_was_copied_from() {
+        let dir = tempfile::tempdir().unwrap();
+        let (from, to) = (dir.path().join("from"), dir.path().join("to"));
+        fs::create_dir_all(from.join("a/b")).unwrap();
+        fs::create_dir(&to).unwrap();
+        fs::write(from.join("a/.hidden"), "text").unwrap();
+        fs::set_permissions(from.join("a/.hidden"), fs::Permissions::from_mode(0o4751)).unwrap();
+        fs::hard_link(from.join("a/.hidden"), from.join("same")).unwrap();
+        std::os::unix::fs::symlink("/nowhere", from.join("link")).unwrap();
+        copy(&from, &to).unwrap();
+        let list = |dir: &Path| {
+            let mut find = Command::new("find");
+            let said = find.current_dir(dir).args([".", "-printf", "%p %y %m %n %l %T@\n"]).output().unwrap();
+            let mut lines: Vec<_> = String::from_utf8(said.stdout).unwrap().lines().map(str::to_owned).collect();
+            lines.sort();
+            lines
+        };
+        assert_eq!(list(&to), list(&from));
+        assert_eq!(list(&to).len(), 6);
+        assert!(copy(&from.join("gone"), &to).is_err());
+    }
 
     #[test]
     fn the_builders_id_is_nobody_elses() {
