@@ -296,4 +296,54 @@ mod tests {
         assert_eq!(find(v1, "4:memory:/\n"), []);
         assert_eq!(find("rubbish\n", "rubbish\n"), []);
     }
+
+    fn of_version_2(dir: &Path) -> Groups {
+        Groups { mechanism: Box::leak(Box::new(Mechanism::V2(dir.into()))), dirs: vec![dir.into()] }
+    }
+
+    #[test]
+    fn what_the_kernel_has_counted_is_a_breach() {
+        let dir = tempfile::tempdir().unwrap();
+        let (memory, pids) = (dir.path().join("memory"), dir.path().join("pids"));
+        let put = |dir: &Path, file: &str, text: &str| {
+            fs::create_dir_all(dir).unwrap();
+            fs::write(dir.join(file), text).unwrap();
+        };
+        let v2 = of_version_2(&memory);
+        assert_eq!(v2.breach(), None, "a group that is gone");
+        put(&memory, "memory.events", "low 0\nhigh 0\nmax 70\noom 0\noom_kill 0\noom_group_kill 0\n");
+        put(&memory, "pids.events", "max 0\n");
+        assert_eq!(v2.breach(), None);
+        put(&memory, "pids.events", "max 3\n");
+        assert_eq!(v2.breach(), Some(Breach::Processes));
+        put(&memory, "memory.events", "low 0\nhigh 0\nmax 70\noom 1\noom_kill 2\noom_group_kill 1\n");
+        assert_eq!(v2.breach(), Some(Breach::Memory));
+
+        put(&memory, "memory.oom_control", "oom_kill_disable 0\nunder_oom 1\noom_kill 0\n");
+        put(&pids, "pids.events", "max 1\n");
+        let mechanism = Mechanism::V1 { memory: memory.clone(), pids: pids.clone() };
+        let v1 = Groups { mechanism: Box::leak(Box::new(mechanism)), dirs: vec![memory.clone(), pids] };
+        assert_eq!(v1.breach(), Some(Breach::Processes));
+        put(&memory, "memory.oom_control", "oom_kill_disable 0\nunder_oom 0\noom_kill 1\n");
+        assert_eq!(v1.breach(), Some(Breach::Memory));
+        assert_eq!(Groups { mechanism: &Mechanism::None, dirs: Vec::new() }.breach(), None);
+    }
+
+    #[tokio::test]
+    async fn what_meets_a_limit_is_told_to_stop() {
+        let dir = tempfile::tempdir().unwrap();
+        let groups = of_version_2(dir.path());
+        let stop = CancellationToken::new();
+        groups.watch(async {}, &stop).await;
+        assert!(!stop.is_cancelled());
+        fs::write(dir.path().join("memory.events"), "oom_kill 1\n").unwrap();
+        let running = tokio::time::timeout(Duration::from_secs(60), stop.cancelled());
+        groups.watch(running, &stop).await.unwrap();
+    }
+
+    #[test]
+    fn only_groups_of_builds_are_removed() {
+        assert!(is_of_a_build("build-0") && is_of_a_build("build-17"));
+        assert!(!["daemon", "build-", "build-x", "build-1.scope", "xbuild-1"].iter().any(|name| is_of_a_build(name)));
+    }
 }
