@@ -5,13 +5,13 @@
 //! what is written goes beside it and dies with the build. There is one port into the machine, over which its agent runs commands
 //! (see `frame.rs`), and no network: connections of apt come out over that port too. Nothing that a machine wrote is mounted outside of it.
 
-use std::convert::Infallible;
 use std::ffi::OsString;
 use std::fs::File;
-use std::io::Write;
+use std::io::{Read, Write};
+use std::net::Ipv4Addr;
 use std::os::fd::AsFd;
 use std::os::unix::net::{UnixListener, UnixStream};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::thread;
@@ -22,14 +22,16 @@ use serde::{Deserialize, Serialize};
 
 mod console;
 mod frame;
+#[cfg(test)]
+mod hostile;
 mod initrd;
 pub mod kvm;
 mod link;
 mod qemu;
 mod stream;
 
-use super::bounds;
 use super::testbed::{self, BUILDER};
+use super::{bounds, forwarder};
 use crate::config::{ByteSize, Limits};
 use console::Console;
 use frame::{Breach, Heard, Tell};
@@ -127,12 +129,14 @@ fn most_ram() -> u64 {
 
 /// Runs the machine that the argument describes, and serves at the socket that is the standard input.
 pub fn main(args: &[OsString]) -> ExitCode {
-    let Err(error) = run(args);
-    println!("the virtual machine does not work: {}", crate::text::one_line(&format!("{error:#}")));
-    ExitCode::from(ENDED as u8)
+    let status = run(args).unwrap_or_else(|error| {
+        println!("the virtual machine does not work: {}", crate::text::one_line(&format!("{error:#}")));
+        ENDED
+    });
+    ExitCode::from(status as u8)
 }
 
-fn run(args: &[OsString]) -> Result<Infallible> {
+fn run(args: &[OsString]) -> Result<i32> {
     let what = args.first().and_then(|text| text.to_str()).context("a machine has to be described")?;
     let machine: Machine = serde_json::from_str(what)?;
     let listener = UnixListener::from(std::io::stdin().as_fd().try_clone_to_owned()?);
@@ -148,16 +152,21 @@ fn run(args: &[OsString]) -> Result<Infallible> {
         println!("the virtual machine does not start: {}", crate::text::one_line(&format!("{error:#}")));
         std::process::exit(status)
     });
-    let link = Arc::new(Link::new(to));
+    let link = Arc::new(Link::new(to, (Ipv4Addr::LOCALHOST, forwarder::PORT).into()));
     let server = link.clone();
     thread::spawn(move || accept(&listener, &server));
+    listen(&mut from, &link, &machine.room)
+}
+
+/// Listens to the machine until the build cannot go on: the exit status that says why, or what is wrong with the machine.
+fn listen(from: &mut impl Read, link: &Arc<Link>, room: &Path) -> Result<i32> {
     loop {
-        match frame::hear(&mut from)? {
+        match frame::hear(from)? {
             None => bail!("it has ended"),
-            Some(Heard::Breach(Breach::Memory)) => std::process::exit(bounds::MEMORY),
-            Some(Heard::Breach(Breach::Processes)) => std::process::exit(bounds::PROCESSES),
+            Some(Heard::Breach(Breach::Memory)) => return Ok(bounds::MEMORY),
+            Some(Heard::Breach(Breach::Processes)) => return Ok(bounds::PROCESSES),
             // It is for the build to fail by it.
-            Some(Heard::Breach(Breach::Disk)) => drop(File::create(machine.room.join(FULL))?),
+            Some(Heard::Breach(Breach::Disk)) => drop(File::create(room.join(FULL))?),
             Some(heard) => link.take(heard).context("it said something about")?,
         }
     }

@@ -1,6 +1,5 @@
 //! One stream between a machine and here, in each direction, with no more than [`WINDOW`] bytes under way.
 
-use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 use anyhow::{Result, ensure};
@@ -14,13 +13,14 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 /// What comes out of a machine and was not written on yet.
 #[derive(Default)]
 pub struct Outgoing {
-    state: Mutex<Pieces>,
+    state: Mutex<Waiting>,
     bell: Condvar,
 }
 
 #[derive(Default)]
-struct Pieces {
-    pieces: VecDeque<Vec<u8>>,
+struct Waiting {
+    /// All of it in one piece, so that many short ones take no more room than a few long ones.
+    bytes: Vec<u8>,
     /// Bytes for which the machine has no credit back.
     owed: usize,
     ended: bool,
@@ -28,12 +28,12 @@ struct Pieces {
 
 impl Outgoing {
     /// Takes what the machine says. More than it has credit for is an error, and so is what comes after the end.
-    pub fn push(&self, bytes: Vec<u8>) -> Result<()> {
+    pub fn push(&self, bytes: &[u8]) -> Result<()> {
         let mut state = locked(&self.state);
         ensure!(!state.ended, "a stream goes on after its end");
         ensure!(state.owed + bytes.len() <= WINDOW, "a stream is longer than its credit");
         state.owed += bytes.len();
-        state.pieces.push_back(bytes);
+        state.bytes.extend_from_slice(bytes);
         self.bell.notify_one();
         Ok(())
     }
@@ -44,12 +44,12 @@ impl Outgoing {
         self.bell.notify_one();
     }
 
-    /// Waits for the next piece; `None` at the end.
+    /// Waits until there is something: all that there is; `None` at the end.
     pub fn next(&self) -> Option<Vec<u8>> {
         let mut state = locked(&self.state);
         loop {
-            if let Some(piece) = state.pieces.pop_front() {
-                return Some(piece);
+            if !state.bytes.is_empty() {
+                return Some(std::mem::take(&mut state.bytes));
             }
             if state.ended {
                 return None;
@@ -119,19 +119,27 @@ mod tests {
     fn a_machine_sends_no_more_than_it_may() {
         let stream = Outgoing::default();
         for _ in 0..WINDOW / 1024 {
-            stream.push(vec![0; 1024]).unwrap();
+            stream.push(&[0; 1024]).unwrap();
         }
-        assert!(stream.push(vec![0]).is_err());
+        assert!(stream.push(&[0]).is_err());
         // Taken is not written yet.
-        assert_eq!(stream.next().unwrap().len(), 1024);
-        assert!(stream.push(vec![0]).is_err());
+        assert_eq!(stream.next().unwrap().len(), WINDOW);
+        assert!(stream.push(&[0]).is_err());
         stream.consumed(1024);
-        stream.push(vec![0]).unwrap();
+        stream.push(&[0; 1024]).unwrap();
+        assert!(stream.push(&[0]).is_err());
         stream.end();
-        assert!(stream.push(vec![0]).is_err(), "it has ended");
-        while let Some(piece) = stream.next() {
-            stream.consumed(piece.len());
-        }
+        assert!(stream.push(&[0]).is_err(), "it has ended");
+        assert_eq!(stream.next().unwrap().len(), 1024, "what was said before the end");
+        assert_eq!(stream.next(), None);
+    }
+
+    #[test]
+    fn short_pieces_take_no_more_room_than_long_ones() {
+        let stream = Outgoing::default();
+        (0..WINDOW).for_each(|_| stream.push(b"x").unwrap());
+        assert!(locked(&stream.state).bytes.capacity() <= WINDOW);
+        assert_eq!(stream.next().unwrap().len(), WINDOW);
     }
 
     #[test]
