@@ -35,7 +35,7 @@ struct Used {
 pub const MEMORY: i32 = 214;
 /// Exit status of a sandbox that had too many processes.
 pub const PROCESSES: i32 = 215;
-/// Exit status of a sandbox that failed, and whose file system was full.
+/// Exit status of a sandbox whose file system was full, and that failed or could not go on.
 pub const DISK: i32 = 216;
 
 /// How often it is looked.
@@ -43,6 +43,9 @@ const PACE: Duration = Duration::from_millis(100);
 
 /// With less than this free the file system is full: no process can write what it wants to write.
 const LEFT: u64 = 1 << 20;
+
+/// How long it may be so. Who copies out of a package's hands may not notice, and go on for ever.
+const FULL: Duration = Duration::from_secs(30);
 
 static WAS_FULL: AtomicBool = AtomicBool::new(false);
 
@@ -66,9 +69,15 @@ pub fn watch(bounds: Bounds) -> std::io::Result<()> {
         })?;
     }
     thread::Builder::new().spawn(move || {
+        let mut had_room = Instant::now();
         loop {
             if statvfs("/").is_ok_and(|there| there.blocks_free() * there.fragment_size() < LEFT) {
                 WAS_FULL.store(true, Ordering::Relaxed);
+                if had_room.elapsed() > FULL {
+                    std::process::exit(DISK);
+                }
+            } else {
+                had_room = Instant::now();
             }
             let used = look(false);
             if used.processes > bounds.processes {

@@ -1,32 +1,24 @@
 //! A build in a chroot, which writes in memory or, if that is not enough, on the disk.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 
 use super::cgroup::Breach;
 use super::dependencies::{Dependencies, nothing_is_asked};
+use super::room::Room;
 use super::sandbox::{Bind, Kind, Spec};
 use super::sbuild::Installing;
 use super::slot::Slot;
 use super::testbed::{Root, Unpacked};
-use super::{Builder, Request, Run, bounds, fill, inside, large, remove_tree, roots, sbuild};
+use super::{Builder, Request, Run, fill, inside, roots, sbuild};
 use crate::chroot::{Chroot, Manifest};
 use crate::config::Limits;
 use crate::error::Failure;
-use crate::subprocess::{CancellationToken, Ended, Finished};
+use crate::subprocess::{CancellationToken, Finished};
 
 /// Architectures of 32 bits that processors of 64 bits run.
 const NARROW: [&str; 3] = ["i386", "armhf", "armel"];
-
-/// Where a build writes.
-enum Room {
-    /// In memory, as many bytes.
-    Memory(u64),
-    /// On the disk.
-    Disk,
-}
 
 /// What the testbed of a chroot has to write in.
 const ROOM: &str = "/testbed";
@@ -47,18 +39,10 @@ impl Builder {
         slot: &Slot,
         cancel: &CancellationToken,
     ) -> Result<(Finished, Option<Breach>), Failure> {
-        let room = request.limits.disk.0.min(self.in_memory);
-        let may_have_more = room < request.limits.disk.0;
-        if !(may_have_more && self.large.has(&request.package)) {
-            let done = self.in_chroot_with(request, chroot, all, slot, Room::Memory(room), cancel).await?;
-            if !(may_have_more && done.0.ended == Ended::Exit(bounds::DISK)) {
-                return Ok(done);
-            }
-            self.large.add(&request.package)?;
-            large::clear(&request.output)?;
-            request.say(
-                "\nThe build needs more memory than it has for its files (chroots.in_memory): once more, on the disk.",
-            )?;
+        let room = self.room(request);
+        let done = self.in_chroot_with(request, chroot, all, slot, room, cancel).await?;
+        if !self.outgrew(request, room, &done.0)? {
+            return Ok(done);
         }
         self.in_chroot_with(request, chroot, all, slot, Room::Disk, cancel).await
     }
@@ -96,24 +80,11 @@ impl Builder {
         spec.binds.extend(below.into_iter().map(|(from, to)| Bind { from, to: inside(to), writable: false }));
         match room {
             Room::Memory(size) => spec.size = size,
-            Room::Disk => {
-                let layer = scratch.join("layer");
-                // That of another architecture, or of a first build.
-                remove_tree(&layer).await?;
-                fs::create_dir_all(&layer)?;
-                self.write_on_disk(&mut spec, layer, limits.disk.0);
-            }
+            Room::Disk => self.write_on_disk(&mut spec, &scratch.join("layer"), limits.disk.0).await?,
         }
         fill(&mut spec, request, &manifest.architecture, all, installing)?;
         let run = Run { manifest, local: &request.local, limits, scratch };
         self.sandboxed(run, spec, slot, |cmd| cmd.log(&request.log, request.limits.log.0), cancel).await
-    }
-
-    /// Has the testbed of a sandbox write in this directory, so many bytes.
-    pub(super) fn write_on_disk(&self, spec: &mut Spec, dir: PathBuf, most: u64) {
-        spec.size = self.in_memory;
-        spec.bounds.written = Some((spec.testbed.kind.room().to_owned(), most));
-        spec.binds.push(Bind { from: dir, to: inside(ROOM), writable: true });
     }
 
     /// The layer that has what a build asks for, and that such builds are remembered by.

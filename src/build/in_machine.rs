@@ -1,10 +1,12 @@
-//! A build in a virtual machine: what its sandbox is given, and a second try where KVM turns out not to work.
+//! A build in a virtual machine: what its sandbox is given, and a second try where KVM turns out not to work. What the machine
+//! writes is in memory or, if that is not enough, on the disk.
 
 use std::fs;
 
 use super::cgroup::Breach;
 use super::dependencies::nothing_is_asked;
 use super::machine::{self, Accelerator, Machine, kvm};
+use super::room::Room;
 use super::sandbox::{Bind, Kind};
 use super::sbuild::Installing;
 use super::slot::Slot;
@@ -12,6 +14,9 @@ use super::{Builder, Request, Run, fill, inside, sbuild};
 use crate::chroot::Image;
 use crate::error::{Failure, FailureKind};
 use crate::subprocess::{CancellationToken, Ended, Finished};
+
+/// What a machine has to write in.
+const ROOM: &str = "/machine";
 
 impl Builder {
     /// Builds in a machine of its own: how the sandbox around it ended, and which limit of the kernel's it has met.
@@ -28,13 +33,30 @@ impl Builder {
             let text = format!("the image alone has {length} MiB, and limits.disk is {disk} MiB");
             return Err(Failure::new(FailureKind::BuildDisk, text));
         }
-        let first = self.boot(request, image, all, slot, cancel).await?;
+        let room = self.room(request);
+        let done = self.in_machine_with(request, image, all, slot, room, cancel).await?;
+        if !self.outgrew(request, room, &done.0)? {
+            return Ok(done);
+        }
+        self.in_machine_with(request, image, all, slot, Room::Disk, cancel).await
+    }
+
+    async fn in_machine_with(
+        &self,
+        request: &Request,
+        image: &Image,
+        all: bool,
+        slot: &Slot,
+        room: Room,
+        cancel: &CancellationToken,
+    ) -> Result<(Finished, Option<Breach>), Failure> {
+        let first = self.boot(request, image, all, slot, room, cancel).await?;
         if first.0.ended != Ended::Exit(machine::NO_KVM) {
             return Ok(first);
         }
         // It did not come so far that anything was built.
         kvm::has_failed();
-        self.boot(request, image, all, slot, cancel).await
+        self.boot(request, image, all, slot, room, cancel).await
     }
 
     async fn boot(
@@ -43,13 +65,25 @@ impl Builder {
         image: &Image,
         all: bool,
         slot: &Slot,
+        room: Room,
         cancel: &CancellationToken,
     ) -> Result<(Finished, Option<Breach>), Failure> {
         let (manifest, scratch) = (&image.manifest, &request.scratch);
         let files = sbuild::chroot_files(&manifest.sources);
-        let machine = Machine::new("/machine", &request.limits, announced(request)?, files);
+        let machine = Machine::new(ROOM, &request.limits, announced(request)?, files);
         let limits = machine.outer(&request.limits);
         let mut spec = self.bare_spec(scratch, &limits, Kind::Machine(machine))?;
+        let initrd = fs::metadata(image.initrd())?.len();
+        match room {
+            Room::Memory(size) => {
+                spec.size = machine::around(size);
+                spec.bounds.written = Some((ROOM.into(), machine::room_of(size, initrd)));
+            }
+            Room::Disk => {
+                self.write_on_disk(&mut spec, &scratch.join("layer"), machine::room_of(request.limits.disk.0, initrd))
+                    .await?
+            }
+        }
         for (from, to) in [(image.kernel(), "/kernel"), (image.initrd(), "/initrd"), (image.root(), "/image")] {
             spec.binds.push(Bind { from, to: inside(to), writable: false });
         }

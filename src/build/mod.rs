@@ -29,6 +29,7 @@ pub mod proxy;
 mod ready;
 mod remove;
 mod results;
+mod room;
 mod roots;
 pub mod sandbox;
 mod sbuild;

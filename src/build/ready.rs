@@ -120,7 +120,7 @@ impl Builder {
         let limits = Limits::default();
         let mut spec = self.chroot_spec(scratch, &limits, chroot, Some(Unpacked::Below(vec![UNPACKED.into()])))?;
         spec.binds.push(Bind { from: root.path, to: inside(UNPACKED), writable: false });
-        self.write_on_disk(&mut spec, room, LARGEST);
+        self.write_on_disk(&mut spec, &room, LARGEST).await?;
         spec.command = [sbuild::PROGRAM, CLIENT, sbuild::SOCKET].map(str::to_owned).to_vec();
         spec.command.extend(sbuild::satisfy(dependencies));
         let run = Run { manifest, local: &[], limits: &limits, scratch };

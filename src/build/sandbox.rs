@@ -142,6 +142,10 @@ fn run(path: &Path) -> Result<u8> {
     bounds::watch(spec.bounds.clone()).context("cannot watch the build")?;
     let testbed = start_testbed(&spec)?;
     match supervise(&spec, testbed)? {
+        // It cannot go on where it cannot write.
+        Stopped::Testbed(code) if i32::from(code) == machine::ENDED && was_full(&spec.testbed.kind) => {
+            Ok(bounds::DISK as u8)
+        }
         Stopped::Testbed(code) => Ok(code),
         Stopped::Command(0) => bring_out(&spec).map(|fits| if fits { 0 } else { bounds::DISK as u8 }),
         Stopped::Command(_) if was_full(&spec.testbed.kind) => Ok(bounds::DISK as u8),

@@ -60,7 +60,7 @@ const KERNEL: u64 = 256 << 20;
 /// Memory beyond the machine's: QEMU's own, and sbuild's.
 const OVERHEAD: u64 = 768 << 20;
 
-/// Disk space beyond the machine's: its initial file system, the results.
+/// Disk space beyond the machine's: its initial file system, the tables of its disk, the results.
 const ROOM: u64 = 1 << 30;
 
 /// Processes and threads outside of the machine: QEMU's, and sbuild's.
@@ -113,11 +113,22 @@ impl Machine {
     pub fn outer(&self, limits: &Limits) -> Limits {
         Limits {
             memory: ByteSize(self.ram + OVERHEAD),
-            disk: ByteSize(self.disk.saturating_add(ROOM)),
+            disk: ByteSize(around(self.disk)),
             processes: PROCESSES,
             ..limits.clone()
         }
     }
+}
+
+/// Bytes of the sandbox around a machine that writes so many.
+pub fn around(disk: u64) -> u64 {
+    disk.saturating_add(ROOM)
+}
+
+/// Bytes of the room of a machine that writes so many, and whose initial file system, which is there too, is so long.
+pub fn room_of(disk: u64, initrd: u64) -> u64 {
+    // A qcow2 file has some hundred bytes of tables for each MiB.
+    disk.saturating_add(disk >> 10).saturating_add(initrd).saturating_add(4 << 20)
 }
 
 /// No machine is given more than three quarters of the host's memory.

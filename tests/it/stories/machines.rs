@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::audit::Receiver;
-use crate::world::{Apt, Repo, Tiny, World, eventually, processes, run};
+use crate::world::{Apt, Repo, SOON, STATE, Tiny, World, eventually, processes, run};
 
 /// The longest that a small build in an emulated machine may take, with another beside it.
 const LONG: Duration = Duration::from_secs(1200);
@@ -25,8 +25,8 @@ fn configure(more: &str) {
     fs::write("/etc/invirtibuilder/conf.d/machines.yaml", text).unwrap();
 }
 
-fn with_rule(repo: &Repo, rule: &str) -> String {
-    repo.tiny("1.0", Tiny::Works);
+fn with_rule(repo: &Repo, version: &str, rule: &str) -> String {
+    repo.tiny(version, Tiny::Works);
     let rules = fs::read_to_string(repo.dir.join("debian/rules")).unwrap();
     repo.write("debian/rules", &rules.replace("\ttrue\n", &format!("\t{rule}\n")));
     repo.commit("a rule")
@@ -40,7 +40,7 @@ fn a_commit_becomes_a_package_in_a_machine_of_its_own() {
     let look = r#"echo "kernel: $$(uname -r)"; echo "user: $$(id -un)"; echo "network: $$(grep -c : /proc/net/dev)"; \
                   echo "memory: $$(sed -n 's/MemTotal: *//p' /proc/meminfo)"; \
                   echo "sandbox: $$(ls -d /input /output /machine /etc/sbuild.conf 2>/dev/null | wc -l)""#;
-    with_rule(&repo, look);
+    with_rule(&repo, "1.0", look);
     let control = fs::read_to_string(repo.dir.join("debian/control")).unwrap();
     repo.write("debian/control", &control.replace("Standards-Version", "Build-Depends: hello\nStandards-Version"));
     let commit = repo.commit("with a dependency, which apt has to fetch");
@@ -92,7 +92,7 @@ fn whoever_uses_too_much_is_ended_and_told_why() {
     let jobs: Vec<_> = CASES
         .iter()
         .map(|(package, rule, kind)| {
-            let commit = with_rule(&world.repo(package), rule);
+            let commit = with_rule(&world.repo(package), "1.0", rule);
             (world.submit("dev", package, &commit), package, kind)
         })
         .collect();
@@ -102,6 +102,93 @@ fn whoever_uses_too_much_is_ended_and_told_why() {
         });
         let status = world.status(job);
         assert_eq!(status["job"]["failure"], **kind, "{package}: {status:#}");
+    }
+    assert_eq!(processes("qemu-system"), Vec::<String>::new());
+}
+
+/// What does not fit into memory is built on the disk, and there it has what `limits.disk` says and no more.
+#[test]
+fn what_outgrows_its_memory_is_written_on_the_disk() {
+    let world = world();
+    let text = "chroots: { in_memory: 250M }\n";
+    fs::write("/etc/invirtibuilder/conf.d/memory.yaml", text).unwrap();
+    let _daemon = world.daemon();
+    let repo = world.repo("wide");
+    let writes = |version: &str, mib: u32| {
+        let rule = format!("dd if=/dev/zero of=wide bs=1M count={mib} conv=fsync && rm wide");
+        world.submit("dev", "wide", &with_rule(&repo, version, &rule))
+    };
+    let job = writes("1.0", 300);
+    world.wait_for(&job, "published", LONG * 2);
+    let log = world.build("alice", &["log", &job]).ok().out;
+    let (first, second) = log.split_once("once more, on the disk").unwrap_or_else(|| panic!("{log}"));
+    assert!(!first.contains("Status: successful") && second.contains("Status: successful"), "{log}");
+
+    // The next one starts there.
+    let job = writes("1.1", 4000);
+    world.wait_for(&job, "failed", LONG);
+    let log = world.build("alice", &["log", &job]).ok().out;
+    assert!(!log.contains("once more"), "{log}");
+    world.build("alice", &["status", &job]).ok().says(&["build.disk"]);
+    eventually("nothing is left", SOON, || fs::read_dir(format!("{STATE}/work")).unwrap().count() == 0);
+    assert_eq!(processes("qemu-system"), Vec::<String>::new());
+}
+
+/// What a package does that is root in its machine, from a maintainer script, and how that has to end.
+const MASTERS: [(&str, &str, &str); 3] = [
+    // Its processes leave no processor to anybody, the agent included.
+    (
+        "mute",
+        r#"syscall(165, "proc", "/mnt", "proc", 0, 0) == 0 or die $!;
+           open(F, ">", "/mnt/sys/kernel/sched_rt_runtime_us") or die $!; print F "-1\n"; close F or die $!;
+           for (1 .. 32) { fork or do { syscall(144, 0, 1, pack("i", 99)) == 0 or die $!; 1 while 1 } } sleep 600"#,
+        "build.silence",
+    ),
+    ("crash", r#"open(F, ">", "/proc/sysrq-trigger") or die $!; print F "b"; close F; sleep 600"#, "build.failed"),
+    // It takes its limits off.
+    (
+        "free",
+        r#"syscall(165, "cgroup2", "/mnt", "cgroup2", 0, 0) == 0 or die $!;
+           open(F, ">", "/mnt/cgroup.procs") or die $!; syswrite(F, "0") or die $!;
+           push @x, "x" x (1 << 20) for 1 .. 4000; sleep 600"#,
+        "build.memory",
+    ),
+];
+
+#[test]
+fn whoever_is_root_in_a_machine_has_the_limits_all_the_same() {
+    let world = world();
+    configure(&format!("limits: {{ {} }}", LIMITS.replace("silence: 10m", "silence: 4m")));
+    let _daemon = world.daemon();
+    world.stub_sbuild();
+    for (package, attack, _) in MASTERS {
+        let repo = world.repo(&format!("{package}-trap"));
+        repo.tiny("1.0", Tiny::Works);
+        repo.write("debian/postinst", &format!("#!/usr/bin/perl\nprint STDERR qq(a trap\\n);\n{attack};\n"));
+        let forge = "install -m 755 \"$work/debian/postinst\" \"$root/DEBIAN/postinst\"\n\
+                     dpkg-deb --root-owner-group -Zgzip --build \"$root\" \"$deb\" >/dev/null\nwrite_changes\n";
+        repo.write("debian/forge", forge);
+        world.publish("dev", &repo.package, &repo.commit("a trap"));
+    }
+    world.unstub_sbuild();
+    let jobs: Vec<_> = MASTERS
+        .iter()
+        .map(|(package, _, kind)| {
+            let repo = world.repo(package);
+            repo.tiny("1.0", Tiny::Works);
+            let control = fs::read_to_string(repo.dir.join("debian/control")).unwrap();
+            let asks = format!("Build-Depends: {package}-trap\nStandards-Version");
+            repo.write("debian/control", &control.replace("Standards-Version", &asks));
+            (world.submit("dev", package, &repo.commit("into the trap")), package, kind)
+        })
+        .collect();
+    for (job, package, kind) in &jobs {
+        eventually(&format!("{package} has ended"), LONG * 2, || {
+            ["failed", "published"].contains(&&world.state(job)[..])
+        });
+        let (status, log) = (world.status(job), world.build("alice", &["log", job]).ok().out);
+        assert!(log.contains("a trap"), "{package}: {log}");
+        assert_eq!(status["job"]["failure"], **kind, "{package}: {status:#}\n{log}");
     }
     assert_eq!(processes("qemu-system"), Vec::<String>::new());
 }
