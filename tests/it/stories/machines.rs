@@ -139,16 +139,16 @@ const MASTERS: [(&str, &str, &str); 3] = [
     // Its processes leave no processor to anybody, the agent included.
     (
         "mute",
-        r#"syscall(165, "proc", "/mnt", "proc", 0, 0) == 0 or die $!;
+        r#"my @m = qw(proc /mnt proc); syscall(165, @m, 0, 0) == 0 or die $!;
            open(F, ">", "/mnt/sys/kernel/sched_rt_runtime_us") or die $!; print F "-1\n"; close F or die $!;
-           for (1 .. 32) { fork or do { syscall(144, 0, 1, pack("i", 99)) == 0 or die $!; 1 while 1 } } sleep 600"#,
+           for (1 .. 32) { fork or do { my $p = pack("i", 99); syscall(144, 0, 1, $p) == 0 or die $!; 1 while 1 } } sleep 600"#,
         "build.silence",
     ),
     ("crash", r#"open(F, ">", "/proc/sysrq-trigger") or die $!; print F "b"; close F; sleep 600"#, "build.failed"),
     // It takes its limits off.
     (
         "free",
-        r#"syscall(165, "cgroup2", "/mnt", "cgroup2", 0, 0) == 0 or die $!;
+        r#"my @m = qw(cgroup2 /mnt cgroup2); syscall(165, @m, 0, 0) == 0 or die $!;
            open(F, ">", "/mnt/cgroup.procs") or die $!; syswrite(F, "0") or die $!;
            push @x, "x" x (1 << 20) for 1 .. 4000; sleep 600"#,
         "build.memory",
