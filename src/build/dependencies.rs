@@ -8,7 +8,6 @@ use deb822_fast::Deb822;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::Request;
 use crate::chroot::Manifest;
 
 /// Packages that sbuild(1) wants in every chroot.
@@ -69,11 +68,6 @@ impl Dependencies {
         key.truncate(16);
         key
     }
-}
-
-/// Whether there is nothing to be installed before this can be built.
-pub fn nothing_is_asked(request: &Request, chroot: &Manifest, all: bool) -> Result<bool> {
-    Ok(Dependencies::of(&request.dsc, all)?.is_some_and(|asked| asked.are_in(chroot)))
 }
 
 /// Whether a chroot has what sbuild wants in every one.

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 
 use super::cgroup::Breach;
-use super::dependencies::{Dependencies, nothing_is_asked};
+use super::dependencies::Dependencies;
 use super::room::Room;
 use super::sandbox::{Bind, Kind, Spec};
 use super::sbuild::Installing;
@@ -37,30 +37,16 @@ impl Builder {
         chroot: &Chroot,
         all: bool,
         slot: &Slot,
-        cancel: &CancellationToken,
-    ) -> Result<(Finished, Option<Breach>), Failure> {
-        let room = self.room(request);
-        let done = self.in_chroot_with(request, chroot, all, slot, room, cancel).await?;
-        if !self.outgrew(request, room, &done.0)? {
-            return Ok(done);
-        }
-        self.in_chroot_with(request, chroot, all, slot, Room::Disk, cancel).await
-    }
-
-    async fn in_chroot_with(
-        &self,
-        request: &Request,
-        chroot: &Chroot,
-        all: bool,
-        slot: &Slot,
         room: Room,
         cancel: &CancellationToken,
     ) -> Result<(Finished, Option<Breach>), Failure> {
         let (manifest, limits, scratch) = (&chroot.manifest, &request.limits, &request.scratch);
         let unpacked = self.roots.find(slot, manifest);
-        let layer = match &unpacked {
-            Some(root) => self.layer(request, manifest, all, slot, root)?,
-            None => None,
+        let asked = Dependencies::of(&request.dsc, all)?;
+        let nothing = asked.as_ref().is_some_and(|asked| asked.are_in(manifest));
+        let layer = match (&unpacked, &asked) {
+            (Some(root), Some(asked)) if !nothing => self.layer(request, manifest, asked, slot, root)?,
+            _ => None,
         };
         if layer.is_some() {
             request
@@ -68,7 +54,7 @@ impl Builder {
         }
         let installing = match (&layer, &unpacked) {
             (Some(_), _) => Installing::Nothing,
-            _ if nothing_is_asked(request, manifest, all)? => Installing::Nothing,
+            _ if nothing => Installing::Nothing,
             (_, Some(root)) if root.lists.is_some() => Installing::FromLists,
             _ => Installing::AfterUpdate,
         };
@@ -92,18 +78,14 @@ impl Builder {
         &self,
         request: &Request,
         chroot: &Manifest,
-        all: bool,
+        asked: &Dependencies,
         slot: &Slot,
         root: &roots::Unpacked,
     ) -> Result<Option<PathBuf>> {
         let (Some(others), true) = (&request.others, self.layers.are_kept()) else { return Ok(None) };
-        let Some(dependencies) = Dependencies::of(&request.dsc, all)? else { return Ok(None) };
-        if dependencies.are_in(chroot) {
-            return Ok(None);
-        }
-        self.layers.want(chroot, &dependencies)?;
+        self.layers.want(chroot, asked)?;
         let Some(lists) = &root.lists else { return Ok(None) };
-        Ok(self.layers.find(slot, chroot, &dependencies, lists, others))
+        Ok(self.layers.find(slot, chroot, asked, lists, others))
     }
 
     /// A sandbox with a testbed that starts from this chroot, and with no command yet.

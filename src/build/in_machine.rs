@@ -4,7 +4,7 @@
 use std::fs;
 
 use super::cgroup::Breach;
-use super::dependencies::nothing_is_asked;
+use super::dependencies::Dependencies;
 use super::machine::{self, Accelerator, Machine, kvm};
 use super::room::Room;
 use super::sandbox::{Bind, Kind};
@@ -26,6 +26,7 @@ impl Builder {
         image: &Image,
         all: bool,
         slot: &Slot,
+        room: Room,
         cancel: &CancellationToken,
     ) -> Result<(Finished, Option<Breach>), Failure> {
         let (length, disk) = (fs::metadata(image.root())?.len() >> 20, request.limits.disk.0 >> 20);
@@ -33,23 +34,6 @@ impl Builder {
             let text = format!("the image alone has {length} MiB, and limits.disk is {disk} MiB");
             return Err(Failure::new(FailureKind::BuildDisk, text));
         }
-        let room = self.room(request);
-        let done = self.in_machine_with(request, image, all, slot, room, cancel).await?;
-        if !self.outgrew(request, room, &done.0)? {
-            return Ok(done);
-        }
-        self.in_machine_with(request, image, all, slot, Room::Disk, cancel).await
-    }
-
-    async fn in_machine_with(
-        &self,
-        request: &Request,
-        image: &Image,
-        all: bool,
-        slot: &Slot,
-        room: Room,
-        cancel: &CancellationToken,
-    ) -> Result<(Finished, Option<Breach>), Failure> {
         let first = self.boot(request, image, all, slot, room, cancel).await?;
         if first.0.ended != Ended::Exit(machine::NO_KVM) {
             return Ok(first);
@@ -87,7 +71,7 @@ impl Builder {
         for (from, to) in [(image.kernel(), "/kernel"), (image.initrd(), "/initrd"), (image.root(), "/image")] {
             spec.binds.push(Bind { from, to: inside(to), writable: false });
         }
-        let nothing = nothing_is_asked(request, manifest, all)?;
+        let nothing = Dependencies::of(&request.dsc, all)?.is_some_and(|asked| asked.are_in(manifest));
         let installing = if nothing { Installing::Nothing } else { Installing::AfterUpdate };
         fill(&mut spec, request, &manifest.architecture, all, installing)?;
         let run = Run { manifest, local: &request.local, limits: &limits, scratch };

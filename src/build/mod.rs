@@ -51,6 +51,7 @@ use layers::Layers;
 use proxy::{Cache, Mirrors, Proxy, Suites};
 pub use ready::Ready;
 pub use remove::remove_tree;
+use room::Room;
 use roots::Roots;
 use sandbox::{Bind, Kind, Spec, Testbed};
 use sbuild::Installing;
@@ -245,10 +246,11 @@ impl Builder {
             }
         }
         for (n, base) in bases.iter().enumerate() {
-            let (ended, breach) = match base {
-                Base::Chroot(chroot) => self.in_chroot(request, chroot, n == 0, &slot, cancel).await?,
-                Base::Image(image) => self.in_machine(request, image, n == 0, &slot, cancel).await?,
-            };
+            let room = self.room(request);
+            let (mut ended, mut breach) = self.build_in(request, base, n == 0, &slot, room, cancel).await?;
+            if self.outgrew(request, room, &ended)? {
+                (ended, breach) = self.build_in(request, base, n == 0, &slot, Room::Disk, cancel).await?;
+            }
             self.judge(request, &base.manifest().architecture, ended, breach)?;
         }
         for file in &request.source_files {
@@ -256,6 +258,22 @@ impl Builder {
             fs::copy(file, request.output.join(name))?;
         }
         Ok(())
+    }
+
+    /// Builds in this, once: how that ended, and which limit of the kernel's it has met.
+    async fn build_in(
+        &self,
+        request: &Request,
+        base: &Base,
+        all: bool,
+        slot: &Slot,
+        room: Room,
+        cancel: &CancellationToken,
+    ) -> Result<(Finished, Option<Breach>), Failure> {
+        match base {
+            Base::Chroot(chroot) => self.in_chroot(request, chroot, all, slot, room, cancel).await,
+            Base::Image(image) => self.in_machine(request, image, all, slot, room, cancel).await,
+        }
     }
 
     /// Runs a sandbox to its end: how it ended, and which limit of the kernel's it has met.
