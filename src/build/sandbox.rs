@@ -142,8 +142,11 @@ fn run(path: &Path) -> Result<u8> {
     bounds::watch(spec.bounds.clone()).context("cannot watch the build")?;
     let testbed = start_testbed(&spec)?;
     match supervise(&spec, testbed)? {
-        // It cannot go on where it cannot write.
-        Stopped::Testbed(code) if i32::from(code) == machine::ENDED && was_full(&spec.testbed.kind) => {
+        // It cannot start, and cannot go on, where it cannot write.
+        Stopped::Testbed(code)
+            if [machine::NOT_STARTED, machine::NO_KVM, machine::ENDED].contains(&i32::from(code))
+                && was_full(&spec.testbed.kind) =>
+        {
             Ok(bounds::DISK as u8)
         }
         Stopped::Testbed(code) => Ok(code),

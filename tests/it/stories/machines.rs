@@ -136,12 +136,13 @@ fn what_outgrows_its_memory_is_written_on_the_disk() {
 
 /// What a package does that is root in its machine, from a maintainer script, and how that has to end.
 const MASTERS: [(&str, &str, &str); 3] = [
-    // Its processes leave no processor to anybody, the agent included.
+    // Its processes leave no processor to anything else: not to what goes on talking, and not to the agent.
     (
         "mute",
         r#"my @m = qw(proc /mnt proc); syscall(165, @m, 0, 0) == 0 or die $!;
            open(F, ">", "/mnt/sys/kernel/sched_rt_runtime_us") or die $!; print F "-1\n"; close F or die $!;
-           for (1 .. 32) { fork or do { my $p = pack("i", 99); syscall(144, 0, 1, $p) == 0 or die $!; 1 while 1 } } sleep 600"#,
+           for (1 .. 32) { fork or do { my $p = pack("i", 99); syscall(144, 0, 1, $p) == 0 or die $!; 1 while 1 } }
+           while (1) { print STDERR "here\n"; sleep 1 }"#,
         "build.silence",
     ),
     ("crash", r#"open(F, ">", "/proc/sysrq-trigger") or die $!; print F "b"; close F; sleep 600"#, "build.failed"),
