@@ -25,6 +25,8 @@ install_needs() {
 		for package in ${NEEDS[$group]}; do installed "$package" || missing+=("$package"); done
 	done
 	[ ${#missing[@]} -gt 0 ] || return 0
+	# What is made of one source works in one version: a machine may have one of the two from elsewhere.
+	if [[ " ${missing[*]} " == *" qemu-system-x86 "* ]]; then missing+=("qemu-utils/$(. /etc/os-release && echo "$VERSION_CODENAME")"); fi
 	[ "$(id -u)" = 0 ] || die "these packages are missing, and only root can install them: ${missing[*]}"
 	say "installing ${missing[*]}"
 	if [ ! -e "$policy" ]; then
@@ -32,7 +34,7 @@ install_needs() {
 		printf '#!/bin/sh\nexit 101\n' >"$policy"
 		chmod 755 "$policy"
 	fi
-	{ apt_get update && apt_get install --no-install-recommends "${missing[@]}"; } || status=$?
+	{ apt_get update && apt_get install --no-install-recommends --allow-downgrades "${missing[@]}"; } || status=$?
 	[ -z "$ours" ] || rm -f "$policy"
 	return "$status"
 }
