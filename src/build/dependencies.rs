@@ -3,14 +3,13 @@
 use std::fs;
 use std::path::Path;
 
-use anyhow::{Context, Result};
 use deb822_fast::Deb822;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::chroot::Manifest;
 
-/// Packages that sbuild(1) wants in every chroot.
+/// Packages that sbuild(1) wants in every chroot (`$core_depends` in sbuild.conf(5)).
 const CORE: [&str; 2] = ["build-essential", "fakeroot"];
 
 /// The longest that is kept installed beforehand, in bytes.
@@ -25,24 +24,21 @@ pub struct Dependencies {
 
 impl Dependencies {
     /// Those of a `.dsc`, with or without what only the packages for all architectures need; `None` where apt might choose
-    /// other packages than sbuild, which takes the first alternative only.
-    pub fn of(dsc: &Path, all: bool) -> Result<Option<Self>> {
-        let text = fs::read_to_string(dsc).with_context(|| format!("cannot read {}", dsc.display()))?;
-        Self::parse(&text, all).with_context(|| format!("{} does not parse", dsc.display()))
+    /// other packages than sbuild, which takes the first alternative only, and where it is sbuild that has to say what is wrong.
+    pub fn of(dsc: &Path, all: bool) -> Option<Self> {
+        Self::parse(&fs::read_to_string(dsc).ok()?, all)
     }
 
-    fn parse(dsc: &str, all: bool) -> Result<Option<Self>> {
-        let dsc: Deb822 = dsc.parse()?;
-        let source = dsc.iter().next().context("it is empty")?;
+    fn parse(dsc: &str, all: bool) -> Option<Self> {
+        let dsc: Deb822 = dsc.parse().ok()?;
+        let source = dsc.iter().next()?;
         let fields = |what: &str| {
             let names = ["", "-Arch"].into_iter().chain(all.then_some("-Indep"));
             let values = names.filter_map(|of| source.get(&format!("{what}{of}")));
             simple(&values.collect::<Vec<_>>().join(","))
         };
-        let (Some(needs), Some(conflicts)) = (fields("Build-Depends"), fields("Build-Conflicts")) else {
-            return Ok(None);
-        };
-        Ok((needs.len() + conflicts.len() <= LONGEST).then_some(Self { needs, conflicts }))
+        let (needs, conflicts) = (fields("Build-Depends")?, fields("Build-Conflicts")?);
+        (needs.len() + conflicts.len() <= LONGEST).then_some(Self { needs, conflicts })
     }
 
     #[cfg(test)]
@@ -55,11 +51,13 @@ impl Dependencies {
         self.needs.is_empty() && self.conflicts.is_empty() && has_core(chroot)
     }
 
-    /// Arguments of `apt-get satisfy` (apt-get(8)).
+    /// Arguments of `apt-get satisfy` (apt-get(8)), with what sbuild asks for in every build.
     pub fn arguments(&self) -> Vec<String> {
-        let conflicts = format!("Conflicts: {}", self.conflicts);
-        let all = [(&self.needs, self.needs.clone()), (&self.conflicts, conflicts)];
-        all.into_iter().filter(|(field, _)| !field.is_empty()).map(|(_, argument)| argument).collect()
+        let core = CORE.map(|name| format!("{name}:native"));
+        let needs = [&self.needs].into_iter().chain(&core).filter(|needs| !needs.is_empty());
+        let needs = needs.map(String::as_str).collect::<Vec<_>>().join(", ");
+        let conflicts = (!self.conflicts.is_empty()).then(|| format!("Conflicts: {}", self.conflicts));
+        [needs].into_iter().chain(conflicts).collect()
     }
 
     /// A name that no others have.
@@ -76,8 +74,11 @@ fn has_core(chroot: &Manifest) -> bool {
 }
 
 /// Relations in one line, of which only the first alternative is left; `None` where it depends on architectures or build
-/// profiles which that is.
+/// profiles which that is, or where it is no text of relations.
 fn simple(field: &str) -> Option<String> {
+    if field.contains(|c: char| !(c.is_ascii_graphic() || c.is_ascii_whitespace())) {
+        return None;
+    }
     let relations = field.split(',').map(|relation| relation.split_whitespace().collect::<Vec<_>>().join(" "));
     let relations: Option<Vec<String>> = relations.filter(|relation| !relation.is_empty()).map(first).collect();
     Some(relations?.join(", "))
@@ -100,36 +101,40 @@ mod tests {
     use super::*;
 
     fn parse(fields: &str, all: bool) -> Option<String> {
-        let found = Dependencies::parse(&format!("Format: 3.0 (quilt)\nSource: x\n{fields}"), all).unwrap();
-        found.map(|found| found.arguments().join("; "))
+        let found = Dependencies::parse(&format!("Format: 3.0 (quilt)\nSource: x\n{fields}"), all);
+        found.map(|found| found.arguments().join("; ").replace("build-essential:native, fakeroot:native", "CORE"))
     }
 
     #[test]
     fn what_is_asked_for() {
-        assert_eq!(parse("", true).unwrap(), "");
+        assert_eq!(parse("", true).unwrap(), "CORE");
         let fields = "Build-Depends: debhelper-compat (= 13),\n a:native <!nocheck>,,\n  b [linux-any] \nBuild-Depends-Indep: c\n";
-        assert_eq!(parse(fields, true).unwrap(), "debhelper-compat (= 13), a:native <!nocheck>, b [linux-any], c");
-        assert_eq!(parse(fields, false).unwrap(), "debhelper-compat (= 13), a:native <!nocheck>, b [linux-any]");
+        assert_eq!(
+            parse(fields, true).unwrap(),
+            "debhelper-compat (= 13), a:native <!nocheck>, b [linux-any], c, CORE"
+        );
+        assert_eq!(parse(fields, false).unwrap(), "debhelper-compat (= 13), a:native <!nocheck>, b [linux-any], CORE");
     }
 
     #[test]
     fn alternatives_are_sbuilds_or_nobodys() {
-        assert_eq!(parse("Build-Depends: a (>= 1) | b | c\n", true).unwrap(), "a (>= 1)");
-        assert_eq!(parse("Build-Depends: a\nBuild-Conflicts: b, c\n", true).unwrap(), "a; Conflicts: b, c");
+        assert_eq!(parse("Build-Depends: a (>= 1) | b | c\n", true).unwrap(), "a (>= 1), CORE");
+        assert_eq!(parse("Build-Depends: a\nBuild-Conflicts: b, c\n", true).unwrap(), "a, CORE; Conflicts: b, c");
         assert_eq!(parse("Build-Depends: a [i386] | b\n", true), None, "on amd64 it is b");
         assert_eq!(parse("Build-Depends: a <nocheck> | b\n", true), None);
         assert_eq!(parse("Build-Depends: a (<< 1) | a (>> 2)\n", true), None, "both count");
     }
 
     #[test]
-    fn too_much_is_not_prepared() {
+    fn too_much_and_nonsense_are_not_prepared() {
+        assert_eq!(parse("Build-Depends: a (>= 1\0x)\n", true), None);
         let many: Vec<String> = (0..10_000).map(|n| format!("package-{n}")).collect();
         assert_eq!(parse(&format!("Build-Depends: {}\n", many.join(", ")), true), None);
     }
 
     #[test]
     fn a_key_tells_them_apart() {
-        let key = |text: &str, all| Dependencies::parse(&format!("Source: x\n{text}"), all).unwrap().unwrap().key();
+        let key = |text: &str, all| Dependencies::parse(&format!("Source: x\n{text}"), all).unwrap().key();
         let (a, b) = ("Build-Depends: a\n", "Build-Depends: a\nBuild-Depends-Indep: b\n");
         assert_eq!(key(a, true), key(b, false));
         assert_ne!(key(a, true), key(b, true));

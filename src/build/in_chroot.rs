@@ -42,7 +42,7 @@ impl Builder {
     ) -> Result<(Finished, Option<Breach>), Failure> {
         let (manifest, limits, scratch) = (&chroot.manifest, &request.limits, &request.scratch);
         let unpacked = self.roots.find(slot, manifest);
-        let asked = Dependencies::of(&request.dsc, all)?;
+        let asked = Dependencies::of(&request.dsc, all);
         let nothing = asked.as_ref().is_some_and(|asked| asked.are_in(manifest));
         let layer = match (&unpacked, &asked) {
             (Some(root), Some(asked)) if !nothing => self.layer(request, manifest, asked, slot, root)?,

@@ -71,7 +71,7 @@ impl Builder {
         for (from, to) in [(image.kernel(), "/kernel"), (image.initrd(), "/initrd"), (image.root(), "/image")] {
             spec.binds.push(Bind { from, to: inside(to), writable: false });
         }
-        let nothing = Dependencies::of(&request.dsc, all)?.is_some_and(|asked| asked.are_in(manifest));
+        let nothing = Dependencies::of(&request.dsc, all).is_some_and(|asked| asked.are_in(manifest));
         let installing = if nothing { Installing::Nothing } else { Installing::AfterUpdate };
         fill(&mut spec, request, &manifest.architecture, all, installing)?;
         let run = Run { manifest, local: &request.local, limits: &limits, scratch };

@@ -7,13 +7,15 @@
 
 use std::collections::HashSet;
 use std::fs::{self, File};
+use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use deb822_fast::Deb822;
 use serde::{Deserialize, Serialize};
 
+use super::beneath::open_beneath;
 use super::dependencies::Dependencies;
 use super::remove_tree;
 use super::slot::Slot;
@@ -21,10 +23,17 @@ use crate::chroot::Manifest;
 use crate::record::contents::provided;
 
 /// How long it is believed that a set cannot be installed from the mirrors alone.
-const BELIEVED: Duration = Duration::from_secs(6 * 3600);
+const BELIEVED: Duration = Duration::from_secs(3600);
 
-/// What a layer is while it is made.
+/// How long a set is kept that nobody asks for.
+const KEPT: Duration = Duration::from_secs(30 * 86_400);
+
+/// The longest status file of dpkg that is read, in bytes.
+const LONGEST: u64 = 64 << 20;
+
+/// What a layer is while it is made, and while it is removed: nobody takes it for one then.
 const NEW: &str = "new";
+const GONE: &str = "gone";
 
 /// The directories of layers, and of what is asked for.
 #[derive(Debug, Clone)]
@@ -37,9 +46,12 @@ pub struct Layers {
 /// What is known of a layer, beside its files.
 #[derive(Debug, Serialize, Deserialize)]
 struct About {
+    /// What was asked for.
+    asked: Dependencies,
     /// The lists that it was made with.
     lists: String,
-    /// Names of what was installed, and the names that this provides; `None`: it cannot be installed.
+    /// Names of what was installed, what this provides, and what might have been installed in its place; `None`: it cannot be
+    /// installed.
     names: Option<HashSet<String>>,
 }
 
@@ -82,16 +94,18 @@ impl Layers {
         for path in entries(&self.asked(chroot)) {
             let found = fs::metadata(&path).and_then(|it| it.modified()).and_then(|at| Ok((at, fs::read(&path)?)));
             let Ok((at, bytes)) = found else { continue };
+            let is_old = |most: Duration| at.elapsed().is_ok_and(|age| age > most);
+            let is_hidden = path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
             match serde_json::from_slice::<Dependencies>(&bytes) {
-                Ok(dependencies) => all.push((at, path, dependencies)),
-                // It is being written, or was when the power went.
-                Err(_) if at.elapsed().is_ok_and(|age| age < BELIEVED) => {}
-                Err(_) => fs::remove_file(&path)?,
+                Ok(dependencies) if !is_hidden && !is_old(KEPT) => all.push((at, path, dependencies)),
+                // It is being written.
+                _ if is_hidden && !is_old(BELIEVED) => {}
+                _ => forget(&path)?,
             }
         }
         all.sort_by_key(|(at, ..)| std::cmp::Reverse(*at));
         for (_, path, _) in all.split_off(self.most.min(all.len())) {
-            fs::remove_file(path)?;
+            forget(&path)?;
         }
         Ok(all.into_iter().map(|(.., dependencies)| dependencies).collect())
     }
@@ -107,7 +121,7 @@ impl Layers {
     ) -> Option<PathBuf> {
         let path = self.of(slot.number(), chroot).join(dependencies.key());
         let about = about(&path)?;
-        let names = about.names.filter(|_| about.lists == lists)?;
+        let names = about.names.filter(|_| about.lists == lists && about.asked == *dependencies)?;
         names.is_disjoint(others).then(|| path.join("room/upper"))
     }
 
@@ -131,20 +145,28 @@ impl Layers {
     }
 
     /// Keeps what was made at [`Layers::begin`], or that it cannot be made. After a power cut it is whole or not there.
-    pub async fn finish(&self, slot: &Slot, chroot: &Manifest, key: &str, lists: &str, made: bool) -> Result<()> {
+    pub async fn finish(
+        &self,
+        slot: &Slot,
+        chroot: &Manifest,
+        asked: &Dependencies,
+        lists: &str,
+        made: bool,
+    ) -> Result<()> {
         let dir = self.of(slot.number(), chroot);
         let new = dir.join(NEW);
         let names = if made {
             remove_tree(&new.join("room/work")).await?;
-            Some(added(&new.join("room/upper"), chroot)?)
+            Some(added(&new.join("room"), chroot)?)
         } else {
             remove_tree(&new.join("room")).await?;
             None
         };
-        fs::write(new.join("about"), serde_json::to_vec(&About { lists: lists.to_owned(), names })?)?;
+        let about = About { asked: asked.clone(), lists: lists.to_owned(), names };
+        fs::write(new.join("about"), serde_json::to_vec(&about)?)?;
         nix::unistd::syncfs(File::open(&new)?)?;
-        let path = dir.join(key);
-        remove_tree(&path).await?;
+        let path = dir.join(asked.key());
+        discard(&path).await?;
         fs::rename(&new, &path)?;
         Ok(File::open(&dir)?.sync_all()?)
     }
@@ -157,7 +179,7 @@ impl Layers {
     /// Removes those.
     pub async fn prune(&self, slot: &Slot, keep: &[(Manifest, Vec<String>)]) -> Result<()> {
         for path in self.others(slot.number(), keep) {
-            remove_tree(&path).await?;
+            discard(&path).await?;
         }
         Ok(())
     }
@@ -198,21 +220,48 @@ fn about(layer: &Path) -> Option<About> {
     serde_json::from_slice(&fs::read(layer.join("about")).ok()?).ok()
 }
 
-/// Names of the packages that a layer has and its chroot has not, in this version, and the names that they provide.
-fn added(upper: &Path, chroot: &Manifest) -> Result<HashSet<String>> {
-    let path = upper.join("var/lib/dpkg/status");
-    let Ok(text) = fs::read_to_string(&path) else { return Ok(HashSet::new()) };
-    let status: Deb822 = text.parse().with_context(|| format!("{} does not parse", path.display()))?;
+fn forget(path: &Path) -> Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != ErrorKind::NotFound => {
+            Err(error).with_context(|| format!("cannot remove {}", path.display()))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Removes a layer, which is none any more from the beginning on.
+async fn discard(layer: &Path) -> Result<()> {
+    let Some(dir) = layer.parent().filter(|_| layer.exists()) else { return Ok(()) };
+    let gone = dir.join(GONE);
+    if layer != gone {
+        remove_tree(&gone).await?;
+        fs::rename(layer, &gone)?;
+        File::open(dir)?.sync_all()?;
+    }
+    remove_tree(&gone).await
+}
+
+/// Names of the packages that a layer has and its chroot has not, in this version; the names that they provide; and those of
+/// the alternatives that their dependencies name: with a package of such a name at hand, another might have been installed.
+fn added(room: &Path, chroot: &Manifest) -> Result<HashSet<String>> {
     let mut names = HashSet::new();
+    let Some(file) = open_beneath(room, "upper/var/lib/dpkg/status")? else { return Ok(names) };
+    let mut bytes = Vec::new();
+    file.take(LONGEST).read_to_end(&mut bytes)?;
+    ensure!((bytes.len() as u64) < LONGEST, "dpkg's status is too long");
+    let status: Deb822 = String::from_utf8_lossy(&bytes).parse().context("dpkg's status does not parse")?;
     for package in status.iter() {
         let field = |name| package.get(name).unwrap_or_default();
-        let was_there = chroot.packages.iter().any(|old| {
-            (&old.name[..], &old.version[..], &old.architecture[..])
-                == (field("Package"), field("Version"), field("Architecture"))
-        });
+        let (name, version, architecture) = (field("Package"), field("Version"), field("Architecture"));
+        let was_there = chroot
+            .packages
+            .iter()
+            .any(|old| old.name == name && old.version == version && old.architecture == architecture);
         if !was_there {
-            names.insert(field("Package").to_owned());
+            names.insert(name.to_owned());
             names.extend(provided(field("Provides")));
+            let relations = [field("Pre-Depends"), field("Depends")].into_iter().flat_map(|field| field.split(','));
+            names.extend(relations.filter(|one| one.contains('|')).flat_map(|one| one.split('|').flat_map(provided)));
         }
     }
     Ok(names)
@@ -266,20 +315,28 @@ mod tests {
         fs::create_dir_all(room.join("work")).unwrap();
         fs::create_dir_all(room.join("upper/var/lib/dpkg")).unwrap();
         let status = "Package: old\nVersion: 1\nArchitecture: all\n\nPackage: newer\nVersion: 2\nArchitecture: all\n\n\
-                      Package: x\nVersion: 1\nArchitecture: all\nProvides: x-compat (= 1),\n y:any\n";
+                      Package: x\nVersion: 1\nArchitecture: all\nProvides: x-compat (= 1),\n y:any\n\
+                      Depends: u, c (>= 2) | b\n";
         fs::write(room.join("upper/var/lib/dpkg/status"), status).unwrap();
-        layers.finish(&slot, &chroot, &asked.key(), "1", true).await.unwrap();
+        layers.finish(&slot, &chroot, &asked, "1", true).await.unwrap();
         assert!(!layers.lacks(0, &chroot, &asked.key(), "1"));
         assert!(layers.lacks(0, &chroot, &asked.key(), "2"), "the mirrors have other packages now");
         assert!(layers.lacks(1, &chroot, &asked.key(), "1"), "another slot has its own");
         let upper = find("1", "old").unwrap();
         assert!(upper.join("var").is_dir() && !upper.with_file_name("work").exists());
         assert!(find("2", "old").is_none());
-        for name in ["newer", "x", "x-compat", "y"] {
+        assert!(find("1", "u").is_some(), "it would be among them");
+        for name in ["newer", "x", "x-compat", "y", "c", "b"] {
             assert!(find("1", name).is_none(), "{name} may have to come from another suite");
         }
+        // What maintainer scripts have left is not followed.
+        let room = layers.begin(&slot, &chroot).await.unwrap();
+        fs::create_dir_all(room.join("upper/var/lib")).unwrap();
+        std::os::unix::fs::symlink(dir.path(), room.join("upper/var/lib/dpkg")).unwrap();
+        fs::write(dir.path().join("status"), "").unwrap();
+        layers.finish(&slot, &chroot, &asked, "2", true).await.unwrap_err();
         layers.begin(&slot, &chroot).await.unwrap();
-        layers.finish(&slot, &chroot, &asked.key(), "2", false).await.unwrap();
+        layers.finish(&slot, &chroot, &asked, "2", false).await.unwrap();
         assert!(!layers.lacks(0, &chroot, &asked.key(), "2"), "it cannot be made");
         assert!(find("2", "old").is_none());
         assert!(!layers.has_others(0, &[(chroot.clone(), vec![asked.key()])]));

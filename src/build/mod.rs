@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 
+mod beneath;
 pub mod bounds;
 pub mod cgroup;
 mod dependencies;

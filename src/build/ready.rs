@@ -1,10 +1,11 @@
-//! What is done so that the next build starts at once: chroots are unpacked, with apt's lists in them, while nobody waits.
+//! What is done so that the next build starts at once: chroots are unpacked, with apt's lists in them, and build dependencies are
+//! installed above them.
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 
 use super::dependencies::Dependencies;
 use super::in_chroot::UNPACKED;
@@ -12,10 +13,10 @@ use super::roots::Need;
 use super::sandbox::Bind;
 use super::slot::Slot;
 use super::testbed::{CLIENT, Unpacked};
-use super::{Builder, Run, inside, remove_tree, sandbox, sbuild};
+use super::{Builder, Run, inside, remove_tree, sbuild};
 use crate::chroot::{Chroot, Manifest};
 use crate::config::Limits;
-use crate::subprocess::{CancellationToken, Cmd, Ended};
+use crate::subprocess::{CancellationToken, Cmd};
 
 /// The most that is kept of what apt says.
 const SAID: usize = 4 << 20;
@@ -23,54 +24,77 @@ const SAID: usize = 4 << 20;
 /// The most that a layer of build dependencies has, in bytes.
 const LARGEST: u64 = 4 << 30;
 
-/// What was made ready.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Ready {
-    /// A chroot, with apt's lists.
-    Chroot,
-    /// Build dependencies.
-    Layer,
+/// What was made ready, or could not be.
+#[derive(Debug)]
+pub struct Ready {
+    /// The event that it is in the system log.
+    pub event: &'static str,
+    /// The chroot and the slot.
+    pub chroot: String,
+    /// Why it could not be.
+    pub why: Option<String>,
+}
+
+impl Ready {
+    fn of(event: &'static str, chroot: &Chroot, slot: u32) -> Self {
+        let Manifest { distro, architecture, .. } = &chroot.manifest;
+        Self { event, chroot: format!("{distro} {architecture} {slot}"), why: None }
+    }
 }
 
 impl Builder {
-    /// Does the first thing that is to be done for builds in these chroots, `jobs` of them at a time, if anything is: what it was, and
-    /// for which chroot and slot. What a running build uses is left alone.
-    pub async fn get_ready(
+    /// Does the first thing that is to be done for builds in these chroots, `jobs` of them at a time, if anything is. What a
+    /// running build uses is left alone.
+    pub async fn get_ready(&self, jobs: u32, chroots: &[Chroot], cancel: &CancellationToken) -> Result<Option<Ready>> {
+        for number in 0..jobs {
+            for chroot in chroots {
+                match self.roots.need(number, &chroot.manifest) {
+                    Need::Nothing => continue,
+                    // With apt's lists it is not twice as long as its tarball. Without room builds unpack it themselves.
+                    Need::Root if !self.roots.has_room(fs::metadata(&chroot.tarball)?.len() * 2)? => continue,
+                    Need::Root | Need::Lists => {}
+                }
+                let Some(slot) = Slot::take_this(&self.slots, number)? else { continue };
+                let scratch = self.fresh_scratch(number).await?;
+                let done = self.unpack(&slot, chroot, &scratch, cancel).await;
+                remove_tree(&scratch).await?;
+                done?;
+                return Ok(Some(Ready::of("chroot-ready", chroot, number)));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Installs the first set of build dependencies that was asked for and is not installed above these chroots, if there is one.
+    pub async fn install_next(
         &self,
         jobs: u32,
         chroots: &[Chroot],
         cancel: &CancellationToken,
-    ) -> Result<Option<(Ready, String)>> {
+    ) -> Result<Option<Ready>> {
         let wanted = chroots.iter().map(|chroot| self.layers.wanted(&chroot.manifest));
         let wanted = wanted.collect::<Result<Vec<_>>>()?;
-        self.forget(jobs, chroots, &wanted).await?;
         for number in 0..jobs {
             for (chroot, wanted) in chroots.iter().zip(&wanted) {
-                let manifest = &chroot.manifest;
-                let what = match self.roots.need(number, manifest) {
-                    Need::Nothing => match self.lacking(number, manifest, wanted)? {
-                        Some(dependencies) => Some(dependencies),
-                        None => continue,
-                    },
-                    // With apt's lists it is not twice as long as its tarball. Without room builds unpack it themselves.
-                    Need::Root if !self.roots.has_room(fs::metadata(&chroot.tarball)?.len() * 2)? => continue,
-                    Need::Root | Need::Lists => None,
-                };
+                let Some(dependencies) = self.lacking(number, &chroot.manifest, wanted)? else { continue };
                 let Some(slot) = Slot::take_this(&self.slots, number)? else { continue };
-                let scratch = self.scratch.join(format!("ready-{number}"));
+                let scratch = self.fresh_scratch(number).await?;
+                let done = self.install(&slot, chroot, dependencies, &scratch, cancel).await;
                 remove_tree(&scratch).await?;
-                fs::create_dir_all(&scratch)?;
-                let done = match what {
-                    Some(dependencies) => self.install(&slot, chroot, dependencies, &scratch, cancel).await,
-                    None => self.unpack(&slot, chroot, &scratch, cancel).await,
-                };
-                remove_tree(&scratch).await?;
-                done?;
-                let ready = if what.is_some() { Ready::Layer } else { Ready::Chroot };
-                return Ok(Some((ready, format!("{} {} {number}", manifest.distro, manifest.architecture))));
+                return Ok(Some(match done? {
+                    None => Ready::of("layer-ready", chroot, number),
+                    Some(why) => Ready { why: Some(why), ..Ready::of("layer-not-made", chroot, number) },
+                }));
             }
         }
         Ok(None)
+    }
+
+    async fn fresh_scratch(&self, number: u32) -> Result<PathBuf> {
+        let scratch = self.scratch.join(format!("ready-{number}"));
+        remove_tree(&scratch).await?;
+        fs::create_dir_all(&scratch)?;
+        Ok(scratch)
     }
 
     /// The first of these that a slot has not installed, if there is room for it.
@@ -86,14 +110,18 @@ impl Builder {
     }
 
     /// Removes what no build will use.
-    async fn forget(&self, jobs: u32, chroots: &[Chroot], wanted: &[Vec<Dependencies>]) -> Result<()> {
+    pub async fn forget(&self, jobs: u32, chroots: &[Chroot]) -> Result<()> {
         let manifests: Vec<_> = chroots.iter().map(|chroot| chroot.manifest.clone()).collect();
-        let keys = wanted.iter().map(|wanted| wanted.iter().map(Dependencies::key).collect());
-        let layers: Vec<_> = manifests.iter().cloned().zip(keys).collect();
+        let mut layers = Vec::new();
+        for manifest in &manifests {
+            let wanted = self.layers.wanted(manifest)?;
+            layers.push((manifest.clone(), wanted.iter().map(Dependencies::key).collect()));
+        }
         let slots: BTreeSet<u32> = self.roots.slots().into_iter().chain(self.layers.slots()).collect();
         for number in slots {
             let roots = if number < jobs { &manifests[..] } else { &[] };
-            let layers = if number < jobs { &layers[..] } else { &[] };
+            let short = !self.roots.has_room(0)?;
+            let layers = if number < jobs && !short { &layers[..] } else { &[] };
             if self.roots.has_others(number, roots) || self.layers.has_others(number, layers) {
                 if let Some(slot) = Slot::take_this(&self.slots, number)? {
                     self.roots.prune(&slot, roots).await?;
@@ -104,7 +132,8 @@ impl Builder {
         Ok(())
     }
 
-    /// Installs build dependencies above an unpacked chroot, from its mirrors alone. That they cannot be is no error.
+    /// Installs build dependencies above an unpacked chroot, from its mirrors alone. That they cannot be is no error: it is written
+    /// down, and why is returned.
     async fn install(
         &self,
         slot: &Slot,
@@ -112,7 +141,7 @@ impl Builder {
         dependencies: &Dependencies,
         scratch: &Path,
         cancel: &CancellationToken,
-    ) -> Result<()> {
+    ) -> Result<Option<String>> {
         let manifest = &chroot.manifest;
         let root = self.roots.find(slot, manifest).context("the chroot is not unpacked")?;
         let lists = root.lists.context("the chroot has no lists")?;
@@ -125,13 +154,18 @@ impl Builder {
         spec.command.extend(sbuild::satisfy(dependencies));
         let run = Run { manifest, local: &[], limits: &limits, scratch };
         let (ended, _) = self.sandboxed(run, spec, slot, |cmd: Cmd| cmd.capture(SAID), cancel).await?;
-        let ours = matches!(ended.ended, Ended::Cancelled | Ended::Exit(sandbox::BROKEN));
-        let done = ended.success().context("build dependencies cannot be installed beforehand");
-        let made = done.is_ok();
-        if ours {
-            done?;
+        ensure!(!cancel.is_cancelled(), "told to stop");
+        let mut why = (!ended.ok()).then(|| ended.describe());
+        if why.is_none()
+            && let Err(error) = self.layers.finish(slot, manifest, dependencies, &lists, true).await
+        {
+            why = Some(format!("{error:#}"));
         }
-        self.layers.finish(slot, manifest, &dependencies.key(), &lists, made).await
+        if why.is_some() {
+            self.layers.begin(slot, manifest).await?;
+            self.layers.finish(slot, manifest, dependencies, &lists, false).await?;
+        }
+        Ok(why)
     }
 
     /// Unpacks a chroot for a slot, if it is not yet, and brings apt's lists up to date in it.

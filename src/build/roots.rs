@@ -5,7 +5,7 @@
 //! the sandbox that builds run in, with apt's lists in it, when nobody waits; whoever finds none unpacks for himself.
 
 use std::fs::{self, File};
-use std::io;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
@@ -13,9 +13,9 @@ use anyhow::{Context, Result};
 use nix::sys::statvfs::statvfs;
 use sha2::{Digest, Sha256};
 
+use super::beneath::open_beneath;
 use super::remove_tree;
 use super::slot::Slot;
-use crate::archive::digest;
 use crate::chroot::Manifest;
 use crate::names::ChrootDigest;
 
@@ -160,15 +160,22 @@ fn age(root: &Path) -> Option<Duration> {
 
 /// A digest of what apt's lists in a root say of packages, and of nothing that changes when no package does.
 fn lists(root: &Path) -> Result<String> {
-    let dir = root.join("var/lib/apt/lists");
+    const LISTS: &str = "var/lib/apt/lists";
+    let dir = root.join(LISTS);
     let entries = fs::read_dir(&dir).with_context(|| format!("cannot read {}", dir.display()))?;
-    let mut names: Vec<_> = entries.map(|entry| Ok(entry?.file_name())).collect::<io::Result<_>>()?;
-    names.retain(|name| name.to_string_lossy().contains("_Packages"));
+    let names = entries.map(|entry| Ok(entry?.file_name().into_string().ok())).collect::<io::Result<Vec<_>>>()?;
+    let mut names: Vec<_> = names.into_iter().flatten().filter(|name| name.contains("_Packages")).collect();
     names.sort();
-    let mut hash = Sha256::new();
+    let (mut hash, mut buffer) = (Sha256::new(), vec![0; 256 << 10]);
     for name in names {
-        hash.update(name.as_encoded_bytes());
-        hash.update(digest(&dir.join(&name))?.1);
+        let mut file = open_beneath(root, &format!("{LISTS}/{name}"))?.with_context(|| format!("{name} is gone"))?;
+        hash.update(&name);
+        loop {
+            match file.read(&mut buffer)? {
+                0 => break,
+                n => hash.update(&buffer[..n]),
+            }
+        }
     }
     Ok(crate::text::hex(&hash.finalize()))
 }

@@ -122,7 +122,9 @@ pub fn satisfy(dependencies: &Dependencies) -> Vec<String> {
     let mut command: Vec<String> =
         ["env", "-i", &path, "HOME=/root", "LC_ALL=C.UTF-8", "DEBIAN_FRONTEND=noninteractive"]
             .into_iter()
-            .chain(["apt-get", "--yes", "--no-install-recommends", "--option=APT::Keep-Downloaded-Packages=false"])
+            .chain(["apt-get", "--yes", "--purge", "--no-install-recommends"])
+            .chain(["--option=DPkg::Options::=--force-confold", "--option=DPkg::Use-Pty=false"])
+            .chain(["--option=APT::Get::Satisfy-Automatic=true", "--option=APT::Keep-Downloaded-Packages=false"])
             .chain(["satisfy", "--"])
             .map(str::to_owned)
             .collect();

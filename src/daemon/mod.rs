@@ -214,6 +214,9 @@ impl Daemon {
             let task = self.workers.spawn(worker::run(self.shared.clone(), self.config.clone(), job, token));
             self.tasks.insert(task.id(), id);
         }
+        if self.running.len() >= self.config.daemon.jobs {
+            self.readier.give_way();
+        }
         self.heralds.start_due(&self.shared, &self.config)
     }
 
@@ -257,7 +260,8 @@ impl Daemon {
         if let Err(error) = self.refresher.start_due(&self.shared, &self.config) {
             self.shared.complain("chroots cannot be looked at", &error);
         }
-        if let Err(error) = self.readier.start_due(&self.shared, &self.config) {
+        let spare = self.running.len() < self.config.daemon.jobs;
+        if let Err(error) = self.readier.start_due(&self.shared, &self.config, spare) {
             self.shared.complain("chroots cannot be looked at", &error);
         }
         self.warn_of_expiry();

@@ -1,4 +1,5 @@
-//! Gets the next builds ready while nobody waits: one thing at a time, beside the builds that run.
+//! Gets the next builds ready: one thing at a time, beside the builds that run. Build dependencies are installed only while a job
+//! less runs than may.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,40 +22,36 @@ const AGAIN: Duration = Duration::from_secs(15 * 60);
 pub struct Readier {
     task: JoinSet<()>,
     cancel: CancellationToken,
+    /// Cancelled when what is installed beforehand has to give way.
+    spare: CancellationToken,
 }
 
 impl Readier {
-    /// Starts what is due, unless something is being done.
-    pub fn start_due(&mut self, shared: &Arc<Shared>, config: &Arc<Config>) -> Result<()> {
+    /// Starts what is due, unless something is being done; `spare`: whether a job more could run.
+    pub fn start_due(&mut self, shared: &Arc<Shared>, config: &Arc<Config>, spare: bool) -> Result<()> {
         let ended = self.task.try_join_next();
         ended.transpose().context("a task that unpacks chroots died")?;
         if !self.task.is_empty() {
             return Ok(());
         }
-        let (builder, jobs) = (Builder::new(config)?, config.daemon.jobs as u32);
-        let chroots = if config.chroots.unpacked { wanted(shared, config)? } else { Vec::new() };
-        let (shared, cancel) = (shared.clone(), self.cancel.clone());
+        self.spare = self.cancel.child_token();
+        if !spare {
+            self.spare.cancel();
+        }
+        let (shared, config, cancel, spare) = (shared.clone(), config.clone(), self.cancel.clone(), self.spare.clone());
         self.task.spawn(async move {
-            loop {
-                match builder.get_ready(jobs, &chroots, &cancel).await {
-                    Ok(Some((what, chroot))) => {
-                        let event = match what {
-                            Ready::Chroot => "chroot-ready",
-                            Ready::Layer => "layer-ready",
-                        };
-                        shared.log.event(Severity::Info, event, &[("chroot", &chroot)]);
-                    }
-                    Ok(None) => break,
-                    Err(_) if cancel.is_cancelled() => break,
-                    Err(error) => {
-                        shared.complain("a build cannot be prepared", &error);
-                        let _ = tokio::time::timeout(AGAIN, cancel.cancelled()).await;
-                        break;
-                    }
-                }
+            let done = get_ready(&shared, &config, &cancel, &spare).await;
+            if let Some(error) = done.err().filter(|_| !cancel.is_cancelled()) {
+                shared.complain("a build cannot be prepared", &error);
+                let _ = tokio::time::timeout(AGAIN, cancel.cancelled()).await;
             }
         });
         Ok(())
+    }
+
+    /// Every slot is needed: nothing is installed beforehand for now.
+    pub fn give_way(&self) {
+        self.spare.cancel();
     }
 
     /// Stops, and waits until it has.
@@ -62,6 +59,34 @@ impl Readier {
         self.cancel.cancel();
         while self.task.join_next().await.is_some() {}
     }
+}
+
+/// Unpacks what has to be, and then installs one set of build dependencies: whether more is to be done is looked at anew.
+async fn get_ready(
+    shared: &Shared,
+    config: &Config,
+    cancel: &CancellationToken,
+    spare: &CancellationToken,
+) -> Result<()> {
+    let (builder, jobs) = (Builder::new(config)?, config.daemon.jobs as u32);
+    let chroots = || if config.chroots.unpacked { wanted(shared, config) } else { Ok(Vec::new()) };
+    builder.forget(jobs, &chroots()?).await?;
+    while let Some(ready) = builder.get_ready(jobs, &chroots()?, cancel).await? {
+        say(shared, &ready);
+    }
+    if !spare.is_cancelled() {
+        match builder.install_next(jobs, &chroots()?, spare).await {
+            Err(_) if spare.is_cancelled() => {}
+            done => done?.iter().for_each(|ready| say(shared, ready)),
+        }
+    }
+    Ok(())
+}
+
+fn say(shared: &Shared, ready: &Ready) {
+    let why = ready.why.iter().map(|why| ("why", &why[..]));
+    let fields: Vec<_> = [("chroot", &ready.chroot[..])].into_iter().chain(why).collect();
+    shared.log.event(Severity::Info, ready.event, &fields);
 }
 
 /// The chroots that builds in user namespaces start from.

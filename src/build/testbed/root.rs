@@ -179,7 +179,12 @@ fn put(path: &Path, text: &str) -> Result<()> {
 fn know_the_builder() -> Result<()> {
     let passwd = fs::read_to_string("/etc/passwd").context("the chroot has no /etc/passwd")?;
     let group = fs::read_to_string("/etc/group").context("the chroot has no /etc/group")?;
-    let id = free(&passwd, &group);
+    // Whoever has made the layer below knew it already.
+    let known = passwd
+        .lines()
+        .map(|line| line.split(':'))
+        .find_map(|mut fields| (fields.next() == Some(BUILDER)).then(|| fields.nth(1)?.parse().ok()).flatten());
+    let id = known.unwrap_or_else(|| free(&passwd, &group));
     let has = |text: &str, name: &str| text.lines().any(|line| line.split(':').next() == Some(name));
     if !has(&group, "sbuild") {
         append("/etc/group", &format!("sbuild:x:{id}:\n"))?;

@@ -68,7 +68,8 @@ fn the_second_build_finds_its_dependencies_installed() {
     assert_eq!(told(&world, &job), (debians.clone(), true));
     assert_eq!(installed("1.2"), installed("1.0"));
     assert!(installed("1.0").contains(" hello (="));
-    assert!(before.lines().all(|line| listing().contains(line)), "a build has changed a layer");
+    let after = listing();
+    assert!(before.lines().count() > 10 && before.lines().all(|line| after.lines().any(|other| other == line)));
     // Bit by bit, in a build that installs them anew.
     let verdict = world.local(&["verify", "--rebuild", &job]).ok();
     assert!(!verdict.out.contains("what was installed"), "{}", verdict.out);
