@@ -19,7 +19,10 @@ impl Machine {
         let files = "find /run/world/overlay/*/upper \\( -type d -printf '%p %m %U\\n' \\) -o -printf '%p %y %m %U %s %C@ %l\\n' | sort; \
                      find /run /dev/shm /tmp -maxdepth 1 -printf '%p\\n' | grep -vE '^/(tmp|dev/shm)/[.]tmp' | sort";
         all.insert("files", sh(files));
-        all.insert("state", sh(&format!("ls -A -I layers -I wanted {STATE} /srv /srv/apt /srv/git {STATE}/work")));
+        all.insert(
+            "state",
+            sh(&format!("ls -A -I layers -I wanted -I 'ready-*' {STATE} /srv /srv/apt /srv/git {STATE}/work")),
+        );
         all.insert("chroots", chroots());
         // Machines start from none.
         let look = "find . -printf '%p %y %m %U %s %C@ %l\\n' | sort | sha256sum";
