@@ -57,6 +57,7 @@ fn installed(version: &str) -> String {
 #[test]
 fn the_second_build_finds_its_dependencies_installed() {
     let world = World::new();
+    fs::write("/etc/invirtibuilder/conf.d/layers.yaml", "chroots: { layers: 10 }\n").unwrap();
     let daemon = world.daemon();
     world.wait_until_ready();
     let repo = world.repo("needy");
