@@ -63,7 +63,11 @@ pub fn write_whole(path: &Path, content: &[u8]) -> Result<()> {
 
 /// Size and SHA-256, in hexadecimal, of a file.
 pub fn digest(path: &Path) -> Result<(u64, String)> {
-    let mut file = File::open(path).with_context(|| format!("cannot read {}", path.display()))?;
+    digest_of(File::open(path).with_context(|| format!("cannot read {}", path.display()))?)
+}
+
+/// Size and SHA-256, in hexadecimal, of what there is to read.
+pub fn digest_of(mut file: impl Read) -> Result<(u64, String)> {
     let (mut hash, mut size, mut buffer) = (Sha256::new(), 0, vec![0; 256 << 10]);
     loop {
         let n = file.read(&mut buffer)?;

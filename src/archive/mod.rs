@@ -31,7 +31,7 @@ use crate::record::contents::{self, Content, Kind, Part, SuiteState};
 use crate::record::{now, snapshots};
 pub use admit::{Admission, Admitted};
 pub use deb::{control, fields};
-pub use files::digest;
+pub use files::{digest, digest_of};
 use index::{Edits, Index};
 pub use sign::{Keys, Signed};
 

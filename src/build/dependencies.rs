@@ -7,10 +7,10 @@ use deb822_fast::Deb822;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::chroot::Manifest;
+use crate::chroot::{FAKEROOT, Manifest};
 
 /// Packages that sbuild(1) wants in every chroot (`$core_depends` in sbuild.conf(5)).
-const CORE: [&str; 2] = ["build-essential", "fakeroot"];
+const CORE: [&str; 2] = ["build-essential", FAKEROOT];
 
 /// The longest that is kept installed beforehand, in bytes.
 const LONGEST: usize = 64 << 10;

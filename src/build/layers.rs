@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 use super::beneath::open_beneath;
 use super::dependencies::Dependencies;
 use super::remove_tree;
-use super::slot::Slot;
+use super::slot::{self, Slot};
 use crate::chroot::Manifest;
 use crate::record::contents::provided;
 
@@ -171,20 +171,20 @@ impl Layers {
         Ok(File::open(&dir)?.sync_all()?)
     }
 
-    /// Whether a slot has layers of other chroots, or of others sets, than these.
-    pub fn has_others(&self, slot: u32, keep: &[(Manifest, Vec<String>)]) -> bool {
+    /// Whether a slot has layers of other chroots, or of other sets, than these.
+    pub fn has_others(&self, slot: u32, keep: &[(&Manifest, Vec<String>)]) -> bool {
         !self.others(slot, keep).is_empty()
     }
 
     /// Removes those.
-    pub async fn prune(&self, slot: &Slot, keep: &[(Manifest, Vec<String>)]) -> Result<()> {
+    pub async fn prune(&self, slot: &Slot, keep: &[(&Manifest, Vec<String>)]) -> Result<()> {
         for path in self.others(slot.number(), keep) {
             discard(&path).await?;
         }
         Ok(())
     }
 
-    fn others(&self, slot: u32, keep: &[(Manifest, Vec<String>)]) -> Vec<PathBuf> {
+    fn others(&self, slot: u32, keep: &[(&Manifest, Vec<String>)]) -> Vec<PathBuf> {
         let mut others = Vec::new();
         for path in entries(&self.dir.join(slot.to_string())) {
             let digest = path.file_name().unwrap_or_default();
@@ -202,7 +202,7 @@ impl Layers {
 
     /// The slots that have any.
     pub fn slots(&self) -> Vec<u32> {
-        entries(&self.dir).iter().filter_map(|path| path.file_name()?.to_str()?.parse().ok()).collect()
+        slot::numbers_in(&self.dir)
     }
 }
 
@@ -339,8 +339,8 @@ mod tests {
         layers.finish(&slot, &chroot, &asked, "2", false).await.unwrap();
         assert!(!layers.lacks(0, &chroot, &asked.key(), "2"), "it cannot be made");
         assert!(find("2", "old").is_none());
-        assert!(!layers.has_others(0, &[(chroot.clone(), vec![asked.key()])]));
-        assert!(layers.has_others(0, &[(chroot.clone(), Vec::new())]) && layers.has_others(0, &[]));
+        assert!(!layers.has_others(0, &[(&chroot, vec![asked.key()])]));
+        assert!(layers.has_others(0, &[(&chroot, Vec::new())]) && layers.has_others(0, &[]));
         layers.prune(&slot, &[]).await.unwrap();
         assert!(!layers.has_others(0, &[]));
     }

@@ -24,6 +24,10 @@ const SAID: usize = 4 << 20;
 /// The most that a layer of build dependencies has, in bytes.
 const LARGEST: u64 = 4 << 30;
 
+/// The sets of build dependencies that are to be installed, for each chroot.
+#[derive(Debug)]
+pub struct Wanted(Vec<Vec<Dependencies>>);
+
 /// What was made ready, or could not be.
 #[derive(Debug)]
 pub struct Ready {
@@ -70,12 +74,11 @@ impl Builder {
         &self,
         jobs: u32,
         chroots: &[Chroot],
+        wanted: &Wanted,
         cancel: &CancellationToken,
     ) -> Result<Option<Ready>> {
-        let wanted = chroots.iter().map(|chroot| self.layers.wanted(&chroot.manifest));
-        let wanted = wanted.collect::<Result<Vec<_>>>()?;
         for number in 0..jobs {
-            for (chroot, wanted) in chroots.iter().zip(&wanted) {
+            for (chroot, wanted) in chroots.iter().zip(&wanted.0) {
                 let Some(dependencies) = self.lacking(number, &chroot.manifest, wanted)? else { continue };
                 let Some(slot) = Slot::take_this(&self.slots, number)? else { continue };
                 let scratch = self.fresh_scratch(number).await?;
@@ -109,18 +112,20 @@ impl Builder {
         Ok(if lacking.is_some() && self.roots.has_room(LARGEST)? { lacking } else { None })
     }
 
+    /// What builds in these chroots have asked for lately.
+    pub fn wanted(&self, chroots: &[Chroot]) -> Result<Wanted> {
+        Ok(Wanted(chroots.iter().map(|chroot| self.layers.wanted(&chroot.manifest)).collect::<Result<_>>()?))
+    }
+
     /// Removes what no build will use.
-    pub async fn forget(&self, jobs: u32, chroots: &[Chroot]) -> Result<()> {
-        let manifests: Vec<_> = chroots.iter().map(|chroot| chroot.manifest.clone()).collect();
-        let mut layers = Vec::new();
-        for manifest in &manifests {
-            let wanted = self.layers.wanted(manifest)?;
-            layers.push((manifest.clone(), wanted.iter().map(Dependencies::key).collect()));
-        }
+    pub async fn forget(&self, jobs: u32, chroots: &[Chroot], wanted: &Wanted) -> Result<()> {
+        let manifests: Vec<_> = chroots.iter().map(|chroot| &chroot.manifest).collect();
+        let keys = wanted.0.iter().map(|wanted| wanted.iter().map(Dependencies::key).collect());
+        let layers: Vec<_> = manifests.iter().copied().zip(keys).collect();
+        let short = !self.roots.has_room(0)?;
         let slots: BTreeSet<u32> = self.roots.slots().into_iter().chain(self.layers.slots()).collect();
         for number in slots {
             let roots = if number < jobs { &manifests[..] } else { &[] };
-            let short = !self.roots.has_room(0)?;
             let layers = if number < jobs && !short { &layers[..] } else { &[] };
             if self.roots.has_others(number, roots) || self.layers.has_others(number, layers) {
                 if let Some(slot) = Slot::take_this(&self.slots, number)? {

@@ -5,7 +5,7 @@
 //! the sandbox that builds run in, with apt's lists in it, when nobody waits; whoever finds none unpacks for himself.
 
 use std::fs::{self, File};
-use std::io::{self, Read};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
@@ -15,7 +15,8 @@ use sha2::{Digest, Sha256};
 
 use super::beneath::open_beneath;
 use super::remove_tree;
-use super::slot::Slot;
+use super::slot::{self, Slot};
+use crate::archive::digest_of;
 use crate::chroot::Manifest;
 use crate::names::ChrootDigest;
 
@@ -121,12 +122,12 @@ impl Roots {
     }
 
     /// Whether a slot has any of other chroots than these.
-    pub fn has_others(&self, slot: u32, keep: &[Manifest]) -> bool {
+    pub fn has_others(&self, slot: u32, keep: &[&Manifest]) -> bool {
         self.others(slot, keep).next().is_some()
     }
 
     /// Removes what a slot has of other chroots than these.
-    pub async fn prune(&self, slot: &Slot, keep: &[Manifest]) -> Result<()> {
+    pub async fn prune(&self, slot: &Slot, keep: &[&Manifest]) -> Result<()> {
         for path in self.others(slot.number(), keep) {
             if path.is_dir() {
                 remove_tree(&path).await?;
@@ -137,7 +138,7 @@ impl Roots {
         Ok(())
     }
 
-    fn others(&self, slot: u32, keep: &[Manifest]) -> impl Iterator<Item = PathBuf> {
+    fn others(&self, slot: u32, keep: &[&Manifest]) -> impl Iterator<Item = PathBuf> {
         let entries = fs::read_dir(self.of(slot)).into_iter().flatten().flatten();
         entries.map(|entry| entry.path()).filter(|path| {
             let digest = path.file_stem().unwrap_or_default();
@@ -147,8 +148,7 @@ impl Roots {
 
     /// The slots that have any.
     pub fn slots(&self) -> Vec<u32> {
-        let entries = fs::read_dir(&self.dir).into_iter().flatten().flatten();
-        entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect()
+        slot::numbers_in(&self.dir)
     }
 }
 
@@ -166,16 +166,11 @@ fn lists(root: &Path) -> Result<String> {
     let names = entries.map(|entry| Ok(entry?.file_name().into_string().ok())).collect::<io::Result<Vec<_>>>()?;
     let mut names: Vec<_> = names.into_iter().flatten().filter(|name| name.contains("_Packages")).collect();
     names.sort();
-    let (mut hash, mut buffer) = (Sha256::new(), vec![0; 256 << 10]);
+    let mut hash = Sha256::new();
     for name in names {
-        let mut file = open_beneath(root, &format!("{LISTS}/{name}"))?.with_context(|| format!("{name} is gone"))?;
+        let file = open_beneath(root, &format!("{LISTS}/{name}"))?.with_context(|| format!("{name} is gone"))?;
         hash.update(&name);
-        loop {
-            match file.read(&mut buffer)? {
-                0 => break,
-                n => hash.update(&buffer[..n]),
-            }
-        }
+        hash.update(digest_of(file)?.1);
     }
     Ok(crate::text::hex(&hash.finalize()))
 }
@@ -213,9 +208,9 @@ mod tests {
         assert_eq!(made(7 * 3600), (Need::Lists, false));
         assert_eq!(roots.need(1, &old), Need::Root, "another slot has its own");
         assert_eq!(roots.slots(), [0]);
-        assert!(!roots.has_others(0, std::slice::from_ref(&old)));
-        assert!(roots.has_others(0, &[new]), "it was replaced");
+        assert!(!roots.has_others(0, &[&old]));
+        assert!(roots.has_others(0, &[&new]), "it was replaced");
         fs::create_dir(dir.path().join("roots/0/new")).unwrap();
-        assert!(roots.has_others(0, &[old]), "one was begun and never finished");
+        assert!(roots.has_others(0, &[&old]), "one was begun and never finished");
     }
 }

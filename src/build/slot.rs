@@ -72,6 +72,12 @@ impl Slot {
     }
 }
 
+/// The slots that have something in a directory with one of their own for each.
+pub fn numbers_in(dir: &Path) -> Vec<u32> {
+    let entries = fs::read_dir(dir).into_iter().flatten().flatten();
+    entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect()
+}
+
 /// Options of unshare(1): our own id is root there, and all of our subordinate ids follow.
 pub fn everybody() -> Result<[String; 2]> {
     let (uids, gids) = (range("/etc/subuid")?, range("/etc/subgid")?);

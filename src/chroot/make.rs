@@ -99,8 +99,8 @@ fn theirs(source: &crate::config::Source) -> Result<Source> {
     })
 }
 
-/// sbuild(1) installs it in every chroot that has it not.
-const FAKEROOT: &str = "fakeroot";
+/// A package that sbuild(1) installs in every chroot that has it not (`$core_depends` in sbuild.conf(5)).
+pub const FAKEROOT: &str = "fakeroot";
 
 /// What else mmdebstrap is told.
 fn options(definition: &Definition, architecture: &Architecture, more: Option<&str>) -> Vec<String> {

@@ -18,6 +18,7 @@ mod manifest;
 mod mirrors;
 
 pub use image::{ARCHITECTURES as MACHINES, Image};
+pub use make::FAKEROOT;
 pub use manifest::{Installed, Manifest, Source};
 
 use crate::config::{Chroots, Config};

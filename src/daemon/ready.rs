@@ -69,13 +69,14 @@ async fn get_ready(
     spare: &CancellationToken,
 ) -> Result<()> {
     let (builder, jobs) = (Builder::new(config)?, config.daemon.jobs as u32);
-    let chroots = || if config.chroots.unpacked { wanted(shared, config) } else { Ok(Vec::new()) };
-    builder.forget(jobs, &chroots()?).await?;
-    while let Some(ready) = builder.get_ready(jobs, &chroots()?, cancel).await? {
+    let chroots = if config.chroots.unpacked { wanted(shared, config)? } else { Vec::new() };
+    let sets = builder.wanted(&chroots)?;
+    builder.forget(jobs, &chroots, &sets).await?;
+    while let Some(ready) = builder.get_ready(jobs, &chroots, cancel).await? {
         say(shared, &ready);
     }
     if !spare.is_cancelled() {
-        match builder.install_next(jobs, &chroots()?, spare).await {
+        match builder.install_next(jobs, &chroots, &sets, spare).await {
             Err(_) if spare.is_cancelled() => {}
             done => done?.iter().for_each(|ready| say(shared, ready)),
         }
