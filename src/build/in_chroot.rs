@@ -13,7 +13,7 @@ use super::slot::Slot;
 use super::testbed::{Root, Unpacked};
 use super::{Builder, Request, Run, fill, inside, roots, sbuild};
 use crate::chroot::{Chroot, Manifest};
-use crate::config::Limits;
+use crate::config::{Isolation, Limits};
 use crate::error::Failure;
 use crate::subprocess::{CancellationToken, Finished};
 
@@ -73,6 +73,11 @@ impl Builder {
         self.sandboxed(run, spec, slot, |cmd| cmd.log(&request.log, request.limits.log.0), cancel).await
     }
 
+    /// Whether builds of this kind can find their dependencies installed.
+    pub fn may_use_layers(&self, request: &Request) -> bool {
+        request.isolation == Isolation::Unshare && self.layers.are_kept()
+    }
+
     /// The layer that has what a build asks for, and that such builds are remembered by.
     fn layer(
         &self,
@@ -82,7 +87,7 @@ impl Builder {
         slot: &Slot,
         root: &roots::Unpacked,
     ) -> Result<Option<PathBuf>> {
-        let (Some(others), true) = (&request.others, self.layers.are_kept()) else { return Ok(None) };
+        let Some(others) = &request.others else { return Ok(None) };
         self.layers.want(chroot, asked)?;
         let Some(lists) = &root.lists else { return Ok(None) };
         Ok(self.layers.find(slot, chroot, asked, lists, others))

@@ -243,12 +243,14 @@ impl Task {
         self.advance(State::Building)?;
         reach(Point::JobBuilding)?;
         let mut request = build::Request { dsc: source.dsc, source_files: source.files, ..self.build_request(&log) };
-        let suites: Vec<_> = request.local.iter().map(|local| local.suite.clone()).collect();
-        match self.shared.read(|db| contents::names(db, &suites)) {
-            Ok(names) => request.others = Some(names),
-            Err(error) => self.shared.complain("the names in suites cannot be read", &error),
-        }
         let builder = Builder::new(&self.config)?;
+        if builder.may_use_layers(&request) {
+            let suites: Vec<_> = request.local.iter().map(|local| local.suite.clone()).collect();
+            match self.shared.read(|db| contents::names(db, &suites)) {
+                Ok(names) => request.others = Some(names),
+                Err(error) => self.shared.complain("the names in suites cannot be read", &error),
+            }
+        }
         let bases = builder.bases(&request)?;
         let manifests: Vec<_> = bases.iter().map(|base| base.manifest().clone()).collect();
         self.shared.write(|tx| chroots::set(tx, self.job.id, &manifests))?;
