@@ -5,11 +5,10 @@
 //! [`super::bounds`] tells them apart.
 
 use std::fs::{self, File};
-use std::io::Write;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
-use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 
@@ -27,6 +26,9 @@ const OURS: u64 = 64;
 
 /// How often it is looked whether a limit was met.
 const PACE: Duration = Duration::from_millis(200);
+
+/// How long those who were killed may take to be gone: what they had in memory is given back first.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// What there is to limit builds with.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -137,11 +139,12 @@ fn prepare(mechanism: &Mechanism) -> Result<()> {
 }
 
 /// Removes the groups that an earlier daemon has left, with everything in them. The caller holds the instance lock, and builds nothing yet.
-pub fn remove_all() {
+pub async fn remove_all() {
     for dir in mechanism().dirs() {
         for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
             if entry.file_name().to_str().is_some_and(is_of_a_build) {
-                remove(&entry.path());
+                // What does not go is in the way of its slot only, where it is said.
+                let _ = remove(&entry.path()).await;
             }
         }
     }
@@ -160,7 +163,8 @@ pub enum Breach {
     Processes,
 }
 
-/// The groups of one build; removed when dropped, with everything that is in them.
+/// The groups of one build. Who drops them without [`Groups::end`] kills what is in them, and leaves them to the next build in
+/// the slot.
 pub struct Groups {
     mechanism: &'static Mechanism,
     dirs: Vec<PathBuf>,
@@ -168,14 +172,14 @@ pub struct Groups {
 
 impl Groups {
     /// Makes those of the build that has this slot.
-    pub fn create(slot: u32, limits: &Limits) -> Result<Self> {
+    pub async fn create(slot: u32, limits: &Limits) -> Result<Self> {
         let mechanism = mechanism();
         let name = format!("{BUILD}{slot}");
         let dirs: Vec<PathBuf> = mechanism.dirs().iter().map(|dir| dir.join(&name)).collect();
-        // They would come with counters.
-        dirs.iter().for_each(|dir| remove(dir));
         let groups = Self { mechanism, dirs };
         for dir in &groups.dirs {
+            // It would come with counters.
+            remove(dir).await?;
             fs::create_dir_all(dir).with_context(|| format!("cannot create the cgroup {}", dir.display()))?;
         }
         let memory = limits.memory.0.saturating_add(limits.disk.0).to_string();
@@ -234,15 +238,20 @@ impl Groups {
         }
     }
 
-    /// Ends everything that is in the groups, whoever it belongs to, where the kernel can (version 2, Linux 5.14).
-    pub fn kill(&self) {
-        self.dirs.iter().for_each(|dir| kill(dir));
+    /// Ends everything that is in the groups, whoever it belongs to, where the kernel can (version 2, Linux 5.14), and removes
+    /// them: the limit that the build has met, if it has met one.
+    pub async fn end(mut self) -> Result<Option<Breach>> {
+        let breach = self.breach();
+        for dir in std::mem::take(&mut self.dirs) {
+            remove(&dir).await?;
+        }
+        Ok(breach)
     }
 }
 
 impl Drop for Groups {
     fn drop(&mut self) {
-        self.dirs.iter().for_each(|dir| remove(dir));
+        self.dirs.iter().for_each(|dir| kill(dir));
     }
 }
 
@@ -256,13 +265,17 @@ fn kill(dir: &Path) {
     let _ = write(&dir.join("cgroup.kill"), "1");
 }
 
-/// Those who were killed may need a moment to be gone. What is left is removed by the next build in this slot.
-fn remove(dir: &Path) {
+/// Ends what is in a group, and removes it when it is empty.
+async fn remove(dir: &Path) -> Result<()> {
     kill(dir);
-    for _ in 0..50 {
+    let end = Instant::now() + PATIENCE;
+    loop {
         match fs::remove_dir(dir) {
-            Err(error) if error.kind() == std::io::ErrorKind::ResourceBusy => thread::sleep(Duration::from_millis(10)),
-            _ => return,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::ResourceBusy && Instant::now() < end => {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+            done => return done.with_context(|| format!("cannot remove the cgroup {}", dir.display())),
         }
     }
 }

@@ -291,7 +291,7 @@ impl Builder {
         let (mirrors, suites) = (Mirrors::of(&run.manifest.sources), Suites::of(run.local));
         let proxy = Proxy::start(&socket, mirrors, suites, Cache::open(&self.cache)?)?;
         spec.binds.push(Bind { from: socket, to: spec.proxy.clone(), writable: true });
-        let groups = Groups::create(slot.number(), run.limits)?;
+        let groups = Groups::create(slot.number(), run.limits).await?;
         spec.groups = groups.doors();
         let path = run.scratch.join("sandbox.json");
         fs::write(&path, serde_json::to_vec(&spec).map_err(anyhow::Error::from)?)?;
@@ -307,7 +307,7 @@ impl Builder {
         let stop = cancel.child_token();
         let ended = groups.watch(output(cmd).run(&stop), &stop).await?;
         drop(proxy);
-        Ok((ended, groups.breach()))
+        Ok((ended, groups.end().await?))
     }
 
     async fn build_in_schroot(

@@ -101,7 +101,7 @@ async fn run(path: &Path) -> Result<()> {
     // Before it has children of its own.
     let orphans = orphans::kill_all(&config.state_dir);
     subprocess::mark_children(&config.state_dir);
-    cgroup::remove_all();
+    cgroup::remove_all().await;
     let sessions = schroot::end_all(&config.state_dir).await;
     let daemon = Daemon::new(path.to_owned(), config).await?;
     let limits = cgroup::mechanism().describe();

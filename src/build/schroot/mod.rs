@@ -150,11 +150,11 @@ pub async fn build(
     let archive = if request.local.is_empty() { None } else { Some(Open::start(Suites::of(&request.local)).await?) };
     room.configure(request, archive.as_ref())?;
     // Only the sandbox keeps files in memory.
-    let groups = Groups::create(place.slot, &Limits { disk: ByteSize(0), ..request.limits.clone() })?;
+    let groups = Groups::create(place.slot, &Limits { disk: ByteSize(0), ..request.limits.clone() }).await?;
     let stop = cancel.child_token();
     let run = room.command(request, architecture, all, &chroot, place, &groups).run(&stop);
     let ended = groups.watch(run, &stop).await;
-    groups.kill();
+    let breach = groups.end().await;
     place.session.end().await?;
     drop(archive);
     let mut ended = ended?;
@@ -166,7 +166,7 @@ pub async fn build(
         Ended::Exit(code) => Ended::Exit(code.min(sandbox::MOST.into())),
         other => other,
     };
-    Ok((ended, groups.breach()))
+    Ok((ended, breach?))
 }
 
 /// The directories of one build on the host.
