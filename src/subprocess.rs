@@ -44,13 +44,21 @@ pub fn program() -> Result<PathBuf> {
 
 /// The file of the daemon's program: beside this one, or where it is installed.
 pub fn daemon() -> Result<PathBuf> {
-    const NAME: &str = "invirtibuilderd";
-    let beside = program()?.with_file_name(NAME);
-    let installed = PATH.split(':').map(|dir| Path::new(dir).join(NAME));
+    of_ours("invirtibuilderd", PATH)
+}
+
+/// The file of the program that has commands run in a testbed: beside this one, or where it is installed.
+pub fn testbed_run() -> Result<PathBuf> {
+    of_ours("testbed-run", "/usr/libexec/invirtibuilder")
+}
+
+fn of_ours(name: &str, dirs: &str) -> Result<PathBuf> {
+    let beside = program()?.with_file_name(name);
+    let installed = dirs.split(':').map(|dir| Path::new(dir).join(name));
     std::iter::once(beside)
         .chain(installed)
         .find(|path| path.is_file())
-        .with_context(|| format!("{NAME} is not installed: it starts builds"))
+        .with_context(|| format!("{name} is not installed: no build starts without it"))
 }
 
 /// A program to run.

@@ -26,7 +26,7 @@ leave_cgroups() {
 }
 
 # Runs a command in a new world and returns its exit status. Everything in the world ends with the command.
-# IB_PROGRAMS: directory of our two programs. IB_DATA=disk: the state is kept on disk and not in memory.
+# IB_PROGRAMS: directory of our programs. IB_DATA=disk: the state is kept on disk and not in memory.
 in_world() {
 	[ "$(id -u)" = 0 ] || die "the world needs root: it mounts, and adds the service's user"
 	mkdir -p "$CACHE/chroots"

@@ -194,6 +194,7 @@ pub struct Builder {
     in_memory: u64,
     scratch: PathBuf,
     program: PathBuf,
+    client: PathBuf,
 }
 
 impl Builder {
@@ -211,6 +212,7 @@ impl Builder {
             in_memory: config.in_memory(),
             scratch: config.scratch(),
             program,
+            client: crate::subprocess::testbed_run()?,
         })
     }
 
@@ -392,6 +394,7 @@ impl Builder {
             binds: vec![
                 Bind { from: "/usr".into(), to: "usr".into(), writable: false },
                 Bind { from: self.program.clone(), to: inside(sbuild::PROGRAM), writable: false },
+                Bind { from: self.client.clone(), to: inside(testbed::CLIENT), writable: false },
             ],
             copies: Vec::new(),
             files: sbuild::files(),

@@ -155,7 +155,7 @@ impl Builder {
         let mut spec = self.chroot_spec(scratch, &limits, chroot, Some(Unpacked::Below(vec![UNPACKED.into()])))?;
         spec.binds.push(Bind { from: root.path, to: inside(UNPACKED), writable: false });
         self.write_on_disk(&mut spec, &room, LARGEST).await?;
-        spec.command = [sbuild::PROGRAM, CLIENT, sbuild::SOCKET].map(str::to_owned).to_vec();
+        spec.command = [CLIENT, sbuild::SOCKET].map(str::to_owned).to_vec();
         spec.command.extend(sbuild::satisfy(dependencies));
         let run = Run { manifest, local: &[], limits: &limits, scratch };
         let (ended, _) = self.sandboxed(run, spec, slot, |cmd: Cmd| cmd.capture(SAID), cancel).await?;
@@ -184,7 +184,7 @@ impl Builder {
         let itself = Unpacked::Itself(UNPACKED.into());
         let mut spec = self.chroot_spec(scratch, &limits, chroot, Some(itself))?;
         spec.binds.push(Bind { from, to: inside(UNPACKED), writable: true });
-        spec.command = [sbuild::PROGRAM, CLIENT, sbuild::SOCKET, "apt-get", "update"].map(str::to_owned).to_vec();
+        spec.command = [CLIENT, sbuild::SOCKET, "apt-get", "update"].map(str::to_owned).to_vec();
         let run = Run { manifest: &chroot.manifest, local: &[], limits: &limits, scratch };
         let (ended, _) = self.sandboxed(run, spec, slot, |cmd: Cmd| cmd.capture(SAID), cancel).await?;
         ended.success().context("a chroot cannot be unpacked")?;

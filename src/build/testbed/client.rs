@@ -10,9 +10,10 @@ use anyhow::{Context, Result, bail};
 
 use super::wire;
 
-/// Has the command of these arguments run: the agent's socket, and the command's words.
-pub fn main(args: &[OsString]) -> ExitCode {
-    match run(args) {
+/// Has the command of these arguments run: the program's name, the agent's socket, and the command's words.
+pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let args: Vec<OsString> = args.into_iter().skip(1).collect();
+    match run(&args) {
         Ok(status) => ExitCode::from(status),
         Err(error) => {
             eprintln!("the testbed does not work: {error:#}");

@@ -14,10 +14,10 @@ use super::{CLIENT, wire};
 
 /// Serves on the standard streams for the agent behind the socket that the first argument names.
 pub fn main(args: &[OsString]) -> ExitCode {
-    let served = args.first().context("a server needs the socket of a testbed").and_then(|socket| {
-        let program = std::env::current_exe()?;
-        serve(std::io::stdin().lock(), std::io::stdout(), program.as_os_str(), socket, || open(socket))
-    });
+    let served = args
+        .first()
+        .context("a server needs the socket of a testbed")
+        .and_then(|socket| serve(std::io::stdin().lock(), std::io::stdout(), socket, || open(socket)));
     match served {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -37,14 +37,8 @@ fn open(socket: &OsStr) -> Result<()> {
     }
 }
 
-fn serve(
-    from: impl BufRead,
-    mut to: impl Write,
-    program: &OsStr,
-    socket: &OsStr,
-    open: impl Fn() -> Result<()>,
-) -> Result<()> {
-    let execute = [program, OsStr::new(CLIENT), socket].map(quoted).join(",");
+fn serve(from: impl BufRead, mut to: impl Write, socket: &OsStr, open: impl Fn() -> Result<()>) -> Result<()> {
+    let execute = [OsStr::new(CLIENT), socket].map(quoted).join(",");
     writeln!(to, "ok")?;
     for line in from.lines() {
         let line = line?;
@@ -79,8 +73,8 @@ mod tests {
     fn a_session_as_sbuild_has_it() {
         let mut said = Vec::new();
         let asked = b"open\ncapabilities\nprint-execute-command\nreboot\nclose\nquit\nnever\n";
-        serve(&asked[..], &mut said, OsStr::new("/a b"), OsStr::new("/s,1"), || Ok(())).unwrap();
-        let want = "ok\nok testbed\nok root-on-testbed isolation-container\nok /a%20b,testbed-run,/s%2c1\n\
+        serve(&asked[..], &mut said, OsStr::new("/a b,1"), || Ok(())).unwrap();
+        let want = "ok\nok testbed\nok root-on-testbed isolation-container\nok /testbed-run,/a%20b%2c1\n\
                     unknown command reboot\nok\n";
         assert_eq!(String::from_utf8(said).unwrap(), want);
     }
@@ -88,8 +82,7 @@ mod tests {
     #[test]
     fn a_testbed_that_does_not_open_is_no_ok() {
         let mut said = Vec::new();
-        let error =
-            serve(&b"open\n"[..], &mut said, OsStr::new("p"), OsStr::new("s"), || bail!("no room")).unwrap_err();
+        let error = serve(&b"open\n"[..], &mut said, OsStr::new("s"), || bail!("no room")).unwrap_err();
         assert_eq!(error.to_string(), "no room");
         assert_eq!(said, b"ok\n");
     }
