@@ -143,8 +143,8 @@ pub async fn remove_all() {
     for dir in mechanism().dirs() {
         for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
             if entry.file_name().to_str().is_some_and(is_of_a_build) {
-                // What does not go is in the way of its slot only, where it is said.
-                let _ = remove(&entry.path()).await;
+                // What does not go soon is in the way of its slot only.
+                let _ = remove(&entry.path(), Duration::from_secs(1)).await;
             }
         }
     }
@@ -179,7 +179,7 @@ impl Groups {
         let groups = Self { mechanism, dirs };
         for dir in &groups.dirs {
             // It would come with counters.
-            remove(dir).await?;
+            remove(dir, PATIENCE).await?;
             fs::create_dir_all(dir).with_context(|| format!("cannot create the cgroup {}", dir.display()))?;
         }
         let memory = limits.memory.0.saturating_add(limits.disk.0).to_string();
@@ -238,12 +238,17 @@ impl Groups {
         }
     }
 
-    /// Ends everything that is in the groups, whoever it belongs to, where the kernel can (version 2, Linux 5.14), and removes
-    /// them: the limit that the build has met, if it has met one.
+    /// Ends everything that is in the groups, whoever it belongs to, where the kernel can (version 2, Linux 5.14).
+    pub fn kill(&self) {
+        self.dirs.iter().for_each(|dir| kill(dir));
+    }
+
+    /// Ends that, and removes the groups when they are empty: the limit that the build has met, if it has met one. Where the
+    /// kernel cannot, somebody else has to have ended it.
     pub async fn end(mut self) -> Result<Option<Breach>> {
         let breach = self.breach();
         for dir in std::mem::take(&mut self.dirs) {
-            remove(&dir).await?;
+            remove(&dir, PATIENCE).await?;
         }
         Ok(breach)
     }
@@ -251,7 +256,7 @@ impl Groups {
 
 impl Drop for Groups {
     fn drop(&mut self) {
-        self.dirs.iter().for_each(|dir| kill(dir));
+        self.kill();
     }
 }
 
@@ -265,10 +270,10 @@ fn kill(dir: &Path) {
     let _ = write(&dir.join("cgroup.kill"), "1");
 }
 
-/// Ends what is in a group, and removes it when it is empty.
-async fn remove(dir: &Path) -> Result<()> {
+/// Ends what is in a group, where the kernel can, and removes it when it is empty.
+async fn remove(dir: &Path, patience: Duration) -> Result<()> {
     kill(dir);
-    let end = Instant::now() + PATIENCE;
+    let end = Instant::now() + patience;
     loop {
         match fs::remove_dir(dir) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),

@@ -101,8 +101,8 @@ async fn run(path: &Path) -> Result<()> {
     // Before it has children of its own.
     let orphans = orphans::kill_all(&config.state_dir);
     subprocess::mark_children(&config.state_dir);
-    cgroup::remove_all().await;
     let sessions = schroot::end_all(&config.state_dir).await;
+    cgroup::remove_all().await;
     let daemon = Daemon::new(path.to_owned(), config).await?;
     let limits = cgroup::mechanism().describe();
     // It is tried again.

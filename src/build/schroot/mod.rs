@@ -154,8 +154,9 @@ pub async fn build(
     let stop = cancel.child_token();
     let run = room.command(request, architecture, all, &chroot, place, &groups).run(&stop);
     let ended = groups.watch(run, &stop).await;
-    let breach = groups.end().await;
+    groups.kill();
     place.session.end().await?;
+    let breach = groups.end().await?;
     drop(archive);
     let mut ended = ended?;
     ended.ended = match ended.ended {
@@ -166,7 +167,7 @@ pub async fn build(
         Ended::Exit(code) => Ended::Exit(code.min(sandbox::MOST.into())),
         other => other,
     };
-    Ok((ended, breach?))
+    Ok((ended, breach))
 }
 
 /// The directories of one build on the host.
