@@ -53,10 +53,14 @@ pub fn testbed_run() -> Result<PathBuf> {
 }
 
 fn of_ours(name: &str, dirs: &str) -> Result<PathBuf> {
-    let beside = program()?.with_file_name(name);
+    let this = program()?;
+    let beside = this.with_file_name(name);
     let installed = dirs.split(':').map(|dir| Path::new(dir).join(name));
-    std::iter::once(beside)
-        .chain(installed)
+    let mut all: Vec<PathBuf> = std::iter::once(beside).chain(installed).collect();
+    if this.starts_with("/usr") {
+        all.rotate_left(1);
+    }
+    all.into_iter()
         .find(|path| path.is_file())
         .with_context(|| format!("{name} is not installed: no build starts without it"))
 }

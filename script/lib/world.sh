@@ -2,6 +2,10 @@
 # The world: a private mount and process namespace in which everything is installed where the package would put it,
 # and nothing of it is on the host. See script/lib/README.md.
 
+# Our programs, and where the package has them.
+# shellcheck disable=SC2034 # Others read it.
+declare -A PROGRAMS=([invirt-build]=/usr/bin [invirtibuilderd]=/usr/sbin [testbed-run]=/usr/libexec/invirtibuilder)
+
 # Version 1 control groups of this process, by controller, where they can be written.
 cgroups() {
 	local controller path

@@ -8,6 +8,7 @@ use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
@@ -18,7 +19,7 @@ use crate::subprocess::CancellationToken;
 /// The group of our own processes below one that was delegated: a group with limits on its children can hold none.
 const OWN: &str = "daemon";
 
-/// What the names of builds' groups begin with; the slot's number follows.
+/// What the names of builds' groups begin with; three numbers follow: the slot, the daemon's process, and which of its groups it is.
 const BUILD: &str = "build-";
 
 /// Processes of a sandbox that are ours.
@@ -28,7 +29,7 @@ const OURS: u64 = 64;
 const PACE: Duration = Duration::from_millis(200);
 
 /// How long those who were killed may take to be gone: what they had in memory is given back first.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// What there is to limit builds with.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -140,18 +141,25 @@ fn prepare(mechanism: &Mechanism) -> Result<()> {
 
 /// Removes the groups that an earlier daemon has left, with everything in them. The caller holds the instance lock, and builds nothing yet.
 pub async fn remove_all() {
+    remove_those(|_| true, Duration::from_secs(1)).await;
+}
+
+/// Removes the groups of builds that have had one of these slots, as far as it can.
+async fn remove_those(of_slot: impl Fn(u32) -> bool, patience: Duration) {
     for dir in mechanism().dirs() {
         for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
-            if entry.file_name().to_str().is_some_and(is_of_a_build) {
-                // What does not go soon is in the way of its slot only.
-                let _ = remove(&entry.path(), Duration::from_secs(1)).await;
+            if entry.file_name().to_str().and_then(slot_of).is_some_and(&of_slot) {
+                remove(&entry.path(), patience).await;
             }
         }
     }
 }
 
-fn is_of_a_build(name: &str) -> bool {
-    name.strip_prefix(BUILD).is_some_and(|slot| slot.parse::<u32>().is_ok())
+/// The slot in a group's name, if it is one of a build's.
+fn slot_of(name: &str) -> Option<u32> {
+    let numbers: Vec<u32> =
+        name.strip_prefix(BUILD)?.split('-').map(|number| number.parse().ok()).collect::<Option<_>>()?;
+    (numbers.len() == 3).then(|| numbers[0])
 }
 
 /// A limit that the kernel has held a build to.
@@ -163,8 +171,8 @@ pub enum Breach {
     Processes,
 }
 
-/// The groups of one build. Who drops them without [`Groups::end`] kills what is in them, and leaves them to the next build in
-/// the slot.
+/// The groups of one build. Who drops them without [`Groups::end`] kills what is in them. What cannot be removed at its time is
+/// by the next build in the slot, which has others: it would come with counters.
 pub struct Groups {
     mechanism: &'static Mechanism,
     dirs: Vec<PathBuf>,
@@ -173,13 +181,13 @@ pub struct Groups {
 impl Groups {
     /// Makes those of the build that has this slot.
     pub async fn create(slot: u32, limits: &Limits) -> Result<Self> {
+        static MADE: AtomicU32 = AtomicU32::new(0);
         let mechanism = mechanism();
-        let name = format!("{BUILD}{slot}");
+        remove_those(|other| other == slot, Duration::ZERO).await;
+        let name = format!("{BUILD}{slot}-{}-{}", std::process::id(), MADE.fetch_add(1, Ordering::Relaxed));
         let dirs: Vec<PathBuf> = mechanism.dirs().iter().map(|dir| dir.join(&name)).collect();
         let groups = Self { mechanism, dirs };
         for dir in &groups.dirs {
-            // It would come with counters.
-            remove(dir, PATIENCE).await?;
             fs::create_dir_all(dir).with_context(|| format!("cannot create the cgroup {}", dir.display()))?;
         }
         let memory = limits.memory.0.saturating_add(limits.disk.0).to_string();
@@ -245,12 +253,12 @@ impl Groups {
 
     /// Ends that, and removes the groups when they are empty: the limit that the build has met, if it has met one. Where the
     /// kernel cannot, somebody else has to have ended it.
-    pub async fn end(mut self) -> Result<Option<Breach>> {
+    pub async fn end(self) -> Option<Breach> {
         let breach = self.breach();
-        for dir in std::mem::take(&mut self.dirs) {
-            remove(&dir, PATIENCE).await?;
+        for dir in &self.dirs {
+            remove(dir, PATIENCE).await;
         }
-        Ok(breach)
+        breach
     }
 }
 
@@ -271,17 +279,11 @@ fn kill(dir: &Path) {
 }
 
 /// Ends what is in a group, where the kernel can, and removes it when it is empty.
-async fn remove(dir: &Path, patience: Duration) -> Result<()> {
+async fn remove(dir: &Path, patience: Duration) {
     kill(dir);
     let end = Instant::now() + patience;
-    loop {
-        match fs::remove_dir(dir) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-            Err(error) if error.kind() == io::ErrorKind::ResourceBusy && Instant::now() < end => {
-                tokio::time::sleep(Duration::from_millis(10)).await;
-            }
-            done => return done.with_context(|| format!("cannot remove the cgroup {}", dir.display())),
-        }
+    while fs::remove_dir(dir).is_err_and(|error| error.kind() == io::ErrorKind::ResourceBusy) && Instant::now() < end {
+        tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }
 
@@ -361,7 +363,11 @@ mod tests {
 
     #[test]
     fn only_groups_of_builds_are_removed() {
-        assert!(is_of_a_build("build-0") && is_of_a_build("build-17"));
-        assert!(!["daemon", "build-", "build-x", "build-1.scope", "xbuild-1"].iter().any(|name| is_of_a_build(name)));
+        assert_eq!((slot_of("build-0-812-0"), slot_of("build-17-812-3")), (Some(0), Some(17)));
+        for other in
+            ["daemon", "build-", "build-1", "build-1-2-x", "build-1-2-3.scope", "build-1-2-3-4", "xbuild-1-2-3"]
+        {
+            assert_eq!(slot_of(other), None, "{other}");
+        }
     }
 }

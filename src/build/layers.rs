@@ -61,7 +61,7 @@ impl Layers {
     /// Those in the directories of a service, `most` sets for each slot and chroot; none where the kernel cannot have builds
     /// write above them in memory.
     pub fn new(state_dir: &Path, most: usize) -> Self {
-        let most = if memory_has_attributes().is_ok() { most } else { 0 };
+        let most = if memory_has_attributes() { most } else { 0 };
         Self { dir: state_dir.join("layers"), wanted: state_dir.join("wanted"), most }
     }
 
@@ -209,9 +209,10 @@ impl Layers {
 
 /// Whether files in memory can have the extended attributes that a layer needs (tmpfs(5): from Linux 6.6 on, where it is built
 /// so).
-fn memory_has_attributes() -> std::io::Result<()> {
-    let file = File::from(memfd_create("probe", MFdFlags::MFD_CLOEXEC)?);
-    file.set_xattr("user.probe", b"1")
+fn memory_has_attributes() -> bool {
+    // Where vm.memfd_noexec is 2, no other file can be made (memfd_create(2)).
+    let flags = MFdFlags::MFD_CLOEXEC | MFdFlags::from_bits_retain(nix::libc::MFD_NOEXEC_SEAL);
+    memfd_create("probe", flags).is_ok_and(|file| File::from(file).set_xattr("user.probe", b"1").is_ok())
 }
 
 fn entries(dir: &Path) -> Vec<PathBuf> {

@@ -309,7 +309,7 @@ impl Builder {
         let stop = cancel.child_token();
         let ended = groups.watch(output(cmd).run(&stop), &stop).await?;
         drop(proxy);
-        Ok((ended, groups.end().await?))
+        Ok((ended, groups.end().await))
     }
 
     async fn build_in_schroot(

@@ -30,7 +30,7 @@ $clean_source = 0;
 $purge_build_deps = 'never';
 $purge_build_directory = 'never';
 $purge_session = 'always';
-# Of what 'environment' has.
+# What the list of dpkg lets through of what we set: sbuild compares each variable with each expression for each command.
 $environment_filter = ['^(LC_ALL|DEB_[A-Z_]+|SOURCE_DATE_EPOCH)$'];
 $run_lintian = $run_piuparts = $run_autopkgtest = 0;
 $nolog = 1;

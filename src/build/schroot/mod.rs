@@ -156,7 +156,7 @@ pub async fn build(
     let ended = groups.watch(run, &stop).await;
     groups.kill();
     place.session.end().await?;
-    let breach = groups.end().await?;
+    let breach = groups.end().await;
     drop(archive);
     let mut ended = ended?;
     ended.ended = match ended.ended {

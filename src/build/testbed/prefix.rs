@@ -1,5 +1,5 @@
-//! What sbuild puts before a command that root runs: env(1) with variables, and a shell that changes the directory. The agent
-//! can do that itself, and saves each of some fifty commands two programs.
+//! What sbuild puts before a command that root runs: env(1) with variables, and a shell that changes the directory. The agent of
+//! a chroot does that itself, and saves each of some fifty commands two programs.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
@@ -7,8 +7,7 @@ use std::os::unix::ffi::OsStrExt;
 /// A command, and where it is to run.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Prefixed<'a> {
-    /// Variables to set.
-    pub variables: Vec<(&'a OsStr, &'a OsStr)>,
+    variables: Vec<(&'a OsStr, &'a OsStr)>,
     /// The directory.
     pub dir: &'a OsStr,
     /// The command's words.
@@ -24,10 +23,7 @@ impl<'a> Prefixed<'a> {
             let (word, after) = split(rest)?;
             rest = after;
             match word.iter().position(|byte| *byte == b'=') {
-                // Where the shell would be looked for.
-                Some(_) if word.starts_with(b"PATH=") => return None,
-                Some(0) => return None,
-                Some(at) => variables.push((OsStr::from_bytes(&word[..at]), OsStr::from_bytes(&word[at + 1..]))),
+                Some(at) => variables.push((&word[..at], &word[at + 1..])),
                 None if word == b"sh" => {
                     let (b"-c", after) = split(rest)? else { return None };
                     let (script, after) = split(after)?;
@@ -39,11 +35,19 @@ impl<'a> Prefixed<'a> {
             }
         };
         let dir = script.strip_prefix(b"cd ")?.strip_suffix(br#" && exec "$@""#)?;
-        let is_plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"/._+-~".contains(byte);
         // What a shell would take as an option of its own is left to it.
         let is_command = rest.first()?.first().is_some_and(|byte| *byte == b'/' || byte.is_ascii_alphanumeric());
-        let dir_is_plain = dir.starts_with(b"/") && dir.iter().all(is_plain);
-        (dir_is_plain && is_command).then(|| Self { variables, dir: OsStr::from_bytes(dir), command: rest })
+        if !is_command || !is_plain(dir) || !variables.iter().all(|(name, value)| is_variable(name, value)) {
+            return None;
+        }
+        let variables = variables.into_iter().map(|(name, value)| (OsStr::from_bytes(name), OsStr::from_bytes(value)));
+        Some(Self { variables: variables.collect(), dir: OsStr::from_bytes(dir), command: rest })
+    }
+
+    /// What env(1) and dash(1), started in `/`, change in the environment.
+    pub fn changes(&self) -> impl Iterator<Item = (&'a OsStr, &'a OsStr)> {
+        let dirs = [(OsStr::new("OLDPWD"), OsStr::new("/")), (OsStr::new("PWD"), self.dir)];
+        self.variables.iter().copied().chain(dirs)
     }
 }
 
@@ -51,8 +55,26 @@ fn split(words: &[Vec<u8>]) -> Option<(&[u8], &[Vec<u8>])> {
     words.split_first().map(|(first, rest)| (first.as_slice(), rest))
 }
 
+/// An absolute path that a shell takes as it is, and that is the same to chdir(2).
+fn is_plain(dir: &[u8]) -> bool {
+    let is_bare = |byte: &u8| byte.is_ascii_alphanumeric() || b"_@%+=:,./-".contains(byte);
+    let is_name = |part: &[u8]| !matches!(part, b"" | b"." | b"..");
+    dir.iter().all(is_bare)
+        && dir.strip_prefix(b"/").is_some_and(|rest| rest.is_empty() || rest.split(|byte| *byte == b'/').all(is_name))
+}
+
+/// A shell passes no others on, and finds programs in such a PATH wherever it is.
+fn is_variable(name: &[u8], value: &[u8]) -> bool {
+    let is_name = name.first().is_some_and(|byte| *byte == b'_' || byte.is_ascii_alphabetic())
+        && name.iter().all(|byte| *byte == b'_' || byte.is_ascii_alphanumeric());
+    is_name && (name != b"PATH" || value.split(|byte| *byte == b':').all(|dir| dir.starts_with(b"/")))
+}
+
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+    use std::ffi::OsString;
+
     use super::*;
 
     fn words(words: &[&str]) -> Vec<Vec<u8>> {
@@ -61,11 +83,34 @@ mod tests {
 
     #[test]
     fn what_sbuild_writes_is_read() {
-        let all = words(&["env", "A=b=c d", "E=", "sh", "-c", r#"cd /a/b-1.0~x && exec "$@""#, "exec", "chmod", "7 7"]);
-        let prefixed = Prefixed::parse(&all).unwrap();
-        let text = |(name, value): &(&OsStr, &OsStr)| format!("{} {}", name.display(), value.display());
-        assert_eq!(prefixed.variables.iter().map(text).collect::<Vec<_>>(), ["A b=c d", "E "]);
-        assert_eq!((prefixed.dir, prefixed.command), (OsStr::new("/a/b-1.0~x"), &all[7..]));
+        let dir = "/build/package/hello-2.10+ds";
+        let script = format!(r#"cd {dir} && exec "$@""#);
+        // The variables of 0.85, and those of 0.89.
+        for variables in [&["A=b=c d", "E="][..], &["PATH=/usr/sbin:/usr/bin", "A=b=c d"]] {
+            let all = words(&[&["env"], variables, &["sh", "-c", &script, "exec", "chmod", "7 7"]].concat());
+            let prefixed = Prefixed::parse(&all).unwrap();
+            assert_eq!((prefixed.dir, prefixed.command), (OsStr::new(dir), &all[7..]));
+        }
+    }
+
+    /// They are run for comparison.
+    #[test]
+    fn the_environment_is_the_one_that_the_programs_leave() {
+        for script in [r#"cd / && exec "$@""#, r#"cd /usr/bin && exec "$@""#] {
+            let line =
+                ["env", "A=b c", "HOME=/x", "PWD=/y", "PATH=/usr/bin:/bin", "sh", "-c", script, "exec", "env", "-0"];
+            let ran = std::process::Command::new(line[0]).args(&line[1..]).current_dir("/").output().unwrap();
+            let mut theirs: Vec<_> = ran.stdout.split(|byte| *byte == 0).filter(|line| !line.is_empty()).collect();
+            theirs.sort_unstable();
+
+            let line = words(&line);
+            let mut ours: BTreeMap<OsString, OsString> = std::env::vars_os().collect();
+            ours.extend(Prefixed::parse(&line).unwrap().changes().map(|(name, value)| (name.into(), value.into())));
+            let mut ours: Vec<_> =
+                ours.iter().map(|(name, value)| [name.as_bytes(), b"=", value.as_bytes()].concat()).collect();
+            ours.sort_unstable();
+            assert_eq!(ours, theirs);
+        }
     }
 
     #[test]
@@ -75,13 +120,18 @@ mod tests {
             &["env", "sh", "-c", CD, "exec"][..],
             &["env", "sh", "-c", CD, "exec", "-a"],
             &["env", "sh", "-c", CD, "true", "true"],
-            &["env", "PATH=/bin", "sh", "-c", CD, "exec", "true"],
+            &["env", "PATH=/bin:", "sh", "-c", CD, "exec", "true"],
+            &["env", "PATH=bin", "sh", "-c", CD, "exec", "true"],
             &["env", "=x", "sh", "-c", CD, "exec", "true"],
+            &["env", "a-b=x", "sh", "-c", CD, "exec", "true"],
             &["env", "-i", "sh", "-c", CD, "exec", "true"],
             &["env", "/sbin/runuser", "-u", "builder", "--", "sh", "-c", CD, "exec", "true"],
             &["env", "sh", "-c", r#"cd / && rm x && exec "$@""#, "exec", "true"],
             &["env", "sh", "-c", r#"cd $HOME && exec "$@""#, "exec", "true"],
+            &["env", "sh", "-c", r#"cd '/a b' && exec "$@""#, "exec", "true"],
             &["env", "sh", "-c", r#"cd a && exec "$@""#, "exec", "true"],
+            &["env", "sh", "-c", r#"cd /a/../b && exec "$@""#, "exec", "true"],
+            &["env", "sh", "-c", r#"cd /a/ && exec "$@""#, "exec", "true"],
             &["env", "sh", "-e", CD, "exec", "true"],
             &["sh", "-c", CD, "exec", "true"],
             &["env"],
