@@ -25,3 +25,4 @@ mod schroot;
 mod set_up;
 mod ssh;
 mod unpacked;
+mod upgrade;

@@ -81,6 +81,25 @@ impl Apt {
         text
     }
 
+    /// Installs packages that depend on nothing into an empty root, and returns what is installed there.
+    pub fn install(&self, packages: &[&str]) -> Vec<String> {
+        let root = tempfile::tempdir_in(self.dir.path()).unwrap();
+        let database = root.path().join("var/lib/dpkg");
+        fs::create_dir_all(database.join("info")).unwrap();
+        fs::create_dir_all(database.join("updates")).unwrap();
+        fs::write(database.join("status"), "").unwrap();
+        let (root, database) = (root.path().display(), database.display());
+        let status = format!("Dir::State::status={database}/status");
+        let extended = format!("Dir::State::extended_states={database}/extended_states");
+        let (log, dpkg) = (format!("Dir::Log={root}"), format!("DPkg::Options::=--root={root}"));
+        let mut args = vec!["-y", "-o", &status, "-o", &extended, "-o", &log, "-o", &dpkg, "install"];
+        args.extend(packages);
+        self.run("apt-get", &args);
+        let admindir = format!("--admindir={database}");
+        let there = run("dpkg-query", &[&admindir, "-W", "-f", "${Package} ${Version} ${db:Status-Status}\n"]);
+        there.lines().filter_map(|line| line.strip_suffix(" installed")).map(str::to_owned).collect()
+    }
+
     /// Downloads a source package, and returns the names of its files.
     pub fn source_of(&self, package: &str) -> Vec<String> {
         self.run("apt-get", &["source", "--download-only", package]);

@@ -13,6 +13,7 @@ mod answer;
 mod apt;
 mod daemon;
 mod disk;
+mod release;
 mod remctld;
 mod repo;
 mod snapshot;
@@ -44,12 +45,21 @@ static TURN: Mutex<()> = Mutex::new(());
 
 /// The service, set up and empty, with no daemon running. Dropping it ends what was started.
 pub struct World {
+    etc: Option<release::Etc>,
     _turn: MutexGuard<'static, ()>,
 }
 
 impl World {
     /// Waits for its turn, and starts from nothing.
     pub fn new() -> Self {
+        let world = Self::bare();
+        fs::write(CONFIG, include_str!("../../../script/lib/config.yaml")).unwrap();
+        world.local(&["init"]).ok();
+        world
+    }
+
+    /// Waits for its turn, and removes what the story before has left.
+    fn bare() -> Self {
         assert!(
             std::env::var_os("IB_WORLD").is_some(),
             "these tests replace the service's state: run them with 'script/test --only e2e', in a world of their own"
@@ -60,10 +70,7 @@ impl World {
             empty(Path::new(dir), &[]);
         }
         let _ = fs::remove_file(STUB);
-        fs::write(CONFIG, include_str!("../../../script/lib/config.yaml")).unwrap();
-        let world = Self { _turn: turn };
-        world.local(&["init"]).ok();
-        world
+        Self { etc: None, _turn: turn }
     }
 
     /// A command of a Kerberos user, through remctl.

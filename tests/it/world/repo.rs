@@ -55,6 +55,14 @@ impl Repo {
         repo
     }
 
+    /// A work tree of a repository that has commits, with its branch main checked out.
+    pub fn cloned(package: &str) -> Self {
+        let repo = Self::new(package);
+        repo.git(&["fetch", "-q", "origin"]);
+        repo.git(&["checkout", "-q", "main"]);
+        repo
+    }
+
     /// Runs git in the work tree.
     pub fn git(&self, args: &[&str]) -> String {
         let mut all = vec!["-C", self.dir.to_str().unwrap()];
