@@ -34,6 +34,8 @@ enum Verb {
     Submit(verbs::submit::Args),
     /// Show a job, or what is queued, running and lately finished
     Status(verbs::status::Args),
+    /// Show what a job's result follows from: commit, tarballs, conditions, sums
+    Explain(verbs::explain::Args),
     /// Print a job's build log
     Log(verbs::log::Args),
     /// Stop a queued or running job
@@ -184,6 +186,7 @@ fn serve(cli: Cli, caller: &Caller) -> anyhow::Result<Exit> {
         Verb::Init(args) => return verbs::init::run(config, &args, cli.json),
         Verb::Submit(args) => return verbs::submit::run(&mut open()?, &args),
         Verb::Status(args) => return verbs::status::run(&mut open()?, &args),
+        Verb::Explain(args) => return verbs::explain::run(&mut open()?, &args),
         Verb::Log(args) => return verbs::log::run(&mut open()?, &args),
         Verb::Cancel(args) => return verbs::cancel::run(&mut open()?, &args),
         Verb::Retry(args) => return verbs::retry::run(&mut open()?, &args),

@@ -1,17 +1,30 @@
-//! Where programs of the host run that read what nobody vouches for: they see `/usr`, a directory to work in, and nothing else.
+//! Where programs run that read what nobody vouches for: they see `/usr`, a directory to work in, and nothing else.
 
+use std::fs;
 use std::path::Path;
 
 use crate::subprocess::Cmd;
 
-/// A command that runs `program` in `/work`, which is the directory `work`, writable, with no network; no file that it writes is longer
-/// than `room` bytes. The caller adds the program's arguments.
-pub fn command(work: &Path, room: u64, read_only: &[(&Path, &str)], program: &str) -> Cmd {
+/// Directories that are often links into `/usr`.
+const TOP: [&str; 5] = ["bin", "sbin", "lib", "lib32", "lib64"];
+
+/// A command that runs `program` of the root file system `root` in `/work`, which is the directory `work`, writable, with no network; no
+/// file that it writes is longer than `room` bytes. The caller adds the program's arguments.
+pub fn command(root: &Path, work: &Path, room: u64, read_only: &[(&Path, &str)], program: &str) -> Cmd {
     let mut cmd = Cmd::new("bwrap")
         .args(["--unshare-all", "--die-with-parent", "--new-session", "--uid", "1000", "--gid", "1000"])
-        .args(["--ro-bind", "/usr", "/usr", "--symlink", "usr/bin", "/bin", "--symlink", "usr/sbin", "/sbin"])
-        .args(["--symlink", "usr/lib", "/lib", "--symlink", "usr/lib64", "/lib64", "--dev", "/dev", "--proc", "/proc"])
-        .args(["--ro-bind-try", "/etc/dpkg/origins", "/etc/dpkg/origins", "--tmpfs", "/tmp"]);
+        .arg("--ro-bind")
+        .arg(root.join("usr"))
+        .args(["/usr", "--dev", "/dev", "--proc", "/proc", "--tmpfs", "/tmp"]);
+    for name in TOP {
+        let (path, seen) = (root.join(name), format!("/{name}"));
+        cmd = match fs::symlink_metadata(&path) {
+            Ok(there) if there.is_dir() => cmd.arg("--ro-bind").arg(path).arg(seen),
+            Ok(_) => cmd.arg("--symlink").arg(format!("usr/{name}")).arg(seen),
+            Err(_) => cmd,
+        };
+    }
+    cmd = cmd.arg("--ro-bind-try").arg(root.join("etc/dpkg/origins")).arg("/etc/dpkg/origins");
     for (from, to) in read_only {
         cmd = cmd.arg("--ro-bind").arg(from).arg(to);
     }

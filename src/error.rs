@@ -134,10 +134,14 @@ crate::stored::stored_enum! {
         Tree = "source.tree",
         /// `debian/source/format` names a format that is not supported.
         Format = "source.format",
-        /// The upstream tarball is neither in the archive nor in pristine-tar.
+        /// The commit's tree is none of the layouts that a source package is made from.
+        Layout = "source.layout",
+        /// The upstream tarball is neither in the archive nor in pristine-tar, or is not what it has to be.
         Upstream = "source.upstream",
         /// dpkg-source refused.
         DpkgSource = "source.dpkg",
+        /// The source package is not the commit.
+        Differs = "source.differs",
         /// Making the source package took more disk than `limits.disk`.
         SourceDisk = "source.disk",
         /// Build dependencies cannot be installed.

@@ -5,12 +5,14 @@
 //! 3. No version ever names two commits. The same version of the same commit is copied, not built again.
 //! 4. Unless the pocket allows backtracking, the commit descends from what the pocket has, and its version is greater.
 //! 5. A tag of this version does not point elsewhere.
+//! 6. A source package can be made of the commit, as far as that can be told before it is ([`plan_source`]).
 
 use anyhow::Result;
 use rusqlite::Connection;
 
+use crate::chroot;
 use crate::config::Config;
-use crate::error::{Error, FailureKind};
+use crate::error::{Error, Failure, FailureKind};
 use crate::names::{CommitId, JobId, PackageName, PocketName, Version};
 use crate::record::jobs::{self, Job};
 use crate::record::{contents, pockets};
@@ -96,6 +98,39 @@ pub fn check(db: &Connection, config: &Config, request: &Request, job: Option<Jo
         check_git(db, config, request)?;
     }
     Ok(plan)
+}
+
+/// Rule 6, of what is to be built: what its source package is made of. `pool`: what the pool has of its upstream version. `at`: where the branch pristine-tar is taken from; `None`: where
+/// it is now.
+pub fn plan_source(
+    config: &Config,
+    request: &Request,
+    pool: &[source::Pooled],
+    at: Option<&CommitId>,
+) -> Result<source::Plan, Failure> {
+    let Request { pocket, package, commit, version } = request;
+    let repo = config.git.package(package);
+    let wanted = source::Wanted { repo: &repo, commit, package, version, pool, at };
+    let plan = source::plan(&wanted)?;
+    if plan.format == source::Format::Native && version.has_revision() {
+        // Only some releases of dpkg-source take that.
+        let host = chroot::host_architecture_blocking()?;
+        let programs = chroot::programs::From::of(config, &config.build.pockets[pocket], &host)?;
+        plan.format.check(version, programs.dpkg())?;
+    }
+    Ok(plan)
+}
+
+/// The same at submission, where what is wrong ends the request.
+pub fn plan_submission(db: &Connection, config: &Config, request: &Request) -> Result<source::Plan> {
+    let pool = source::pooled(config, db, &request.package, &request.version)?;
+    plan_source(config, request, &pool, None).map_err(|failure| {
+        let text = format!("{} {} ({}): {}", request.package, request.version, request.commit.short(), failure.text);
+        match failure.kind {
+            FailureKind::System => Error::unavailable(text).into(),
+            _ => Error::invalid(text).into(),
+        }
+    })
 }
 
 /// The rules that the record decides: cheap, and to be called again in the transaction that queues the job.

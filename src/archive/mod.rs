@@ -26,7 +26,7 @@ mod xz;
 use crate::config::{Config, SigningKey};
 use crate::error::{Failure, FailureKind};
 use crate::failpoint::{Point, reach};
-use crate::names::{Architecture, Component, PackageName, Suite, Version};
+use crate::names::{Architecture, Component, PackageName, Suite};
 use crate::record::contents::{self, Content, Kind, Part, SuiteState};
 use crate::record::{now, snapshots};
 pub use admit::{Admission, Admitted};
@@ -161,30 +161,6 @@ impl Archive {
     /// pool, and forgets the intents then.
     pub fn sweep_pool(&self, db: &Connection) -> Result<(), Failure> {
         admit::sweep(&self.root, db)
-    }
-
-    /// The upstream tarballs, with their signatures, that the pool has for the upstream part of this version.
-    pub fn upstream_files(&self, source: &PackageName, version: &Version) -> Result<Vec<PathBuf>> {
-        let stem = format!("{source}_{}.orig", version.upstream());
-        let is_upstream = |name: &str| {
-            name.strip_prefix(&stem).is_some_and(|rest| rest.starts_with(".tar.") || rest.starts_with('-'))
-        };
-        let Ok(components) = fs::read_dir(self.root.join("pool")) else { return Ok(Vec::new()) };
-        for component in components {
-            let dir = component?.path().join(files::prefix(source.as_str())).join(source.as_str());
-            let Ok(entries) = fs::read_dir(&dir) else { continue };
-            let mut found: Vec<PathBuf> = entries
-                .map(|entry| Ok(entry?.path()))
-                .collect::<Result<Vec<_>>>()?
-                .into_iter()
-                .filter(|path| path.file_name().and_then(|name| name.to_str()).is_some_and(is_upstream))
-                .collect();
-            if !found.is_empty() {
-                found.sort();
-                return Ok(found);
-            }
-        }
-        Ok(Vec::new())
     }
 
     /// Writes the next generation of a suite, if it has to change: because of `changes`, because its description or its

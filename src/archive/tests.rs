@@ -393,17 +393,3 @@ fn owner_and_heir_can_come_in_one_set() {
     archive.publish("stable", set).unwrap();
     assert!(archive.packages("stable").contains("Package: tool\nSource: other\n"));
 }
-
-#[test]
-fn the_upstream_tarball_comes_from_the_pool() {
-    let archive = Fixture::new();
-    let pool = archive.dir.path().join("apt/pool/contrib/libf/libfoo");
-    fs::create_dir_all(&pool).unwrap();
-    for name in ["libfoo_1.0.orig.tar.xz", "libfoo_1.0.orig-x.tar.xz", "libfoo_1.0.orig.tar.xz.asc", "libfoo_1.0-1.dsc"]
-    {
-        fs::write(pool.join(name), "x").unwrap();
-    }
-    fs::write(pool.join("libfoo_1.0.1.orig.tar.xz"), "x").unwrap();
-    let found = archive.archive.upstream_files(&"libfoo".parse().unwrap(), &"1:1.0-2".parse().unwrap()).unwrap();
-    assert_eq!(found.len(), 3, "{found:?}");
-}

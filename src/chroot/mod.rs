@@ -16,6 +16,7 @@ mod image;
 mod make;
 mod manifest;
 mod mirrors;
+pub mod programs;
 
 pub use image::{ARCHITECTURES as MACHINES, Image};
 pub use make::FAKEROOT;
@@ -202,6 +203,12 @@ pub async fn host_architecture() -> Result<Architecture> {
     let done = Cmd::new("dpkg").arg("--print-architecture").run(&CancellationToken::new()).await?;
     let name = String::from_utf8(done.success()?)?;
     Ok(name.trim().parse()?)
+}
+
+/// The same for whoever cannot wait otherwise.
+pub fn host_architecture_blocking() -> Result<Architecture> {
+    let done = Cmd::new("dpkg").arg("--print-architecture").run_blocking()?;
+    Ok(String::from_utf8(done.success()?)?.trim().parse()?)
 }
 
 #[cfg(test)]

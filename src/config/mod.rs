@@ -157,6 +157,17 @@ pub enum Isolation {
     Schroot,
 }
 
+impl Isolation {
+    /// As it is written in the configuration.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Unshare => "unshare",
+            Self::Vm => "vm",
+            Self::Schroot => "schroot",
+        }
+    }
+}
+
 /// `limits:`
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, default)]

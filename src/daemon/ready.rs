@@ -9,6 +9,7 @@ use tokio::task::JoinSet;
 
 use super::shared::Shared;
 use crate::build::{Builder, Ready};
+use crate::chroot::programs::{From, Unpacked};
 use crate::chroot::{Chroot, Store};
 use crate::config::{Config, Isolation};
 use crate::log::Severity;
@@ -68,6 +69,7 @@ async fn get_ready(
     cancel: &CancellationToken,
     spare: &CancellationToken,
 ) -> Result<()> {
+    unpack_programs(shared, config, cancel).await?;
     let (builder, jobs) = (Builder::new(config)?, config.daemon.jobs as u32);
     let chroots = if config.chroots.unpacked { wanted(shared, config)? } else { Vec::new() };
     let sets = builder.wanted(&chroots)?;
@@ -82,6 +84,22 @@ async fn get_ready(
         }
     }
     Ok(())
+}
+
+/// Unpacks what makes source packages, and removes what is of chroots and images that were replaced.
+async fn unpack_programs(shared: &Shared, config: &Config, cancel: &CancellationToken) -> Result<()> {
+    let unpacked = Unpacked::new(config);
+    let from =
+        config.build.pockets.values().filter_map(|pocket| From::of(config, pocket, shared.publisher.host()).ok());
+    let from: Vec<From> = from.collect();
+    for one in &from {
+        let is_there = one.manifest().is_none_or(|manifest| unpacked.has(&manifest.digest));
+        if !is_there {
+            unpacked.get(one, cancel).await?;
+        }
+    }
+    let keep: Vec<_> = from.iter().filter_map(From::manifest).map(|manifest| &manifest.digest).collect();
+    unpacked.prune(&keep).await
 }
 
 fn say(shared: &Shared, ready: &Ready) {

@@ -9,9 +9,9 @@ use std::time::Duration;
 use anyhow::Result;
 
 use super::shared::Shared;
-use crate::archive::Archive;
 use crate::build::machine::kvm;
 use crate::build::{self, Base, Builder, Places};
+use crate::chroot::programs;
 use crate::config::{Config, Isolation, Pocket};
 use crate::error::{Failure, FailureKind};
 use crate::failpoint::{Point, reach};
@@ -22,7 +22,9 @@ use crate::rebuild::{self, Compared, Original};
 use crate::record::State;
 use crate::record::audit::Entry;
 use crate::record::jobs::{self, Job};
+use crate::record::sources::{self, Conditions};
 use crate::record::{chroots, contents};
+use crate::source::{Layout, Proof, SourcePackage};
 use crate::subprocess::CancellationToken;
 use crate::validate::{self, Plan, Request, Valid};
 use crate::{acl, source};
@@ -48,7 +50,12 @@ pub async fn run(shared: Arc<Shared>, config: Arc<Config>, job: Job, cancel: Can
     }
     // A disk can need long for it: nobody waits.
     let workspace = task.workspace.gone();
+    let (config, package) = (task.config.clone(), task.job.package.clone());
     tokio::spawn(async move {
+        let kept = task.shared.read(|db| sources::pinned(db, &package));
+        if let Err(error) = kept.and_then(|kept| source::unpin(&config.git.package(&package), &kept)) {
+            task.shared.complain("what a job kept from being collected cannot be let go", &error);
+        }
         let removed = match workspace {
             Ok(workspace) => workspace.remove().await,
             Err(error) => Err(error),
@@ -136,6 +143,14 @@ impl Workspace {
         }
         Ok(left)
     }
+}
+
+/// Adds lines of ours to a log.
+fn append(log: &Path, lines: &[String]) -> Result<()> {
+    use std::io::Write;
+    let mut file = std::fs::File::options().append(true).create(true).open(log)?;
+    lines.iter().try_for_each(|line| writeln!(file, "{}", crate::text::one_line(line)))?;
+    Ok(())
 }
 
 struct Task {
@@ -235,14 +250,18 @@ impl Task {
         decision.map(drop).map_err(|refusal| Failure::new(FailureKind::Denied, refusal.sentence))
     }
 
-    /// Source package, then binaries; where they are.
+    /// Source package, then binaries; where they are. That the source package is the commit is proven meanwhile.
     async fn build(&mut self) -> Result<PathBuf, Failure> {
         let log = self.begin().await?;
-        let source = source::make(&self.source_request(&log)?, &self.cancel).await?;
+        let asked = self.source_request(&log).await?;
+        let source = source::make(&asked, &self.cancel).await?;
+        let mut request = self.build_request(&log);
+        self.keep_source(&asked, &source, &request)?;
         reach(Point::SourceMade)?;
         self.advance(State::Building)?;
         reach(Point::JobBuilding)?;
-        let mut request = build::Request { dsc: source.dsc, source_files: source.files, ..self.build_request(&log) };
+        request.dsc = source.dsc.clone();
+        request.source_files = source.files.clone();
         let builder = Builder::new(&self.config)?;
         if builder.may_use_layers(&request) {
             let suites: Vec<_> = request.local.iter().map(|local| local.suite.clone()).collect();
@@ -254,8 +273,17 @@ impl Task {
         let bases = builder.bases(&request)?;
         let manifests: Vec<_> = bases.iter().map(|base| base.manifest().clone()).collect();
         self.shared.write(|tx| chroots::set(tx, self.job.id, &manifests))?;
-        let built = self.build_in(&builder, &request, &bases).await;
+        let stop = self.cancel.child_token();
+        let proof = async {
+            let proof = source::prove(&asked, &source, &stop).await;
+            if proof.is_err() {
+                stop.cancel();
+            }
+            proof
+        };
+        let (proof, built) = tokio::join!(proof, self.build_in(&builder, &request, &bases, &stop));
         self.say_how_it_was_carried_out();
+        self.keep_proof(&request, &proof?)?;
         built?;
         reach(Point::BuildMade)?;
         self.workspace.keep()?;
@@ -264,12 +292,18 @@ impl Task {
     }
 
     /// Once, or twice where the pocket demands that.
-    async fn build_in(&self, builder: &Builder, request: &build::Request, bases: &[Base]) -> Result<(), Failure> {
-        builder.build(request, bases, &self.cancel).await?;
+    async fn build_in(
+        &self,
+        builder: &Builder,
+        request: &build::Request,
+        bases: &[Base],
+        cancel: &CancellationToken,
+    ) -> Result<(), Failure> {
+        builder.build(request, bases, cancel).await?;
         if self.pocket().require_reproducible {
             let first = rebuild::packages_in(&request.output)?;
             let again = self.again(request)?;
-            builder.build(&again, bases, &self.cancel).await?;
+            builder.build(&again, bases, cancel).await?;
             self.proven(&rebuild::compare(&first, &rebuild::packages_in(&again.output)?))?;
         }
         Ok(())
@@ -334,19 +368,91 @@ impl Task {
         &self.config.build.pockets[&self.job.pocket]
     }
 
-    fn source_request(&self, log: &Path) -> Result<source::Request, Failure> {
-        let job = &self.job;
-        let archive = Archive::open(&self.config)?;
-        Ok(source::Request {
-            repo: self.config.git.package(&job.package),
+    /// What the source package is made of: as it was fixed at submission or, where an older release has not done that, as it is now.
+    async fn source_request(&self, log: &Path) -> Result<source::Request, Failure> {
+        let (job, config) = (&self.job, &self.config);
+        let repo = config.git.package(&job.package);
+        let fixed = self.shared.read(|db| sources::of(db, job.id))?.and_then(|source| source.branch);
+        let pool = self.shared.read(|db| source::pooled(config, db, &job.package, &job.version))?;
+        let plan = tokio::task::block_in_place(|| {
+            let plan = validate::plan_source(config, &Request::of(job), &pool, fixed.as_ref())?;
+            source::pin(&repo, &plan)?;
+            Ok::<_, Failure>(plan)
+        })?;
+        self.shared.write(|tx| sources::fix(tx, job.id, &plan))?;
+        let from = programs::From::of(config, self.pocket(), self.shared.publisher.host())?;
+        let programs = programs::Unpacked::new(config).get(&from, &self.cancel).await?;
+        let request = source::Request {
+            repo,
             commit: job.commit.clone(),
             package: job.package.clone(),
             version: job.version.clone(),
-            upstream: archive.upstream_files(&job.package, &job.version)?,
+            plan,
+            programs: Arc::new(programs),
             work: self.workspace.dir.join("source"),
             room: self.pocket().limits.disk.0,
             log: log.to_owned(),
-        })
+        };
+        self.say_plan(&request, &from)?;
+        Ok(request)
+    }
+
+    /// Says in the log what the source package is made of.
+    fn say_plan(&self, request: &source::Request, from: &programs::From) -> Result<()> {
+        let by = match from.manifest() {
+            Some(manifest) => format!("{} ({})", manifest.distro, manifest.digest.short()),
+            None => "this machine".to_owned(),
+        };
+        let mut lines = vec![format!("Source package of commit {}, by dpkg-source of {by}.", request.commit)];
+        lines.extend(request.plan.tarballs.iter().map(|tarball| format!("  {} from {}", tarball.name, tarball.from())));
+        lines.extend(request.plan.notes.iter().map(|note| format!("  {note}")));
+        append(&request.log, &lines)
+    }
+
+    /// Writes down what was made, unless the version has another source package already.
+    fn keep_source(
+        &self,
+        asked: &source::Request,
+        made: &SourcePackage,
+        build: &build::Request,
+    ) -> Result<(), Failure> {
+        let job = &self.job;
+        let dsc = std::fs::read_to_string(&made.dsc)?;
+        let suites: Vec<_> = build.local.iter().map(|local| local.suite.clone()).collect();
+        let from = programs::From::of(&self.config, self.pocket(), self.shared.publisher.host())?;
+        let conditions = Conditions {
+            isolation: self.pocket().isolation.as_str(),
+            suites: &suites,
+            programs: from.manifest().map(|manifest| &manifest.digest),
+        };
+        let sha256 = self.shared.write(|tx| {
+            sources::made(tx, job.id, made, &dsc, &conditions)?;
+            let sha256 = sources::of(tx, job.id)?.and_then(|source| source.dsc_sha256).unwrap_or_default();
+            let entry = Entry::new("source").job(job.id).with("dsc", &sha256[..]);
+            made.tarballs.iter().fold(entry, |entry, (name, sum)| entry.with(name, sum.as_str())).append(tx)?;
+            Ok(sha256)
+        })?;
+        self.shared.read(|db| Ok(sources::demand_same(db, &job.package, &job.version, &sha256)))??;
+        let lines = made.tarballs.iter().map(|(name, sum)| format!("  {name} has SHA-256 {sum}"));
+        Ok(append(&asked.log, &lines.collect::<Vec<_>>())?)
+    }
+
+    /// Writes down, and says in the log, what was proven.
+    fn keep_proof(&self, build: &build::Request, proof: &Proof) -> Result<(), Failure> {
+        self.shared.write(|tx| sources::proven(tx, self.job.id, proof))?;
+        build.say("")?;
+        let layout = proof.layout.map_or("unknown", Layout::as_str);
+        build.say(&format!("The source package is the commit, path by path (layout: {layout})."))?;
+        for note in &proof.notes {
+            build.say(&format!("  {note}"))?;
+        }
+        for (name, bound) in &proof.bound {
+            build.say(&format!("  {name} is bound by the commit ({bound})"))?;
+        }
+        for path in &proof.extra {
+            build.say(&format!("  only in a tarball: {path}"))?;
+        }
+        Ok(())
     }
 
     /// What is to be built, but for its source package.

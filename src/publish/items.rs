@@ -8,11 +8,11 @@ use crate::archive::{Admission, Archive, Change};
 use crate::config::Config;
 use crate::error::{Error, Failure, FailureKind};
 use crate::gitrecord::{self, Move};
-use crate::names::PocketName;
+use crate::names::{JobId, PocketName};
 use crate::record::contents;
 use crate::record::jobs::Job;
 use crate::record::pockets::{self, Known};
-use crate::record::{Record, pool};
+use crate::record::{Record, pool, sources};
 use crate::validate::{self, Request};
 
 /// Puts what was built into the pool, and writes Git objects and the next generation of every suite that changes.
@@ -64,7 +64,8 @@ impl Publication {
             in_step(&format!("branch {branch} of {}", job.package), held.as_ref(), head.as_ref())?;
         }
         if !config.build.pockets[&job.pocket].allow_backtracking {
-            let message = format!("{} {}\n\n{}", job.package, job.version, provenance(job));
+            let upstream = upstream(record, part.known.job)?;
+            let message = format!("{} {}\n\n{}{upstream}", job.package, job.version, provenance(job));
             let tag = gitrecord::write_tag(&repo, &job.package, &job.version, &job.commit, &message, &stamp(config))?;
             part.known.tag = Some(match &tag {
                 Some(mv) => mv.new.map_or_else(String::new, |oid| oid.to_string()),
@@ -140,6 +141,15 @@ fn gitlinks(config: &Config, record: &Record, pocket: &PocketName, jobs: &[&Job]
     let message = format!("{}: {}\n\n{}", pocket, names.join(", "), lines.concat());
     let change = |job: &&Job| gitrecord::Change { package: job.package.clone(), commit: Some(job.commit.clone()) };
     superproject(config, record, pocket, &jobs.iter().map(change).collect::<Vec<_>>(), &message)
+}
+
+/// The sums of what a version was made of, one a line.
+fn upstream(record: &Record, job: JobId) -> Result<String, Failure> {
+    let Some(source) = sources::of(record.db(), job)? else { return Ok(String::new()) };
+    let dsc = source.dsc_sha256.map(|sum| format!("Source-SHA256: {sum}\n"));
+    let tarball =
+        |tarball: &sources::Tarball| Some(format!("Upstream-SHA256: {} {}\n", tarball.sha256.as_ref()?, tarball.name));
+    Ok(dsc.into_iter().chain(source.tarballs.iter().filter_map(tarball)).collect())
 }
 
 fn provenance(job: &Job) -> String {

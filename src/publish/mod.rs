@@ -91,6 +91,11 @@ impl Publisher {
         Ok(Exclusive { record, _lock: PublishLock::take(&config.state_dir)? })
     }
 
+    /// This machine's own architecture.
+    pub fn host(&self) -> &Architecture {
+        &self.host
+    }
+
     /// The architectures that a pocket's suite has.
     pub fn architectures(&self, config: &Config, pocket: &PocketName) -> Vec<Architecture> {
         let configured = &config.build.pockets[pocket].architectures;

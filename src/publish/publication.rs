@@ -13,7 +13,7 @@ use crate::record::audit::Entry;
 use crate::record::jobs::{self, Job};
 use crate::record::moves::{self, Owed, What};
 use crate::record::pockets::{self, Held, Known};
-use crate::record::{Record, State, now};
+use crate::record::{Record, State, now, sources};
 use crate::validate::{self, Plan, Request};
 
 /// A set of changes that are seen together or not at all.
@@ -96,6 +96,10 @@ impl Part {
             Err(error) => return Err(conflict(format!("{error:#}")).into()),
         }
         pockets::tie(tx, &job.package, &job.version, &self.known)?;
+        sources::keep(tx, job.id, &job.package, &job.version).map_err(|error| match error.downcast::<Failure>() {
+            Ok(failure) => conflict(failure.text).into(),
+            Err(error) => error,
+        })?;
         pockets::put(
             tx,
             &Held {

@@ -120,6 +120,12 @@ pub fn each_after(db: &Connection, id: i64, mut see: impl FnMut(Recorded) -> Res
     Ok(())
 }
 
+/// The entries about a job, in order.
+pub fn of_job(db: &Connection, job: JobId) -> Result<Vec<Recorded>> {
+    let mut statement = db.prepare_cached(&format!("{COLUMNS} WHERE job = ? ORDER BY id"))?;
+    Ok(statement.query_map([job], Recorded::read)?.collect::<Result<_, _>>()?)
+}
+
 /// The last entry's number and hash; 0 and nothing when there is none.
 pub fn head(db: &Connection) -> Result<(i64, Vec<u8>)> {
     let last = db

@@ -21,6 +21,7 @@ pub mod pockets;
 pub mod pool;
 pub mod seal;
 pub mod snapshots;
+pub mod sources;
 mod state;
 pub mod upgrade;
 
@@ -31,6 +32,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("schema/0001-jobs.sql"),
     include_str!("schema/0002-archive.sql"),
     include_str!("schema/0003-chroots.sql"),
+    include_str!("schema/0004-sources.sql"),
 ];
 
 /// How long a transaction waits for another writer before the caller is told to try again.

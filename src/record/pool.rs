@@ -7,7 +7,7 @@ use anyhow::{Result, bail};
 use rusqlite::{Connection, OptionalExtension, Transaction, params};
 use serde::Serialize;
 
-use crate::names::{PackageName, Version};
+use crate::names::{JobId, PackageName, Version};
 
 /// A file of the pool.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -100,4 +100,15 @@ pub fn forget_version(tx: &Transaction, source: &PackageName, version: &Version)
         }
     }
     Ok(())
+}
+
+/// The files of a source package whose names begin so, each with the first job that brought a version that has it.
+pub fn upstream(db: &Connection, source: &PackageName, stem: &str) -> Result<Vec<(PoolFile, Option<JobId>)>> {
+    let mut statement = db.prepare_cached(
+        "SELECT path, size, sha256, min(version.job) FROM pool_version_file AS mine JOIN pool_file USING (path)
+         LEFT JOIN version ON version.package = mine.source AND version.version = mine.version
+         WHERE mine.source = ?1 AND instr(path, '/' || ?2) > 0 GROUP BY path ORDER BY path",
+    )?;
+    let rows = statement.query_map(params![source, stem], |row| Ok((PoolFile::from_row(row)?, row.get(3)?)))?;
+    Ok(rows.collect::<Result<_, _>>()?)
 }

@@ -1,25 +1,45 @@
 //! From a commit to a source package.
 //!
-//! The source package comes from the commit alone. Nothing from the repository runs on the host: its files are written
-//! out as the objects hold them (no filters, no attributes, no hooks), and dpkg-source and pristine-tar, which read them,
-//! run in a sandbox with no network and no view of anything else. The same commit makes the same bytes.
+//! The source package comes from the commit alone, and that is proven each time. [`plan`] decides from the commit, the branch
+//! pristine-tar and the pool what it is made of. [`make`] writes the files out as the objects hold them (no filters, no attributes,
+//! no hooks), and has the distro's own dpkg-source make the package. [`prove`] unpacks it again and compares every path with the
+//! commit. Nothing from the repository runs on the host: dpkg-source and pristine-tar, which read it, run in a sandbox with no network
+//! and no view of anything else. The same commit makes the same bytes.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
-use crate::error::{Failure, FailureKind};
+use crate::chroot::programs::Programs;
+use crate::error::Failure;
 use crate::gitrecord;
 use crate::names::{CommitId, PackageName, Version};
 use crate::subprocess::CancellationToken;
 
+mod binding;
 mod changelog;
+mod delta;
+mod format;
+mod layout;
+mod listing;
+mod options;
 mod package;
+mod patches;
+mod plan;
+mod proof;
 mod resolve;
 mod sandbox;
+mod tarballs;
 mod tree;
 mod upstream;
 
+pub use binding::{Bound, SUMS};
 pub use changelog::{Changelog, changelog, first_entry};
+pub use format::Format;
+pub use layout::Layout;
+pub use plan::{Plan, Wanted, pin, plan, unpin};
+pub use proof::{Proof, prove};
 pub use resolve::resolve;
+pub use tarballs::{Origin, Pooled, Tarball, pooled};
 
 /// What is to be made.
 #[derive(Debug, Clone)]
@@ -32,14 +52,23 @@ pub struct Request {
     pub package: PackageName,
     /// Its version.
     pub version: Version,
-    /// Upstream tarballs and signatures that the archive has for this version.
-    pub upstream: Vec<PathBuf>,
+    /// What it is made of.
+    pub plan: Plan,
+    /// The dpkg-source that makes it, and what that calls.
+    pub programs: Arc<Programs>,
     /// An empty directory to work in; the result stays there.
     pub work: PathBuf,
     /// The most bytes that may be in it at a time.
     pub room: u64,
     /// The log to append to.
     pub log: PathBuf,
+}
+
+impl Request {
+    /// The directory that the commit's files are written to, as dpkg-source wants it named.
+    fn tree(&self) -> String {
+        format!("{}-{}", self.package, self.version.upstream())
+    }
 }
 
 /// A source package.
@@ -51,77 +80,25 @@ pub struct SourcePackage {
     pub files: Vec<PathBuf>,
     /// The architectures that it builds for, as its `.dsc` has them.
     pub architectures: Vec<String>,
+    /// The SHA-256 of each upstream tarball, by name.
+    pub tarballs: Vec<(String, String)>,
 }
 
 /// Makes the source package of a commit.
 pub async fn make(request: &Request, cancel: &CancellationToken) -> Result<SourcePackage, Failure> {
-    let tree = format!("{}-{}", request.package, request.version.upstream());
-    let exported = {
-        let (request, dir) = (request.clone(), request.work.join(&tree));
-        tokio::task::spawn_blocking(move || export(&request, &dir)).await.map_err(anyhow::Error::from)??
-    };
-    if exported.format.needs_upstream(&request.version) {
-        upstream::fetch(request, cancel).await?;
-    }
-    package::build(request, &tree, exported.timestamp, cancel).await
+    let (export, dir) = (request.clone(), request.work.join(request.tree()));
+    tokio::task::spawn_blocking(move || export.export(&dir)).await.map_err(anyhow::Error::from)??;
+    let tarballs = upstream::fetch(request, cancel).await?;
+    let made = package::build(request, cancel).await?;
+    Ok(SourcePackage { tarballs, ..made })
 }
 
-/// What a commit says about its source package.
-struct Exported {
-    format: Format,
-    timestamp: i64,
-}
-
-fn export(request: &Request, dir: &std::path::Path) -> Result<Exported, Failure> {
-    let repo = gitrecord::open(&request.repo)?;
-    let commit = repo.find_commit((&request.commit).into())?;
-    let changelog = changelog(&request.repo, &request.commit)?;
-    let format = Format::of(&commit.tree()?, &repo, &request.version)?;
-    tree::export(&repo, &commit.tree()?, dir, changelog.timestamp, request.room)?;
-    Ok(Exported { format, timestamp: changelog.timestamp })
-}
-
-/// `debian/source/format` (dpkg-source(1)).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Format {
-    One,
-    Native,
-    Quilt,
-}
-
-impl Format {
-    fn of(tree: &git2::Tree, repo: &git2::Repository, version: &Version) -> Result<Self, Failure> {
-        let fail = |text: String| Err(Failure::new(FailureKind::Format, text));
-        let text = match tree.get_path(std::path::Path::new("debian/source/format")) {
-            Ok(entry) => match tree::blob(repo, entry.id(), 100) {
-                Ok(Some(blob)) => String::from_utf8_lossy(blob.content()).trim().to_owned(),
-                _ => return fail("debian/source/format is not a small file".to_owned()),
-            },
-            Err(_) => "1.0".to_owned(),
-        };
-        match text.as_str() {
-            "1.0" => Ok(Self::One),
-            "3.0 (native)" if version.has_revision() => {
-                fail(format!("a 3.0 (native) package has no revision, but version {version} has one"))
-            }
-            "3.0 (native)" => Ok(Self::Native),
-            "3.0 (quilt)" if !version.has_revision() => {
-                fail(format!("a 3.0 (quilt) package has a revision, but version {version} has none"))
-            }
-            "3.0 (quilt)" => Ok(Self::Quilt),
-            other => fail(format!(
-                "source format {} is not supported: use 3.0 (quilt), 3.0 (native) or 1.0",
-                crate::text::quoted(other)
-            )),
-        }
-    }
-
-    fn needs_upstream(self, version: &Version) -> bool {
-        match self {
-            Self::Native => false,
-            Self::Quilt => true,
-            Self::One => version.has_revision(),
-        }
+impl Request {
+    fn export(&self, dir: &std::path::Path) -> Result<(), Failure> {
+        let repo = gitrecord::open(&self.repo)?;
+        let tree = repo.find_commit((&self.commit).into())?.tree()?;
+        tree::export(&repo, &tree, dir, self.plan.timestamp, self.room)?;
+        package::date_generated_patch(self, &repo, &tree, dir)
     }
 }
 

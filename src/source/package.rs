@@ -4,25 +4,27 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Context;
+use chrono::DateTime;
 use deb822_fast::Paragraph;
+use git2::{Repository, Tree};
 
-use super::{Request, SourcePackage, sandbox};
+use super::layout::named;
+use super::options::{Options, VERSION_CONTROL};
+use super::{Format, Layout, Request, SourcePackage, sandbox};
 use crate::error::{Failure, FailureKind};
+use crate::gitrecord;
 use crate::subprocess::CancellationToken;
 
 /// How long it may take.
 const LIMIT: Duration = Duration::from_secs(30 * 60);
 
-/// Runs `dpkg-source --build` over the directory `tree` in the request's work directory.
-pub async fn build(
-    request: &Request,
-    tree: &str,
-    timestamp: i64,
-    cancel: &CancellationToken,
-) -> Result<SourcePackage, Failure> {
-    let cmd = sandbox::command(request, &[], "dpkg-source")
-        .env("SOURCE_DATE_EPOCH", timestamp.to_string())
-        .args(["--build", "--", tree])
+/// Runs `dpkg-source --build` over the commit's files in the request's work directory.
+pub async fn build(request: &Request, cancel: &CancellationToken) -> Result<SourcePackage, Failure> {
+    let cmd = sandbox::command(request, "dpkg-source")
+        .env("SOURCE_DATE_EPOCH", request.plan.timestamp.to_string())
+        .arg("--build")
+        .args(arguments(request)?)
+        .args(["--", &request.tree()])
         .total(LIMIT)
         .log(&request.log, 64 << 20);
     let done = sandbox::run(request, cmd, cancel).await?;
@@ -35,11 +37,77 @@ pub async fn build(
     collect(request, &dsc, &text)
 }
 
-/// The error that dpkg-source ends with; its last line is advice or a summary.
-fn complaint(output: &str) -> Option<String> {
-    let error = output.lines().rev().find_map(|line| line.strip_prefix("dpkg-source: error: "))?;
-    Some(format!("dpkg-source: {}", crate::text::one_line(error)))
+/// A pattern of files to leave out that no file has: control characters are refused in names.
+const NO_FILE: &str = "--tar-ignore=\u{1}";
+
+/// Options that switch off what dpkg-source leaves out without being asked. What the package asks for stays.
+fn arguments(request: &Request) -> Result<Vec<String>, Failure> {
+    let repo = gitrecord::open(&request.repo)?;
+    let tree = repo.find_commit((&request.commit).into())?.tree()?;
+    let options = Options::of(&repo, &tree)?;
+    let mut arguments = Vec::new();
+    if request.plan.format == Format::One {
+        return Ok(arguments);
+    }
+    if !options.has_tar_ignore() {
+        arguments.push(NO_FILE.to_owned());
+    }
+    if request.plan.format == Format::Quilt && !options.has_diff_ignore() {
+        arguments.push(format!("--diff-ignore={VERSION_CONTROL}"));
+        // Given once more: the option before puts itself in the place of what was said until then.
+        arguments.extend(options.extend_diff_ignore().map(|pattern| format!("--extend-diff-ignore={pattern}")));
+    }
+    if request.plan.layout == Some(Layout::Bare) {
+        // There is nothing to apply patches to, and nothing was changed.
+        arguments.push("--no-preparation".to_owned());
+    }
+    Ok(arguments)
 }
+
+/// Gives a patch that dpkg-source generates a header with the commit's date: its own would have today's.
+pub fn date_generated_patch(request: &Request, repo: &Repository, tree: &Tree, dir: &Path) -> Result<(), Failure> {
+    let options = Options::of(repo, tree)?;
+    let is_there = |name: &str| tree.get_path(&Path::new("debian/source").join(name)).is_ok();
+    let has_header = options.is_single_patch() || HEADERS.iter().any(|name| is_there(name));
+    if request.plan.format != Format::Quilt || !options.generates_patch() || has_header {
+        return Ok(());
+    }
+    let date = DateTime::from_timestamp(request.plan.timestamp, 0).unwrap_or_default().format("%Y-%m-%d");
+    let text = format!(
+        "Description: changes of upstream files in {} {}\n This patch was generated from the commit {}.\nLast-Update: {date}\n\n",
+        request.package, request.version, request.commit
+    );
+    std::fs::create_dir_all(dir.join("debian/source"))?;
+    Ok(std::fs::write(dir.join("debian/source").join(HEADERS[0]), text)?)
+}
+
+/// Where dpkg-source looks for the header of a generated patch; the first is never packed.
+const HEADERS: [&str; 2] = ["local-patch-header", "patch-header"];
+
+/// What dpkg-source says is wrong, with the files that it names before.
+fn complaint(output: &str) -> Option<String> {
+    let lines: Vec<&str> = output.lines().collect();
+    let errors: Vec<&str> = lines.iter().filter_map(|line| line.strip_prefix("dpkg-source: error: ")).collect();
+    let (last, before) = errors.split_last()?;
+    let modified = lines.iter().skip_while(|line| !line.ends_with("the modified files are:")).skip(1);
+    let modified: Vec<&str> = modified.take_while(|line| line.starts_with(' ')).map(|line| line.trim()).collect();
+    // Each begins with the directory's name.
+    let modified: Vec<&[u8]> =
+        modified.iter().map(|path| path.split_once('/').map_or(*path, |(_, path)| path).as_bytes()).collect();
+    let text = if last.starts_with("aborting due to unexpected upstream changes") && !modified.is_empty() {
+        format!(
+            "upstream files are not what the tarball and the patches make of them: {}: commit the change as a patch in debian/patches",
+            named(&modified)
+        )
+    } else {
+        let all = before.iter().take(SHOWN).chain(std::iter::once(last));
+        all.map(|line| crate::text::one_line(line)).collect::<Vec<_>>().join("; ")
+    };
+    Some(format!("dpkg-source: {text}"))
+}
+
+/// How many errors before the last one are repeated.
+const SHOWN: usize = 5;
 
 fn collect(request: &Request, dsc: &Path, text: &str) -> Result<SourcePackage, Failure> {
     let fail = |text: String| Failure::new(FailureKind::DpkgSource, text);
@@ -61,5 +129,5 @@ fn collect(request: &Request, dsc: &Path, text: &str) -> Result<SourcePackage, F
         return Err(fail(format!("dpkg-source lists {}, which is not there", missing.display())));
     }
     let architectures = field("Architecture").split_whitespace().map(str::to_owned).collect();
-    Ok(SourcePackage { dsc: dsc.to_owned(), files, architectures })
+    Ok(SourcePackage { dsc: dsc.to_owned(), files, architectures, tarballs: Vec::new() })
 }

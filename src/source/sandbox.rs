@@ -15,18 +15,23 @@ const PACE: Duration = Duration::from_millis(250);
 /// Runs a command of [`command`], and ends it if there is more in the work directory than may be: a small tarball can hold
 /// a huge one.
 pub async fn run(request: &Request, cmd: Cmd, cancel: &CancellationToken) -> Result<Finished, Failure> {
+    run_in(&request.work, request.room, cmd, cancel).await
+}
+
+/// The same for a command that works in another directory.
+pub async fn run_in(work: &Path, room: u64, cmd: Cmd, cancel: &CancellationToken) -> Result<Finished, Failure> {
     let ours = cancel.child_token();
     let running = cmd.run(&ours);
     tokio::pin!(running);
     let outgrown = tokio::select! {
         done = &mut running => return Ok(done?),
-        () = outgrown(request.work.clone(), request.room) => {
+        () = outgrown(work.to_owned(), room) => {
             ours.cancel();
             running.await
         }
     };
     outgrown?;
-    let most = request.room >> 20;
+    let most = room >> 20;
     let text = format!("making the source package took more than {most} MiB of disk space (limits.disk)");
     Err(Failure::new(FailureKind::SourceDisk, text))
 }
@@ -35,7 +40,7 @@ pub async fn run(request: &Request, cmd: Cmd, cancel: &CancellationToken) -> Res
 async fn outgrown(dir: PathBuf, room: u64) {
     loop {
         let (dir, start) = (dir.clone(), Instant::now());
-        let used = tokio::task::spawn_blocking(move || disk::used(&dir)).await.unwrap_or(0);
+        let used = tokio::task::spawn_blocking(move || disk::taken(&dir)).await.unwrap_or(0);
         if used > room {
             return;
         }
@@ -44,7 +49,12 @@ async fn outgrown(dir: PathBuf, room: u64) {
     }
 }
 
-/// A command that runs `program` in `/work`, which is the request's, writable. The caller adds the program's arguments.
-pub fn command(request: &Request, read_only: &[(&Path, &str)], program: &str) -> Cmd {
-    confined::command(&request.work, request.room, read_only, program)
+/// A command that runs `program` of the distro in `/work`, which is the request's, writable. The caller adds the program's arguments.
+pub fn command(request: &Request, program: &str) -> Cmd {
+    confined::command(&request.programs.root, &request.work, request.room, &[], program)
+}
+
+/// The same with a program of the host's, and with something more to see.
+pub fn host_command(request: &Request, read_only: &[(&Path, &str)], program: &str) -> Cmd {
+    confined::command(Path::new("/"), &request.work, request.room, read_only, program)
 }

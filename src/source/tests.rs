@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use git2::{Oid, Repository};
 
 use super::*;
+use crate::error::FailureKind;
 use crate::gitrecord::create_package_repo;
 
 const CHANGELOG: &str =
@@ -59,20 +60,73 @@ impl Package {
         name: &str,
         upstream: &[PathBuf],
     ) -> Result<SourcePackage, Failure> {
-        let work = self.dir.path().join(name);
-        std::fs::create_dir(&work).unwrap();
-        let version = changelog(&self.repo(), commit)?.version;
-        let request = Request {
-            repo: self.repo(),
+        let request = self.request(room, commit, name, upstream)?;
+        make(&request, &CancellationToken::new()).await
+    }
+
+    fn request(&self, room: u64, commit: &CommitId, name: &str, upstream: &[PathBuf]) -> Result<Request, Failure> {
+        let work = self.dir.path().join(name).join("source");
+        std::fs::create_dir_all(&work).unwrap();
+        let (package, version) = ("hello".parse().unwrap(), changelog(&self.repo(), commit)?.version);
+        let pool: Vec<Pooled> = upstream
+            .iter()
+            .map(|path| Pooled {
+                name: path.file_name().unwrap().to_str().unwrap().to_owned(),
+                path: path.clone(),
+                sha256: crate::archive::digest(path).unwrap().1,
+                job: Some(crate::names::JobId(7)),
+            })
+            .collect();
+        let (repo, package) = (self.repo(), package);
+        let wanted = Wanted { repo: &repo, commit, package: &package, version: &version, pool: &pool, at: None };
+        let plan = plan(&wanted)?;
+        Ok(Request {
+            plan,
+            programs: Arc::new(Programs::of_host()),
+            repo,
             commit: commit.clone(),
-            package: "hello".parse().unwrap(),
+            package,
             version,
-            upstream: upstream.to_vec(),
             work,
             room,
             log: self.dir.path().join("log"),
-        };
-        make(&request, &CancellationToken::new()).await
+        })
+    }
+
+    /// Plans, makes and proves.
+    async fn prove(&self, commit: &CommitId, name: &str, upstream: &[PathBuf]) -> Result<Proof, Failure> {
+        let request = self.request(1 << 30, commit, name, upstream)?;
+        let made = make(&request, &CancellationToken::new()).await?;
+        super::prove(&request, &made, &CancellationToken::new()).await
+    }
+
+    /// Runs a shell script in a directory of its own.
+    fn sh(&self, script: &str) {
+        let done = std::process::Command::new("sh")
+            .args(["-ec", script])
+            .current_dir(self.dir.path())
+            .env("HOME", self.dir.path())
+            .env("GIT_CONFIG_NOSYSTEM", "1")
+            .env("GIT_AUTHOR_NAME", "A")
+            .env("GIT_AUTHOR_EMAIL", "a@example.org")
+            .env("GIT_COMMITTER_NAME", "A")
+            .env("GIT_COMMITTER_EMAIL", "a@example.org")
+            .output()
+            .unwrap();
+        assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    }
+
+    /// An upstream tarball of these files.
+    fn tarball(&self, name: &str, files: &[(&str, &str)]) -> PathBuf {
+        let top = self.dir.path().join("top/hello-1.0");
+        let _ = std::fs::remove_dir_all(self.dir.path().join("top"));
+        for (path, text) in files {
+            let path = top.join(path);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, text).unwrap();
+        }
+        self.sh(&format!("tar -C top --sort=name --mtime=@1 -caf {name} hello-1.0"));
+        self.dir.path().join(name)
     }
 }
 
@@ -127,9 +181,6 @@ async fn a_native_package_comes_out_as_the_commit_has_it_and_twice_the_same() {
     let out = package.dir.path().join("out");
     unpack(&one.dsc, &out);
     for (mode, path, content) in &more {
-        if *path == ".gitattributes" {
-            continue;
-        }
         if *mode == 0o120000 {
             assert_eq!(std::fs::read_link(out.join(path)).unwrap(), Path::new("../secret"));
         } else {
@@ -140,7 +191,9 @@ async fn a_native_package_comes_out_as_the_commit_has_it_and_twice_the_same() {
 
 #[tokio::test]
 async fn what_cannot_be_a_source_package_is_refused_with_a_sentence() {
-    let cases: [(&str, Entry, FailureKind, &str); 8] = [
+    let pointer = format!("version https://git-lfs.github.com/spec/v1\noid sha256:{}\nsize 12345\n", "7".repeat(64));
+    let cases: [(&str, Entry, FailureKind, &str); 9] = [
+        ("3.0 (native)", (0o100644, "big", pointer.as_bytes()), FailureKind::Tree, "Git LFS"),
         ("3.0 (native)", (0o160000, "module", b""), FailureKind::Tree, "is a submodule"),
         ("3.0 (native)", (0o120000, "link", b"/etc/passwd"), FailureKind::Tree, "points outside"),
         ("3.0 (native)", (0o120000, "link", b"../x"), FailureKind::Tree, "points outside"),
@@ -168,20 +221,7 @@ async fn upstream_comes_from_the_archive_or_from_pristine_tar_or_is_asked_for() 
     assert_eq!(failure.kind, FailureKind::Upstream);
     assert!(failure.text.contains("hello_1.0.orig.tar.*"), "{failure}");
 
-    let sh = |script: &str| {
-        let done = std::process::Command::new("sh")
-            .args(["-ec", script])
-            .current_dir(package.dir.path())
-            .env("HOME", package.dir.path())
-            .env("GIT_CONFIG_NOSYSTEM", "1")
-            .env("GIT_AUTHOR_NAME", "A")
-            .env("GIT_AUTHOR_EMAIL", "a@example.org")
-            .env("GIT_COMMITTER_NAME", "A")
-            .env("GIT_COMMITTER_EMAIL", "a@example.org")
-            .output()
-            .unwrap();
-        assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
-    };
+    let sh = |script: &str| package.sh(script);
     sh("mkdir hello-1.0; echo upstream > hello-1.0/README; tar -czf hello_1.0.orig.tar.gz hello-1.0
         mkdir lib; echo more > lib/file; tar -cJf hello_1.0.orig-lib.tar.xz lib; echo signature > hello_1.0.orig.tar.gz.asc");
     let tarball = package.dir.path().join("hello_1.0.orig.tar.gz");
@@ -213,7 +253,7 @@ async fn what_takes_too_much_room_is_ended_before_it_has_it() {
     let commit = package.commit(CHANGELOG, "3.0 (native)", &many);
     let failure = package.make_within(10 << 20, &commit, "many", &[]).await.unwrap_err();
     assert!(failure.kind == FailureKind::Tree && failure.text.contains("more than 10 MiB"), "{failure}");
-    assert!(!package.dir.path().join("many/hello-1.0").exists(), "it is written all the same");
+    assert!(!package.dir.path().join("many/source/hello-1.0").exists(), "it is written all the same");
     package.make(&commit, "within", &[]).await.unwrap();
 
     // A tarball of 600 KiB that holds 600 MiB.
@@ -285,4 +325,197 @@ fn changelogs_that_are_none_are_told_why() {
         let failure = first(bad).unwrap_err();
         assert!(failure.kind == FailureKind::Changelog && failure.text.contains("debian/changelog"), "{failure}");
     }
+}
+
+const REVISION: &str = "(1.0-1)";
+
+fn with_revision() -> String {
+    CHANGELOG.replace("(1.0)", REVISION)
+}
+
+#[tokio::test]
+async fn what_dpkg_leaves_out_by_default_is_in_a_native_package() {
+    let package = Package::new();
+    let names = ["lib/x.so", "a.o", ".gitignore", "CVS/Root", "old~", ".x.swp", "{arch}/y", "core.1", "z.la"];
+    let more: Vec<Entry> = names.iter().map(|name| (0o100644, *name, &b"# content\n"[..])).collect();
+    let proof = package.prove(&package.commit(CHANGELOG, "3.0 (native)", &more), "all", &[]).await.unwrap();
+    assert_eq!((proof.layout, proof.notes.len()), (Some(Layout::Native), 0), "{:?}", proof.notes);
+
+    // What the package asks for itself is done, and said.
+    let mut asks = more.clone();
+    asks.push((0o100644, "debian/source/options", b"tar-ignore=*.so\n"));
+    asks.push((0o100644, "debian/files", b"x\n"));
+    let commit = package.commit(CHANGELOG, "3.0 (native)", &asks);
+    let proof = package.prove(&commit, "asked", &[]).await.unwrap();
+    assert!(
+        proof.notes.iter().any(|note| note.contains("tar-ignore") && note.contains("lib/x.so")),
+        "{:?}",
+        proof.notes
+    );
+    assert!(
+        proof.notes.iter().any(|note| note.contains("always") && note.contains("debian/files")),
+        "{:?}",
+        proof.notes
+    );
+}
+
+#[tokio::test]
+async fn a_tarball_holds_what_the_commit_has_or_is_bound_by_it() {
+    let package = Package::new();
+    let tarball =
+        package.tarball("hello_1.0.orig.tar.gz", &[("README", "hi\n"), ("GNUmakefile", "all:\n"), ("debian/x", "x")]);
+    let pool = [tarball.clone()];
+    let readme: Entry = (0o100644, "README", b"hi\n");
+    let changelog = with_revision();
+    let failure =
+        package.prove(&package.commit(&changelog, "3.0 (quilt)", &[readme]), "more", &pool).await.unwrap_err();
+    assert_eq!(failure.kind, FailureKind::Differs);
+    let sum = crate::archive::digest(&tarball).unwrap().1;
+    let line = format!("{sum}  hello_1.0.orig.tar.gz");
+    assert!(failure.text.contains("GNUmakefile") && failure.text.contains(&line), "{failure}");
+
+    let sums = format!("{line}\n");
+    let bound: [Entry; 2] = [readme, (0o100644, SUMS, sums.as_bytes())];
+    let proof = package.prove(&package.commit(&changelog, "3.0 (quilt)", &bound), "bound", &pool).await.unwrap();
+    assert_eq!(proof.extra, ["GNUmakefile"]);
+    assert_eq!(proof.bound["hello_1.0.orig.tar.gz"], Bound::Sum);
+    // The tarball is all there is of upstream.
+    let bare = package.commit(&changelog, "3.0 (quilt)", &bound[1..]);
+    let proof = package.prove(&bare, "bare", &pool).await.unwrap();
+    assert_eq!((proof.layout, proof.extra.len()), (Some(Layout::Bare), 2));
+    let bare = package.commit(&changelog, "3.0 (quilt)", &[]);
+    assert_eq!(package.prove(&bare, "unbound", &pool).await.unwrap_err().kind, FailureKind::Differs);
+}
+
+#[tokio::test]
+async fn layouts_are_told_apart() {
+    let package = Package::new();
+    let tarball = package.tarball("hello_1.0.orig.tar.gz", &[("README", "hi\n"), ("gone", "x\n")]);
+    let pool = [tarball];
+    let patch = b"--- a/README\n+++ b/README\n@@ -1 +1 @@\n-hi\n+hello\n--- a/gone\n+++ /dev/null\n@@ -1 +0,0 @@\n-x\n\
+                  --- /dev/null\n+++ b/new\n@@ -0,0 +1 @@\n+new\n";
+    let patches: [Entry; 2] =
+        [(0o100644, "debian/patches/series", b"# all\none.patch\n"), (0o100644, "debian/patches/one.patch", patch)];
+    let changelog = with_revision();
+    let commit = |more: &[Entry]| package.commit(&changelog, "3.0 (quilt)", &[&patches[..], more].concat());
+    let layout = async |commit: CommitId, name: &str| {
+        package.prove(&commit, name, &pool).await.map(|proof| proof.layout.unwrap())
+    };
+    let old: [Entry; 2] = [(0o100644, "README", b"hi\n"), (0o100644, "gone", b"x\n")];
+    let new: [Entry; 2] = [(0o100644, "README", b"hello\n"), (0o100644, "new", b"new\n")];
+    assert_eq!(layout(commit(&old), "unapplied").await, Ok(Layout::Unapplied));
+    assert_eq!(layout(commit(&new), "applied").await, Ok(Layout::Applied));
+    // Neither the one nor the other.
+    let failure = layout(commit(&[new[0], old[1], (0o100644, "other", b"x")]), "neither").await.unwrap_err();
+    assert!(failure.kind == FailureKind::Layout && failure.text.contains("other"), "{failure}");
+    let half = layout(commit(&[new[0], old[1]]), "half").await.unwrap_err();
+    assert!([FailureKind::DpkgSource, FailureKind::Differs].contains(&half.kind), "{half}");
+    // Files of version control that the tarball never had.
+    let mut ignored = new.to_vec();
+    ignored.push((0o100644, "sub/.gitignore", b"*.o\n"));
+    let commit = commit(&ignored);
+    let proof = package.prove(&commit, "vcs", &pool).await.unwrap();
+    assert!(proof.notes.iter().any(|note| note.contains("sub/.gitignore")), "{:?}", proof.notes);
+}
+
+#[tokio::test]
+async fn a_generated_patch_has_the_commits_date_and_makes_the_commit() {
+    let package = Package::new();
+    let tarball = package.tarball("hello_1.0.orig.tar.gz", &[("README", "hi\n")]);
+    let pool = [tarball];
+    for (name, options) in [("auto", "auto-commit\n"), ("single", "single-debian-patch\n")] {
+        let more: [Entry; 2] =
+            [(0o100644, "README", b"changed\n"), (0o100644, "debian/source/options", options.as_bytes())];
+        let commit = package.commit(&with_revision(), "3.0 (quilt)", &more);
+        let proof = package.prove(&commit, name, &pool).await.unwrap();
+        assert_eq!(proof.layout, Some(Layout::Applied));
+        let made = package.make(&commit, &format!("{name}-out"), &pool).await.unwrap();
+        let out = package.dir.path().join(format!("{name}-tree"));
+        unpack(&made.dsc, &out);
+        assert_eq!(std::fs::read_to_string(out.join("README")).unwrap(), "changed\n");
+        let patches = std::fs::read_dir(out.join("debian/patches")).unwrap().flatten();
+        let patch = patches
+            .map(|entry| entry.path())
+            .find(|path| path.file_name().unwrap().to_str().unwrap().starts_with("debian-changes"));
+        let text = std::fs::read_to_string(patch.unwrap()).unwrap();
+        assert_eq!(text.contains("Last-Update: 2023-01-02"), name == "auto", "{text}");
+    }
+}
+
+#[tokio::test]
+async fn pool_and_branch_have_one_tarball_or_the_job_that_brought_the_other_is_named() {
+    let package = Package::new();
+    let files = [("README", "hi\n")];
+    let first = package.tarball("hello_1.0.orig.tar.gz", &files);
+    package.sh("git init -q -b main work; cd work; echo hi > README; git add .; git commit -qm x; git branch upstream
+        pristine-tar commit ../hello_1.0.orig.tar.gz upstream; git push -q ../hello.git pristine-tar upstream");
+    let commit = package.commit(&with_revision(), "3.0 (quilt)", &[(0o100644, "README", b"hi\n")]);
+    package.prove(&commit, "same", std::slice::from_ref(&first)).await.unwrap();
+    package.sh("mkdir other; gzip -dc hello_1.0.orig.tar.gz | gzip -9n > other/hello_1.0.orig.tar.gz; echo >> other/hello_1.0.orig.tar.gz");
+    let other = package.dir.path().join("other/hello_1.0.orig.tar.gz");
+    let failure = package.prove(&commit, "other", &[other]).await.unwrap_err();
+    assert!(failure.kind == FailureKind::Upstream && failure.text.contains("brought by job 7"), "{failure}");
+
+    // What is fixed stays, whatever becomes of the branch; what is not there is said.
+    let request = package.request(1 << 30, &commit, "fixed", &[]).unwrap();
+    pin(&package.repo(), &request.plan).unwrap();
+    let refs = |package: &Package| {
+        Repository::open(package.repo()).unwrap().references_glob("refs/invirt/pin/*").unwrap().count()
+    };
+    assert_eq!(refs(&package), 2);
+    package.sh("cd hello.git; git update-ref -d refs/heads/pristine-tar; git update-ref -d refs/heads/upstream; git gc -q --prune=now");
+    let made = make(&request, &CancellationToken::new()).await.unwrap();
+    assert_eq!(made.tarballs[0].1, crate::archive::digest(&first).unwrap().1);
+    unpin(&package.repo(), &[request.plan.branch.clone().unwrap()]).unwrap();
+    assert_eq!(refs(&package), 2, "another job needs them");
+    unpin(&package.repo(), &[]).unwrap();
+    assert_eq!(refs(&package), 0);
+}
+
+#[tokio::test]
+async fn a_signature_binds_a_tarball() {
+    let package = Package::new();
+    let tarball = package.tarball("hello_1.0.orig.tar.gz", &[("README", "hi\n"), ("configure", "#!/bin/sh\n")]);
+    package.sh("mkdir -m 700 gpg; export GNUPGHOME=$PWD/gpg; exec 2>/dev/null
+        gpg --batch --quiet --passphrase '' --quick-generate-key up@example.org ed25519 sign never
+        gpg --armor --export > key.asc; gpg --batch --armor --detach-sign hello_1.0.orig.tar.gz; gpgconf --kill all");
+    let read = |name: &str| std::fs::read(package.dir.path().join(name)).unwrap();
+    let key = read("key.asc");
+    let more: [Entry; 2] = [(0o100644, "README", b"hi\n"), (0o100644, "debian/upstream/signing-key.asc", &key)];
+    let commit = package.commit(&with_revision(), "3.0 (quilt)", &more);
+    let pool = [tarball.clone(), package.dir.path().join("hello_1.0.orig.tar.gz.asc")];
+    let proof = package.prove(&commit, "signed", &pool).await.unwrap();
+    assert_eq!(
+        (&proof.extra[..], proof.bound["hello_1.0.orig.tar.gz"]),
+        (&["configure".to_owned()][..], Bound::Signature)
+    );
+    // Another tarball under the same signature.
+    package.tarball("hello_1.0.orig.tar.gz", &[("README", "hi\n"), ("configure", "#!/bin/rm\n")]);
+    let failure = package.prove(&commit, "forged", &pool).await.unwrap_err();
+    assert!([FailureKind::Differs, FailureKind::DpkgSource].contains(&failure.kind), "{failure}");
+    let failure = package.prove(&package.commit(&with_revision(), "3.0 (quilt)", &more[..1]), "keyless", &pool).await;
+    assert_eq!(failure.unwrap_err().kind, FailureKind::Differs);
+}
+
+#[tokio::test]
+async fn a_diff_holds_no_modes_and_no_links() {
+    let package = Package::new();
+    let tarball = package.tarball("hello_1.0.orig.tar.gz", &[("README", "hi\n")]);
+    let pool = [tarball];
+    let readme: Entry = (0o100644, "README", b"changed\n");
+    let commit = |more: &[Entry]| package.commit(&with_revision(), "1.0", &[&[readme][..], more].concat());
+    assert_eq!(package.prove(&commit(&[]), "fine", &pool).await.unwrap().layout, Some(Layout::Diff));
+    for (name, entry) in [
+        ("mode", (0o100755, "debian/tests/run", &b"#!/bin/sh\n"[..])),
+        ("link", (0o120000, "debian/x", b"rules")),
+        ("empty", (0o100644, "empty", b"")),
+    ] {
+        let failure = package.prove(&commit(&[entry]), name, &pool).await.unwrap_err();
+        assert!([FailureKind::Layout, FailureKind::Differs].contains(&failure.kind), "{failure}");
+        assert!(failure.text.contains(entry.1), "{failure}");
+    }
+    let failure =
+        package.prove(&commit(&[]), "xz", &[package.tarball("hello_1.0.orig.tar.xz", &[("README", "hi\n")])]).await;
+    assert!(failure.unwrap_err().text.contains(".orig.tar.gz only"));
+    assert_eq!(package.prove(&commit(&[]), "none", &[]).await.unwrap().layout, Some(Layout::NativeOne));
 }

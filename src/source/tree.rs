@@ -1,10 +1,11 @@
-//! Writes a commit's tree out exactly as its objects have it, or refuses.
+//! Looks at a commit's tree, and writes it out exactly as its objects have it, or refuses.
 
+use std::collections::BTreeMap;
 use std::fs::{File, FileTimes, OpenOptions};
 use std::io::Write;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{OpenOptionsExt, symlink};
-use std::path::Path;
+use std::path::Path as FilePath;
 use std::time::{Duration, SystemTime};
 
 use anyhow::Context;
@@ -13,8 +14,151 @@ use git2::{Blob, ObjectType, Oid, Repository, Tree};
 use crate::error::{Failure, FailureKind};
 
 /// No source package has more files or deeper directories; a small repository can say that it has.
-const MAX_ENTRIES: usize = 2_000_000;
-const MAX_DEPTH: usize = 200;
+pub const MAX_ENTRIES: usize = 2_000_000;
+pub const MAX_DEPTH: usize = 200;
+
+/// A path in a tree, of the bytes that Git has.
+pub type Path = [u8];
+
+/// What a tree has at a path that is no directory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Entry {
+    /// The object.
+    pub id: Oid,
+    /// What it is.
+    pub kind: Kind,
+}
+
+/// What stands at a path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// A plain file, and whether it may be executed.
+    File {
+        /// Git's mode 100755.
+        executable: bool,
+    },
+    /// A symbolic link.
+    Link,
+}
+
+/// Every path of a tree that is no directory.
+pub type Entries = BTreeMap<Vec<u8>, Entry>;
+
+/// All paths of a tree together have no more bytes than this: one tree may be in a thousand places.
+const MAX_PATHS: usize = 256 << 20;
+
+/// Trees of up to so many files are looked through for pointers of Git LFS before a job is made.
+pub const QUICK: usize = 20_000;
+
+/// Every path of a tree, or why no source package is made from it.
+pub fn entries(repo: &Repository, tree: &Tree) -> Result<Entries, Failure> {
+    let mut walk = Walk { repo, seen: 0, bytes: 0, all: Entries::new() };
+    walk.directory(tree, &mut Vec::new(), 0)?;
+    let all = walk.all;
+    if all.len() <= QUICK {
+        for (path, entry) in &all {
+            refuse_pointer(repo, path, entry)?;
+        }
+    }
+    Ok(all)
+}
+
+struct Walk<'a> {
+    repo: &'a Repository,
+    seen: usize,
+    bytes: usize,
+    all: Entries,
+}
+
+impl Walk<'_> {
+    fn directory(&mut self, tree: &Tree, at: &mut Vec<u8>, depth: usize) -> Result<(), Failure> {
+        if depth > MAX_DEPTH {
+            return Err(refuse(&shown(at), "is too deep a directory"));
+        }
+        for entry in tree {
+            let start = at.len();
+            at.extend_from_slice(entry.name_bytes());
+            check_name(entry.name_bytes(), &shown(at))?;
+            self.seen += 1;
+            self.bytes += at.len();
+            if self.seen > MAX_ENTRIES || self.bytes > MAX_PATHS {
+                return Err(refuse(&shown(at), "is in a tree with too many files"));
+            }
+            let id = entry.id();
+            match (entry.kind(), entry.filemode()) {
+                (Some(ObjectType::Tree), _) => {
+                    at.push(b'/');
+                    self.directory(&self.repo.find_tree(id)?, at, depth + 1)?;
+                }
+                (Some(ObjectType::Blob), 0o120000) => {
+                    match blob(self.repo, id, MAX_LINK)? {
+                        Some(target) => check_link(target.content(), depth, &shown(at))?,
+                        None => return Err(refuse(&shown(at), "is a symbolic link of more than 4 KiB")),
+                    }
+                    self.add(at, Entry { id, kind: Kind::Link })?;
+                }
+                (Some(ObjectType::Blob), mode) => {
+                    self.add(at, Entry { id, kind: Kind::File { executable: mode & 0o100 != 0 } })?;
+                }
+                (Some(ObjectType::Commit), _) => return Err(refuse(&shown(at), SUBMODULE)),
+                _ => return Err(refuse(&shown(at), "is neither file, directory nor symbolic link")),
+            }
+            at.truncate(start);
+        }
+        Ok(())
+    }
+
+    fn add(&mut self, at: &Path, entry: Entry) -> Result<(), Failure> {
+        match self.all.insert(at.to_vec(), entry) {
+            None => Ok(()),
+            Some(_) => Err(refuse(&shown(at), "is there twice")),
+        }
+    }
+}
+
+const SUBMODULE: &str = "is a submodule: a source package is made from one commit alone";
+
+/// The longest target of a symbolic link (PATH_MAX).
+const MAX_LINK: u64 = 4096;
+
+/// The sizes that a pointer of Git LFS can have, in bytes; its specification says less than 1024.
+const POINTER: std::ops::Range<u64> = 100..1024;
+
+fn refuse_pointer(repo: &Repository, path: &Path, entry: &Entry) -> Result<(), Failure> {
+    let is_file = matches!(entry.kind, Kind::File { .. });
+    if !is_file || !POINTER.contains(&(repo.odb()?.read_header(entry.id)?.0 as u64)) {
+        return Ok(());
+    }
+    if is_pointer(repo.find_blob(entry.id)?.content()) { Err(refuse(&shown(path), LFS)) } else { Ok(()) }
+}
+
+const LFS: &str = "is a pointer of Git LFS, and its content is not in Git: commit the file itself, with 'git lfs migrate export' or \
+                   without its line in .gitattributes";
+
+/// Whether this is what Git LFS puts in place of a file: a version, an object id and a size, one a line, sorted but for the
+/// first (the specification's "The Pointer").
+fn is_pointer(content: &[u8]) -> bool {
+    let Ok(text) = std::str::from_utf8(content) else { return false };
+    let mut lines = text.lines();
+    let version = lines.next().is_some_and(|line| {
+        matches!(line, "version https://git-lfs.github.com/spec/v1" | "version https://hawser.github.com/spec/v1")
+    });
+    let rest: Vec<&str> = lines.collect();
+    let oid = |line: &&str| {
+        let digits = line.strip_prefix("oid sha256:").unwrap_or_default();
+        digits.len() == 64 && digits.bytes().all(|c| c.is_ascii_hexdigit())
+    };
+    let size = |line: &&str| line.strip_prefix("size ").is_some_and(|size| size.parse::<u64>().is_ok());
+    version && rest.iter().any(oid) && rest.iter().any(size)
+}
+
+/// What a file that git-crypt has encrypted begins with.
+pub const GIT_CRYPT: &[u8] = b"\0GITCRYPT\0";
+
+/// A path for people.
+pub fn shown(path: &Path) -> String {
+    String::from_utf8_lossy(path).into_owned()
+}
 
 /// Files are read as a whole, so none is larger.
 const MAX_FILE: u64 = 1 << 30;
@@ -27,7 +171,7 @@ pub fn blob(repo: &Repository, id: Oid, most: u64) -> Result<Option<Blob<'_>>, g
 
 /// Writes `tree` into the new directory `dir`. Every file gets the same time, in seconds since 1970-01-01 UTC. Nothing is
 /// written if all together has more than `room` bytes.
-pub fn export(repo: &Repository, tree: &Tree, dir: &Path, time: i64, room: u64) -> Result<(), Failure> {
+pub fn export(repo: &Repository, tree: &Tree, dir: &FilePath, time: i64, room: u64) -> Result<(), Failure> {
     Measure { repo, room, entries: 0, bytes: 0 }.directory(tree, "", 0)?;
     let time = SystemTime::UNIX_EPOCH + Duration::from_secs(time.max(0) as u64);
     let mut export = Export { repo, times: FileTimes::new().set_modified(time).set_accessed(time) };
@@ -85,7 +229,7 @@ fn refuse(path: &str, why: &str) -> Failure {
 }
 
 impl Export<'_> {
-    fn directory(&mut self, tree: &Tree, dir: &Path, shown: &str, depth: usize) -> Result<(), Failure> {
+    fn directory(&mut self, tree: &Tree, dir: &FilePath, shown: &str, depth: usize) -> Result<(), Failure> {
         std::fs::create_dir(dir).with_context(|| format!("cannot create {}", dir.display()))?;
         for entry in tree {
             let name = entry.name_bytes();
@@ -104,7 +248,7 @@ impl Export<'_> {
                 }
                 (Some(ObjectType::Blob), mode) => self.file(entry.id(), mode & 0o100 != 0, &target, &path)?,
                 (Some(ObjectType::Commit), _) => {
-                    return Err(refuse(&path, "is a submodule: a source package is made from one commit alone"));
+                    return Err(refuse(&path, SUBMODULE));
                 }
                 _ => return Err(refuse(&path, "is neither file, directory nor symbolic link")),
             }
@@ -113,8 +257,11 @@ impl Export<'_> {
         Ok(())
     }
 
-    fn file(&mut self, id: Oid, executable: bool, target: &Path, path: &str) -> Result<(), Failure> {
+    fn file(&mut self, id: Oid, executable: bool, target: &FilePath, path: &str) -> Result<(), Failure> {
         let blob = self.repo.find_blob(id)?;
+        if POINTER.contains(&(blob.size() as u64)) && is_pointer(blob.content()) {
+            return Err(refuse(path, LFS));
+        }
         // Never through a link, never over a file: a tree may name one path twice.
         let mut file = OpenOptions::new()
             .write(true)

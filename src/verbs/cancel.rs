@@ -4,8 +4,9 @@ use anyhow::Result;
 use serde_json::json;
 
 use crate::error::{Error, Exit};
-use crate::record::{State, jobs};
+use crate::record::{State, jobs, sources};
 use crate::session::Session;
+use crate::source;
 
 /// Arguments of `cancel`.
 #[derive(Debug, clap::Args)]
@@ -38,6 +39,10 @@ pub fn run(session: &mut Session, args: &Args) -> Result<Exit> {
         }
         Ok(job.state)
     })?;
+    if state == State::Queued {
+        let kept = sources::pinned(session.record.db(), &job.package)?;
+        source::unpin(&session.config.git.package(&job.package), &kept)?;
+    }
     session.ring();
     let word = if state == State::Queued { "cancelled" } else { "stopping" };
     if session.json {

@@ -117,7 +117,7 @@ fn look(first: &Path, second: &Path) -> Result<String> {
     let work = tempfile::tempdir()?;
     // It looks its libraries up in that file.
     let seen = [(first, "/first.deb"), (second, "/second.deb"), (Path::new(LIBRARIES), LIBRARIES)];
-    let cmd = confined::command(work.path(), ROOM, &seen, DIFFOSCOPE)
+    let cmd = confined::command(Path::new("/"), work.path(), ROOM, &seen, DIFFOSCOPE)
         .args(["--no-progress", "--max-diff-block-lines=20", "--text=-"])
         .args(["/first.deb", "/second.deb"])
         .total(LIMIT)

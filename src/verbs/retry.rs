@@ -4,9 +4,11 @@ use anyhow::Result;
 use serde_json::json;
 
 use crate::error::{Error, Exit};
-use crate::record::{State, jobs};
+use crate::record::jobs::{self, Job};
+use crate::record::{State, sources};
 use crate::session::Session;
-use crate::validate::{self, Plan, Request};
+use crate::source::{self, Plan as SourcePlan};
+use crate::validate::{self, Plan, Request, Valid};
 
 /// Arguments of `retry`.
 #[derive(Debug, clap::Args)]
@@ -21,6 +23,7 @@ pub fn run(session: &mut Session, args: &Args) -> Result<Exit> {
     session.config.pocket(job.pocket.as_str())?;
     session.authorize(&job.pocket)?;
     let (who, config) = (session.who.clone(), session.config.clone());
+    let source = plan(session, &job)?;
     session.write(|tx| {
         let job = jobs::get(tx, job.id)?;
         if !matches!(job.state, State::Failed | State::Cancelled) {
@@ -42,8 +45,12 @@ pub fn run(session: &mut Session, args: &Args) -> Result<Exit> {
                 return Err(Error::invalid(text).into());
             }
         }
-        jobs::retry(tx, job.id, job.state, &who)
+        jobs::retry(tx, job.id, job.state, &who)?;
+        source.as_ref().map_or_else(|| sources::forget(tx, job.id), |source| sources::fix(tx, job.id, source))
     })?;
+    if let Some(source) = &source {
+        crate::source::pin(&config.git.package(&job.package), source)?;
+    }
     session.ring();
     if session.json {
         session.print_json(&json!({ "job": job.id, "state": "queued" }))?;
@@ -51,4 +58,16 @@ pub fn run(session: &mut Session, args: &Args) -> Result<Exit> {
         session.line(format!("job {}: queued again", job.id))?;
     }
     Ok(Exit::Ok)
+}
+
+/// What its source package is made of now, if it is to be built: the branch pristine-tar may have been mended since.
+fn plan(session: &Session, job: &Job) -> Result<Option<SourcePlan>> {
+    let (db, config) = (session.record.db(), &session.config);
+    let is_over = matches!(job.state, State::Failed | State::Cancelled);
+    let request = Request::of(job);
+    let plan = if is_over { validate::check_record(db, config, &request, Some(job.id))? } else { return Ok(None) };
+    let Plan::Run(Valid::Build) = plan else { return Ok(None) };
+    let source = validate::plan_submission(db, config, &request)?;
+    source::pin(&config.git.package(&job.package), &source)?;
+    Ok(Some(source))
 }

@@ -7,11 +7,15 @@ use crate::archive::Archive;
 use crate::error::Exit;
 use crate::record::jobs::{self, Job};
 use crate::record::pool::{self, PoolFile};
-use crate::record::{State, chroots, hooks, now};
+use crate::record::{State, chroots, hooks, now, sources};
 use crate::session::{Session, span, table, time};
+use crate::source::Layout;
 
 /// Finished jobs that the overview shows.
 const LATELY: usize = 15;
+
+/// Paths of tarballs that one job shows.
+const SHOWN: usize = 10;
 
 /// Arguments of `status`.
 #[derive(Debug, clap::Args)]
@@ -33,10 +37,11 @@ fn one(session: &Session, job: &Job) -> Result<Exit> {
     let steps = jobs::steps(db, job.id)?;
     let hooks = hooks::runs_of(db, job.id)?;
     let chroots = chroots::of(db, job.id)?;
+    let source = sources::of(db, job.id)?;
     let buildinfo = buildinfo(session, job)?;
     if session.json {
         session.print_json(&json!({
-            "job": job, "steps": steps, "hooks": hooks, "chroots": chroots, "buildinfo": buildinfo,
+            "job": job, "steps": steps, "hooks": hooks, "chroots": chroots, "buildinfo": buildinfo, "source": source,
         }))?;
         return Ok(Exit::Ok);
     }
@@ -55,6 +60,22 @@ fn one(session: &Session, job: &Job) -> Result<Exit> {
     }
     if let Some(from) = &job.copied_from {
         line("copied", format!("from {from}"))?;
+    }
+    if let Some(source) = &source {
+        line("layout", source.layout.map_or("not known yet", Layout::as_str).to_owned())?;
+        for tarball in &source.tarballs {
+            line("tarball", format!("{} from {}", tarball.name, tarball.origin))?;
+        }
+        let more = source.extra.len().saturating_sub(SHOWN);
+        for path in source.extra.iter().take(SHOWN) {
+            line("only there", path.clone())?;
+        }
+        if more > 0 {
+            line("only there", format!("{more} more: 'explain {}' has them all", job.id))?;
+        }
+        for note in &source.notes {
+            line("note", note.clone())?;
+        }
     }
     for chroot in &chroots {
         line("chroot", format!("{} {}", chroot.architecture, chroot.digest.short()))?;

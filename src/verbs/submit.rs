@@ -9,7 +9,9 @@ use crate::error::{Error, Exit};
 use crate::log::Severity;
 use crate::names::{JobId, PackageName};
 use crate::record::jobs::{self, NewJob};
+use crate::record::sources;
 use crate::session::Session;
+use crate::source::{Layout, Plan as SourcePlan};
 use crate::validate::{self, Plan, Request, Valid};
 
 /// Arguments of `submit`.
@@ -48,9 +50,18 @@ pub fn submit(
 ) -> Result<Exit> {
     let request = Request::read(&session.config, authorized.pocket(), package, commit)?;
     let plan = validate::check(session.record.db(), &session.config, &request, None)?;
+    let source = match &plan {
+        Plan::Run(Valid::Build) => Some(validate::plan_submission(session.record.db(), &session.config, &request)?),
+        Plan::Run(Valid::Copy { .. }) | Plan::UnderWay(_) | Plan::AlreadyThere(_) => None,
+    };
     if dry_run {
-        return explain(session, &request, &plan);
+        return explain(session, &request, &plan, source.as_ref());
     }
+    let pin = |session: &Session| -> Result<()> {
+        let repo = session.config.git.package(&request.package);
+        source.as_ref().map_or(Ok(()), |source| crate::source::pin(&repo, source))
+    };
+    pin(session)?;
     let new = NewJob {
         pocket: request.pocket.clone(),
         package: request.package.clone(),
@@ -62,12 +73,18 @@ pub fn submit(
     let (plan, id) = session.write(|tx| {
         let plan = validate::check_record(tx, &config, &request, None)?;
         let id = match &plan {
-            Plan::Run(_) => Some(jobs::enqueue(tx, &new)?),
+            Plan::Run(_) => {
+                let id = jobs::enqueue(tx, &new)?;
+                source.as_ref().map_or(Ok(()), |source| sources::fix(tx, id, source))?;
+                Some(id)
+            }
             Plan::UnderWay(_) | Plan::AlreadyThere(_) => None,
         };
         Ok((plan, id))
     })?;
     if let Some(id) = id {
+        // A job that ended meanwhile may have let go of what this one needs, too.
+        pin(session)?;
         session.ring();
         let (id, who) = (id.to_string(), session.who.as_str());
         let (pocket, package) = (request.pocket.as_str(), request.package.as_str());
@@ -122,7 +139,7 @@ fn describe(request: &Request) -> String {
     format!("{} {} ({}) for {}", request.package, request.version, request.commit.short(), request.pocket)
 }
 
-fn explain(session: &Session, request: &Request, plan: &Plan) -> Result<Exit> {
+fn explain(session: &Session, request: &Request, plan: &Plan, source: Option<&SourcePlan>) -> Result<Exit> {
     let what = describe(request);
     let (word, text) = match plan {
         Plan::Run(Valid::Build) => ("build", "would be built, for this version is new to the archive".to_owned()),
@@ -138,10 +155,32 @@ fn explain(session: &Session, request: &Request, plan: &Plan) -> Result<Exit> {
     if session.json {
         session.print_json(&json!({
             "pocket": request.pocket, "package": request.package, "version": request.version,
-            "commit": request.commit, "would": word, "why": text,
+            "commit": request.commit, "would": word, "why": text, "source": source.map(described),
         }))?;
-    } else {
-        session.line(format!("{what} {text}"))?;
+        return Ok(Exit::Ok);
+    }
+    session.line(format!("{what} {text}"))?;
+    let Some(source) = source else { return Ok(Exit::Ok) };
+    let layout = source.layout.map_or("found out when the source package is made", Layout::as_str);
+    session.line(format!("  layout: {layout}"))?;
+    for tarball in &source.tarballs {
+        session.line(format!("  {} from {}", tarball.name, tarball.from()))?;
+    }
+    for note in &source.notes {
+        session.line(format!("  {note}"))?;
+    }
+    for path in &source.extra {
+        session.line(format!("  only in a tarball: {path}"))?;
     }
     Ok(Exit::Ok)
+}
+
+fn described(source: &SourcePlan) -> serde_json::Value {
+    let tarballs = source
+        .tarballs
+        .iter()
+        .map(|tarball| json!({ "name": tarball.name, "origin": tarball.from(), "sha256": tarball.sha256 }));
+    json!({
+        "layout": source.layout, "tarballs": tarballs.collect::<Vec<_>>(), "notes": source.notes, "extra": source.extra,
+    })
 }

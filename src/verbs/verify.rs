@@ -23,6 +23,9 @@ pub struct Args {
     /// Build again what this job has published, in the same chroots, and compare the packages bit by bit
     #[arg(long, value_name = "JOB", conflicts_with_all = ["repair", "deep"])]
     rebuild: Option<String>,
+    /// Make every source package that pockets have again, and name those that would be refused now
+    #[arg(long, conflicts_with_all = ["repair", "deep", "rebuild"])]
+    sources: bool,
 }
 
 /// Runs the verb: exit 0 if everything agrees (now), 1 if not.
@@ -30,6 +33,9 @@ pub fn run(session: &mut Session, args: &Args) -> Result<Exit> {
     session.local_only("verify")?;
     if let Some(job) = &args.rebuild {
         return super::rebuild::run(session, job);
+    }
+    if args.sources {
+        return super::sources::run(session);
     }
     let publisher = Publisher::open(&session.config)?;
     if args.repair {

@@ -65,7 +65,7 @@ impl World {
             "these tests replace the service's state: run them with 'script/test --only e2e', in a world of their own"
         );
         let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
-        empty(Path::new(STATE), &["chroots", "roots"]);
+        empty(Path::new(STATE), &["chroots", "roots", "programs"]);
         for dir in ["/srv/git", "/srv/apt", "/etc/invirtibuilder/hooks", "/etc/invirtibuilder/conf.d"] {
             empty(Path::new(dir), &[]);
         }

@@ -1,0 +1,210 @@
+//! The programs of a distro, unpacked so that they can be run in a sandbox: source packages are made by the dpkg-source of the
+//! distro that they are for.
+//!
+//! They are `/usr` and little more of a chroot's tarball or of an image, as files of the service's own user, and are never written
+//! again. Nothing of them is run to make them: no maintainer script, and no machine.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use nix::fcntl::{Flock, FlockArg};
+
+use super::make::LIMIT;
+use super::{Chroot, Image, Manifest, Store};
+use crate::build::remove_tree;
+use crate::config::{Config, Isolation, Pocket};
+use crate::error::{Failure, FailureKind};
+use crate::names::{Architecture, ChrootDigest};
+use crate::subprocess::{CancellationToken, Cmd};
+
+/// What is left out: nothing that makes a source package is there.
+const LEFT_OUT: [&str; 8] = [
+    "./usr/share/doc/*",
+    "./usr/share/man/*",
+    "./usr/share/locale/*",
+    "./usr/share/info/*",
+    "./usr/include/*",
+    "./usr/lib/gcc/*",
+    "./usr/lib/modules/*",
+    "./usr/lib/python3/*",
+];
+
+/// Where the programs of an environment come from.
+#[derive(Debug, Clone)]
+pub enum From {
+    /// A chroot's tarball.
+    Chroot(Chroot),
+    /// An image's file system.
+    Image(Image),
+    /// This machine itself, as there is nothing else.
+    Host,
+}
+
+impl From {
+    /// What makes a pocket's source packages: for `vm` an image, for others a chroot; one whose programs this machine runs itself, if
+    /// there is one. A pocket whose builds are schroot's does without one, with the host's programs.
+    pub fn of(config: &Config, pocket: &Pocket, host: &Architecture) -> Result<Self, Failure> {
+        let store = Store::new(config);
+        let named = pocket.architectures.iter().filter(|one| *one != host);
+        let is_hosts = pocket.architectures.is_empty() || pocket.architectures.contains(host);
+        let first = std::iter::once(host).filter(|_| is_hosts).chain(named).chain(std::iter::once(host));
+        for architecture in first {
+            let found = match pocket.isolation {
+                Isolation::Vm => store.image(&pocket.distro, architecture)?.map(Self::Image),
+                Isolation::Unshare | Isolation::Schroot => store.find(&pocket.distro, architecture)?.map(Self::Chroot),
+            };
+            if let Some(found) = found {
+                return Ok(found);
+            }
+        }
+        if pocket.isolation == Isolation::Schroot {
+            return Ok(Self::Host);
+        }
+        let distro = &pocket.distro;
+        let (what, option) = if pocket.isolation == Isolation::Vm { ("image", " --vm") } else { ("chroot", "") };
+        let architecture = pocket.architectures.first().unwrap_or(host);
+        let text = format!(
+            "there is no {what} {distro} {architecture}: an administrator makes it with 'invirt-build chroot create \
+             {distro}{option} --arch {architecture}'"
+        );
+        Err(Failure::new(FailureKind::Chroot, text))
+    }
+
+    /// What is known of it; `None`: it is the host.
+    pub fn manifest(&self) -> Option<&Manifest> {
+        match self {
+            Self::Chroot(chroot) => Some(&chroot.manifest),
+            Self::Image(image) => Some(&image.manifest),
+            Self::Host => None,
+        }
+    }
+
+    /// The version of its dpkg-source, if that is known.
+    pub fn dpkg(&self) -> Option<&str> {
+        let package = self.manifest()?.packages.iter().find(|package| package.name == "dpkg-dev")?;
+        Some(&package.version)
+    }
+}
+
+/// Programs that can be run, until this is dropped.
+#[derive(Debug)]
+pub struct Programs {
+    /// The root file system that they are in.
+    pub root: PathBuf,
+    _lock: Option<Flock<File>>,
+}
+
+impl Programs {
+    /// The host's own.
+    pub fn of_host() -> Self {
+        Self { root: "/".into(), _lock: None }
+    }
+}
+
+/// The directory of all that are unpacked.
+#[derive(Debug, Clone)]
+pub struct Unpacked {
+    dir: PathBuf,
+}
+
+impl Unpacked {
+    /// The one that the configuration names.
+    pub fn new(config: &Config) -> Self {
+        Self { dir: config.state_dir.join("programs") }
+    }
+
+    fn path(&self, digest: &ChrootDigest) -> PathBuf {
+        self.dir.join(digest.short())
+    }
+
+    fn lock(&self, digest: &ChrootDigest, how: FlockArg) -> Result<Option<Flock<File>>> {
+        fs::create_dir_all(&self.dir).with_context(|| format!("cannot create {}", self.dir.display()))?;
+        let path = self.dir.join(format!("{}.lock", digest.short()));
+        let file = File::options().write(true).create(true).truncate(false).open(path)?;
+        Ok(Flock::lock(file, how).ok())
+    }
+
+    /// Whether these are there.
+    pub fn has(&self, digest: &ChrootDigest) -> bool {
+        self.path(digest).is_dir()
+    }
+
+    /// Programs to run; they are unpacked if need be, which takes seconds.
+    pub async fn get(&self, from: &From, cancel: &CancellationToken) -> Result<Programs> {
+        let Some(digest) = from.manifest().map(|manifest| manifest.digest.clone()) else {
+            return Ok(Programs::of_host());
+        };
+        if !self.has(&digest) {
+            let this = self.clone();
+            let of = digest.clone();
+            let lock = tokio::task::spawn_blocking(move || this.lock(&of, FlockArg::LockExclusive)).await??;
+            let _lock = lock.context("programs cannot be locked")?;
+            if !self.has(&digest) {
+                self.unpack(from, &digest, cancel).await?;
+            }
+        }
+        let lock = self.lock(&digest, FlockArg::LockShared)?.context("programs cannot be locked")?;
+        Ok(Programs { root: self.path(&digest), _lock: Some(lock) })
+    }
+
+    async fn unpack(&self, from: &From, digest: &ChrootDigest, cancel: &CancellationToken) -> Result<()> {
+        let new = self.dir.join(format!("{}.new", digest.short()));
+        remove_tree(&new).await?;
+        fs::create_dir(&new)?;
+        match from {
+            From::Chroot(chroot) => of_tarball(&chroot.tarball, &new, cancel).await?,
+            From::Image(image) => of_image(&image.root(), &new, cancel).await?,
+            From::Host => {}
+        }
+        nix::unistd::syncfs(File::open(&new)?)?;
+        fs::rename(&new, self.path(digest))?;
+        Ok(File::open(&self.dir)?.sync_all()?)
+    }
+
+    /// Removes those that are of none of these and that nobody uses.
+    pub async fn prune(&self, keep: &[&ChrootDigest]) -> Result<()> {
+        for entry in fs::read_dir(&self.dir).into_iter().flatten().flatten() {
+            let (path, name) = (entry.path(), entry.file_name().to_string_lossy().into_owned());
+            if !path.is_dir() || name.ends_with(".new") || keep.iter().any(|digest| digest.short() == name) {
+                continue;
+            }
+            let lock = self.dir.join(format!("{name}.lock"));
+            let file = File::options().write(true).create(true).truncate(false).open(&lock)?;
+            if let Ok(_lock) = Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+                remove_tree(&path).await?;
+                fs::remove_file(&lock)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+async fn of_tarball(tarball: &Path, to: &Path, cancel: &CancellationToken) -> Result<()> {
+    let mut tar = Cmd::new("tar").args(["--extract", "--no-same-owner", "--no-same-permissions", "--wildcards"]);
+    tar = tar
+        .args(LEFT_OUT.map(|pattern| format!("--exclude={pattern}")))
+        .arg("--file")
+        .arg(tarball)
+        .arg("--directory")
+        .arg(to);
+    let members = ["./usr/*", "./bin*", "./sbin*", "./lib*", "./etc/dpkg/*"];
+    let done = tar.args(members).total(LIMIT).run(cancel).await?;
+    done.success().with_context(|| format!("cannot unpack {}", tarball.display()))?;
+    Ok(())
+}
+
+/// debugfs(8) reads the file system without mounting it.
+async fn of_image(image: &Path, to: &Path, cancel: &CancellationToken) -> Result<()> {
+    fs::create_dir(to.join("etc"))?;
+    let debugfs =
+        |request: String| Cmd::new("debugfs").args(["-R", &request]).arg(image).dir(to).total(LIMIT).capture(64 << 20);
+    for (from, into) in [("/usr", "."), ("/etc/dpkg", "etc")] {
+        debugfs(format!("rdump {from} {into}")).run(cancel).await?.success().context("cannot unpack an image")?;
+    }
+    for name in ["bin", "sbin", "lib", "lib64"] {
+        std::os::unix::fs::symlink(format!("usr/{name}"), to.join(name))?;
+    }
+    anyhow::ensure!(to.join("usr/bin/dpkg-source").is_file(), "the image {} has no dpkg-source", image.display());
+    Ok(())
+}

@@ -1,0 +1,218 @@
+//! The layout of a commit's tree, by the names that dgit(7) has for layouts: what stands in it beside `debian/`, compared with
+//! what the upstream tarballs hold.
+
+use super::Format;
+use super::listing::Listing;
+use super::options::{Ignore, Options, VERSION_CONTROL};
+use super::patches::Patches;
+use super::tree::{self, Entries, Kind, Path};
+use crate::error::{Failure, FailureKind};
+
+crate::stored::stored_enum! {
+    /// How a tree holds the source package.
+    pub enum Layout {
+        /// The tree is all there is.
+        Native = "native",
+        /// Format 1.0 without an upstream tarball: the tree is all there is.
+        NativeOne = "native-1.0",
+        /// Upstream's files with all patches applied; also where there are none.
+        Applied = "patches-applied",
+        /// Upstream's files as they are, and the patches beside them.
+        Unapplied = "patches-unapplied",
+        /// Nothing but `debian/`: upstream's files are in the tarball only.
+        Bare = "bare-debian",
+        /// Format 1.0 with an upstream tarball: changes become one diff.
+        Diff = "diff",
+    }
+}
+
+/// How many paths a message names.
+const NAMED: usize = 5;
+
+/// What a tree and the tarballs are to each other, as far as it can be told before the source package is made.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Compared {
+    /// The layout; `None`: it is found out when the source package is made.
+    pub layout: Option<Layout>,
+    /// What tarballs have and the commit has not.
+    pub extra: Vec<Vec<u8>>,
+    /// What is let go, or stays out because the package asks for that; each a sentence.
+    pub notes: Vec<String>,
+}
+
+/// Whether a path is one of the package's own part.
+pub fn is_debian(path: &Path) -> bool {
+    path.starts_with(b"debian/")
+}
+
+/// Tells files that only version control systems read.
+#[derive(Debug)]
+pub struct VersionControl(regex::bytes::Regex);
+
+impl VersionControl {
+    /// A teller.
+    pub fn new() -> Self {
+        Self(regex::bytes::Regex::new(VERSION_CONTROL).expect("it is a regular expression"))
+    }
+
+    /// Whether a path outside of `debian/` is one of them.
+    pub fn is(&self, path: &Path) -> bool {
+        !is_debian(path) && self.0.is_match(path)
+    }
+}
+
+/// Compares a tree with what the tarballs hold. Only what certainly cannot be a source package is refused: what is not known yet is
+/// compared when it was made.
+pub fn compare(
+    format: Format,
+    entries: &Entries,
+    upstream: Option<&Listing>,
+    patches: &Patches,
+    options: &Options,
+) -> Result<Compared, Failure> {
+    let vcs = VersionControl::new();
+    let is_bare = entries.keys().all(|path| is_debian(path) || vcs.is(path));
+    let mut compared = Compared::default();
+    let Some(upstream) = upstream else {
+        compared.layout = match format {
+            Format::One => Some(Layout::Diff),
+            Format::Native | Format::Quilt => is_bare.then_some(Layout::Bare),
+        };
+        return Ok(compared);
+    };
+    let ignore = match format {
+        Format::One if !options.has_diff_ignore() => Options::default().diff_ignore()?,
+        _ => options.diff_ignore()?,
+    };
+    let found = Found::new(format, entries, upstream, &vcs, &ignore);
+    compared.extra =
+        found.removed.iter().filter(|path| !patches.touched.contains(**path)).map(|path| path.to_vec()).collect();
+    compared.notes = notes(&found);
+    if format == Format::One {
+        representable(&found, entries)?;
+        compared.layout = Some(Layout::Diff);
+        return Ok(compared);
+    }
+    let has_upstream = upstream.0.keys().any(|path| !is_debian(path));
+    if is_bare && has_upstream {
+        compared.extra = found.removed.iter().map(|path| path.to_vec()).collect();
+        compared.layout = Some(Layout::Bare);
+        return Ok(compared);
+    }
+    let changes: Vec<&Path> = found.added.iter().chain(&found.changed).copied().collect();
+    let unexplained: Vec<&Path> = changes.iter().copied().filter(|path| !patches.touched.contains(*path)).collect();
+    if !unexplained.is_empty() && !options.generates_patch() && !patches.unknown {
+        return Err(no_layout(&unexplained));
+    }
+    let is_known = !found.unknown;
+    let adds = patches.touched.iter().any(|path| !upstream.0.contains_key(path));
+    compared.layout = match (changes.is_empty(), patches.count) {
+        (_, 0) => Some(Layout::Applied),
+        (false, _) => Some(Layout::Applied),
+        // Patches that make files have not made them.
+        (true, _) if is_known || adds => Some(Layout::Unapplied),
+        (true, _) => None,
+    };
+    Ok(compared)
+}
+
+/// How a tree differs from the tarballs outside of `debian/`.
+struct Found<'a> {
+    added: Vec<&'a Path>,
+    changed: Vec<&'a Path>,
+    removed: Vec<&'a Path>,
+    modes: Vec<&'a Path>,
+    let_go: Vec<&'a Path>,
+    looked_over: Vec<&'a Path>,
+    unknown: bool,
+}
+
+impl<'a> Found<'a> {
+    fn new(format: Format, entries: &'a Entries, upstream: &'a Listing, vcs: &VersionControl, ignore: &Ignore) -> Self {
+        let mut found = Self {
+            added: Vec::new(),
+            changed: Vec::new(),
+            removed: Vec::new(),
+            modes: Vec::new(),
+            let_go: Vec::new(),
+            looked_over: Vec::new(),
+            unknown: false,
+        };
+        let outside = |path: &Path| format == Format::One || !is_debian(path);
+        for (path, entry) in entries.iter().filter(|(path, _)| outside(path)) {
+            match upstream.0.get(path) {
+                None if ignore.matches(path) => found.looked_over.push(path),
+                None if format != Format::One && vcs.is(path) => found.let_go.push(path),
+                None => found.added.push(path),
+                Some(None) => found.unknown = true,
+                Some(Some(there)) if there == entry => {}
+                Some(Some(_)) if ignore.matches(path) => found.looked_over.push(path),
+                Some(Some(there)) => {
+                    if there.id == entry.id
+                        && matches!((there.kind, entry.kind), (Kind::File { .. }, Kind::File { .. }))
+                    {
+                        found.modes.push(path);
+                    }
+                    found.changed.push(path);
+                }
+            }
+        }
+        let is_quilts = |path: &Path| path.starts_with(b".pc/");
+        let gone = upstream.0.keys().filter(|path| outside(path) && !is_quilts(path) && !entries.contains_key(*path));
+        found.removed = gone.map(Vec::as_slice).collect();
+        found
+    }
+}
+
+fn notes(found: &Found) -> Vec<String> {
+    let mut notes = Vec::new();
+    if !found.let_go.is_empty() {
+        notes.push(format!("left out, as the tarball never had it: {}", named(&found.let_go)));
+    }
+    if !found.looked_over.is_empty() {
+        notes.push(format!("left out, as debian/source/options asks (diff-ignore): {}", named(&found.looked_over)));
+    }
+    notes
+}
+
+/// Refuses what the diff of format 1.0 cannot hold.
+fn representable(found: &Found, entries: &Entries) -> Result<(), Failure> {
+    let of = |paths: &[&Path], is: fn(Kind) -> bool| -> Vec<Vec<u8>> {
+        let these = paths.iter().filter(|path| entries.get(**path).is_some_and(|entry| is(entry.kind)));
+        these.filter(|path| ***path != b"debian/rules"[..]).map(|path| path.to_vec()).collect()
+    };
+    let links = of(&found.added, |kind| kind == Kind::Link);
+    let executable = of(&found.added, |kind| kind == Kind::File { executable: true });
+    let (what, paths) = if !links.is_empty() {
+        ("a symbolic link", links)
+    } else if !executable.is_empty() {
+        ("that a file is executable", executable)
+    } else if !found.modes.is_empty() {
+        ("that a file is executable or not", found.modes.iter().map(|path| path.to_vec()).collect())
+    } else {
+        return Ok(());
+    };
+    let paths: Vec<&Path> = paths.iter().map(Vec::as_slice).collect();
+    let text = format!("the diff of source format 1.0 cannot hold {what}: {}: use 3.0 (quilt)", named(&paths));
+    Err(Failure::new(FailureKind::Layout, text))
+}
+
+fn no_layout(paths: &[&Path]) -> Failure {
+    let text = format!(
+        "the tree is none of the layouts that a source package is made from: {} {} from the upstream tarball, and no patch in \
+         debian/patches says so: commit the change as a patch, or ask for one with 'single-debian-patch' or 'auto-commit' in \
+         debian/source/options",
+        named(paths),
+        if paths.len() == 1 { "differs" } else { "differ" }
+    );
+    Failure::new(FailureKind::Layout, text)
+}
+
+/// The first of these paths, and how many more there are.
+pub fn named(paths: &[&Path]) -> String {
+    let first: Vec<String> = paths.iter().take(NAMED).map(|path| crate::text::one_line(&tree::shown(path))).collect();
+    match paths.len().saturating_sub(NAMED) {
+        0 => first.join(", "),
+        more => format!("{} and {more} more", first.join(", ")),
+    }
+}

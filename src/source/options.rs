@@ -1,0 +1,250 @@
+//! What a package asks of dpkg-source: `debian/source/options` and `debian/source/local-options` (dpkg-source(1)).
+
+use git2::{Repository, Tree};
+
+use super::tree::{self, Path};
+use crate::error::{Failure, FailureKind};
+
+/// Larger files are no options.
+const MOST: u64 = 1 << 20;
+
+/// The longest pattern that is looked for.
+const LONGEST: usize = 64 << 10;
+
+/// Names of files that version control systems read, and that a tarball often leaves out. In a regular expression of Perl's.
+pub const VERSION_CONTROL: &str = r"(?:^|/)\.(?:git(?:ignore|attributes|modules|review)|mailmap|hgignore|hgtags|hgsigs|bzrignore|bzrtags|bzr\.tags|cvsignore|mtn-ignore|arch-inventory)$";
+
+/// What a package asks for.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Options {
+    lines: Vec<String>,
+}
+
+impl Options {
+    /// Those of a tree.
+    pub fn of(repo: &Repository, tree: &Tree) -> Result<Self, Failure> {
+        let mut lines = Vec::new();
+        for name in ["debian/source/options", "debian/source/local-options"] {
+            let Ok(entry) = tree.get_path(std::path::Path::new(name)) else { continue };
+            let Ok(Some(blob)) = tree::blob(repo, entry.id(), MOST) else {
+                return Err(Failure::new(FailureKind::Tree, format!("{name} is not a small file")));
+            };
+            lines.extend(parse(&String::from_utf8_lossy(blob.content())));
+        }
+        Ok(Self { lines })
+    }
+
+    /// What stands behind an option, each time that it is given; empty where nothing does.
+    fn values<'a>(&'a self, option: &'a str) -> impl Iterator<Item = &'a str> {
+        let value = move |line: &'a String| match line.strip_prefix(option)? {
+            "" => Some(""),
+            rest => rest.strip_prefix('='),
+        };
+        self.lines.iter().filter_map(value)
+    }
+
+    fn has(&self, option: &str) -> bool {
+        self.lines.iter().any(|line| line == option)
+    }
+
+    /// Whether changes of upstream files become a patch without being asked.
+    pub fn generates_patch(&self) -> bool {
+        self.has("--auto-commit") || self.is_single_patch()
+    }
+
+    /// Whether all changes of upstream files are one patch.
+    pub fn is_single_patch(&self) -> bool {
+        self.has("--single-debian-patch")
+    }
+
+    /// Whether binary files are taken without being listed, and listed then.
+    pub fn includes_binaries(&self) -> bool {
+        self.has("--include-binaries")
+    }
+
+    /// Whether it says itself which differences to look over.
+    pub fn has_diff_ignore(&self) -> bool {
+        self.values("--diff-ignore").next().is_some()
+    }
+
+    /// Whether it says itself what to leave out of tarballs.
+    pub fn has_tar_ignore(&self) -> bool {
+        self.values("--tar-ignore").next().is_some()
+    }
+
+    /// The patterns of differences to look over, beyond dpkg's own.
+    pub fn extend_diff_ignore(&self) -> impl Iterator<Item = &str> {
+        self.values("--extend-diff-ignore").filter(|pattern| !pattern.is_empty())
+    }
+
+    /// Tells which paths the package wants looked over in upstream's part of a tree.
+    pub fn diff_ignore(&self) -> Result<Ignore, Failure> {
+        let own = self.values("--diff-ignore").map(|value| if value.is_empty() { DEFAULT_DIFF_IGNORE } else { value });
+        let patterns: Vec<&str> = own.chain(self.extend_diff_ignore()).collect();
+        Ignore::new(&patterns)
+    }
+
+    /// Tells which paths the package wants left out of tarballs: the patterns are those of tar(1), unanchored.
+    pub fn tar_ignore(&self) -> Result<Ignore, Failure> {
+        let mut patterns = Vec::new();
+        for value in self.values("--tar-ignore") {
+            if value.is_empty() {
+                patterns.extend(DEFAULT_TAR_IGNORE.split(' ').map(regex_of_glob));
+            } else {
+                patterns.push(regex_of_glob(value));
+            }
+        }
+        Ignore::new(&patterns.iter().map(String::as_str).collect::<Vec<_>>())
+    }
+}
+
+/// The lines of a configuration file of dpkg's as command line options: `name = value` is `--name=value`. Short options are
+/// passed over, as dpkg-source does.
+fn parse(text: &str) -> Vec<String> {
+    let spaced = regex::Regex::new(r"\s+=\s+").expect("it is a regular expression");
+    let lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
+    let option = |line: &str| {
+        let mut line = spaced.replacen(line, 1, "=").into_owned();
+        if !line.contains('=')
+            && let Some(at) = line.find(char::is_whitespace)
+        {
+            line = format!("{}={}", &line[..at], line[at..].trim_start());
+        }
+        let is_short = line.starts_with('-') && !line.starts_with("--");
+        let dashes = if line.starts_with('-') { "" } else { "--" };
+        let inner = |value: &str, quote: char| value.strip_prefix(quote)?.strip_suffix(quote).map(str::to_owned);
+        let option = match line.split_once('=') {
+            Some((name, value)) => {
+                let value = inner(value, '"').or_else(|| inner(value, '\'')).unwrap_or_else(|| value.to_owned());
+                format!("{dashes}{name}={value}")
+            }
+            None => format!("{dashes}{line}"),
+        };
+        (!is_short).then_some(option)
+    };
+    lines.filter_map(option).collect()
+}
+
+/// Paths that are looked over.
+#[derive(Debug)]
+pub struct Ignore {
+    regex: Option<pcre2::bytes::Regex>,
+}
+
+impl Ignore {
+    fn new(patterns: &[&str]) -> Result<Self, Failure> {
+        if patterns.is_empty() {
+            return Ok(Self { regex: None });
+        }
+        let fail = |why: String| Failure::new(FailureKind::Tree, format!("a pattern of debian/source/options {why}"));
+        let text = patterns.iter().map(|pattern| format!("(?:{pattern})")).collect::<Vec<_>>().join("|");
+        if text.len() > LONGEST {
+            return Err(fail(format!("is longer than {LONGEST} bytes")));
+        }
+        let regex =
+            pcre2::bytes::RegexBuilder::new().build(&text).map_err(|error| fail(format!("is none: {error}")))?;
+        Ok(Self { regex: Some(regex) })
+    }
+
+    /// Whether a path is one of them. What takes the library too long is none.
+    pub fn matches(&self, path: &Path) -> bool {
+        self.regex.as_ref().is_some_and(|regex| regex.is_match(path).unwrap_or(false))
+    }
+}
+
+/// A pattern of tar's `--exclude` as a regular expression: it may begin behind any slash, `*` passes over slashes, and what is
+/// below a directory that matches goes with it (GNU tar's manual, "Controlling Pattern-Matching").
+fn regex_of_glob(glob: &str) -> String {
+    let mut regex = String::from("(?:^|/)");
+    let mut rest = glob.trim_start_matches("./").chars().peekable();
+    while let Some(c) = rest.next() {
+        match c {
+            '*' => regex.push_str("(?s:.*)"),
+            '?' => regex.push_str("(?s:.)"),
+            '[' => {
+                regex.push('[');
+                if rest.next_if(|&c| c == '!' || c == '^').is_some() {
+                    regex.push('^');
+                }
+                if rest.next_if_eq(&']').is_some() {
+                    regex.push_str("\\]");
+                }
+                for c in rest.by_ref() {
+                    match c {
+                        ']' => break,
+                        '\\' | '[' => regex.extend(['\\', c]),
+                        c => regex.push(c),
+                    }
+                }
+                regex.push(']');
+            }
+            '\\' => push_literal(&mut regex, rest.next().unwrap_or('\\')),
+            c => push_literal(&mut regex, c),
+        }
+    }
+    regex + "(?:/|$)"
+}
+
+fn push_literal(regex: &mut String, c: char) {
+    if !c.is_alphanumeric() && c.is_ascii() {
+        regex.push('\\');
+    }
+    regex.push(c);
+}
+
+/// What `--diff-ignore` without a value means (dpkg-source(1)).
+const DEFAULT_DIFF_IGNORE: &str = r"(?:^|/).*~$|(?:^|/)\.#.*$|(?:^|/)\..*\.sw.$|(?:^|/),,.*(?:$|/.*$)|(?:^|/)(?:DEADJOE|\.arch-inventory|\.(?:bzr|cvs|hg|git|mtn-)ignore)$|(?:^|/)(?:CVS|RCS|\.deps|\{arch\}|\.arch-ids|\.svn|\.hg(?:tags|sigs)?|_darcs|\.git(?:attributes|modules|review)?|\.mailmap|\.shelf|_MTN|\.be|\.bzr(?:\.backup|tags)?)(?:$|/.*$)";
+
+/// What `--tar-ignore` without a value means (dpkg-source(1)).
+const DEFAULT_TAR_IGNORE: &str = "*.a *.la *.o *.so .*.sw? */*~ ,,* .[#~]* .arch-ids .arch-inventory .be .bzr .bzr.backup .bzr.tags .bzrignore .cvsignore .deps .git .gitattributes .gitignore .gitmodules .gitreview .hg .hgignore .hgsigs .hgtags .mailmap .mtn-ignore .shelf .svn CVS DEADJOE RCS _MTN _darcs {arch}";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn options(text: &str) -> Options {
+        Options { lines: parse(text) }
+    }
+
+    #[test]
+    fn lines_are_options() {
+        let all = options(
+            "# a comment\nextend-diff-ignore = \"(^|/)config\\.sub$\"\n\n--single-debian-patch\ntar-ignore=*.x\ncompression=gzip\n",
+        );
+        assert_eq!(all.extend_diff_ignore().collect::<Vec<_>>(), ["(^|/)config\\.sub$"]);
+        assert!(all.generates_patch() && all.is_single_patch() && all.has_tar_ignore());
+        assert!(!all.has_diff_ignore() && !all.includes_binaries());
+        assert!(options("diff-ignore\n").has_diff_ignore() && !options("-i^x$\n").has_diff_ignore());
+        assert_eq!(options("a = b = c\nd e f\ng= 'h'\n").lines, ["--a=b = c", "--d=e f", "--g= 'h'"]);
+        assert!(options("auto-commit\n").generates_patch() && !options("auto-commit-not\n").generates_patch());
+        assert!(!options("include-binaries-x\n").includes_binaries() && !options("").generates_patch());
+    }
+
+    #[test]
+    fn what_is_looked_over() {
+        let ignore = options("extend-diff-ignore=^a/b$\nextend-diff-ignore=\\.log$\n").diff_ignore().unwrap();
+        assert!(ignore.matches(b"a/b") && ignore.matches(b"x/y.log") && !ignore.matches(b"x/a/b"));
+        let ignore = options("diff-ignore\n").diff_ignore().unwrap();
+        assert!(ignore.matches(b"x/.gitignore") && ignore.matches(b"CVS/Root") && !ignore.matches(b"x.c"));
+        assert!(!options("").diff_ignore().unwrap().matches(b"x"));
+        assert!(options("extend-diff-ignore=(\n").diff_ignore().is_err());
+        let slow = options("extend-diff-ignore=^(a+)+$\n").diff_ignore().unwrap();
+        assert!(!slow.matches(format!("{}b", "a".repeat(200)).as_bytes()));
+    }
+
+    #[test]
+    fn what_tar_leaves_out() {
+        let ignore = |text: &str| options(text).tar_ignore().unwrap();
+        let one = ignore("tar-ignore=*.swp\ntar-ignore=debian/private\ntar-ignore=a.b\n");
+        for path in ["x.swp", "a/b.swp", "debian/private", "debian/private/key", "x/debian/private", "a.b", "d/a.b/c"] {
+            assert!(one.matches(path.as_bytes()), "{path}");
+        }
+        for path in ["xswp", "debian/privateer", "aXb", "a.bc"] {
+            assert!(!one.matches(path.as_bytes()), "{path}");
+        }
+        assert!(
+            ignore("tar-ignore=[a-c]?[!x]\n").matches(b"b1y") && !ignore("tar-ignore=[a-c]?[!x]\n").matches(b"b1x")
+        );
+        assert!(ignore("tar-ignore\n").matches(b"lib/x.so") && ignore("tar-ignore\n").matches(b"note/a~"));
+    }
+}

@@ -1,0 +1,280 @@
+//! What a commit's source package will be made of: decided at submission from the commit, the branch pristine-tar and the pool, with
+//! no program run, and again by the daemon before it begins.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use git2::{Oid, Repository};
+
+use super::binding::{Binding, SUMS};
+use super::layout::{self, Layout, named};
+use super::listing::Listing;
+use super::options::Options;
+use super::patches::Patches;
+use super::tarballs::{Offers, Origin, Pooled, Tarball};
+use super::tree::{self, Entries};
+use super::{Format, changelog};
+use crate::error::{Failure, FailureKind};
+use crate::gitrecord;
+use crate::names::{CommitId, PackageName, Version};
+
+/// What is to be made, and from what.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    /// The format.
+    pub format: Format,
+    /// The layout; `None`: it is found out when the source package is made.
+    pub layout: Option<Layout>,
+    /// The upstream tarballs, the main one first.
+    pub tarballs: Vec<Tarball>,
+    /// Where the branch pristine-tar was, if anything is taken from it.
+    pub branch: Option<CommitId>,
+    /// Paths that a tarball has and the commit has not, and that the commit binds.
+    pub extra: Vec<String>,
+    /// What has to be said of it; each a sentence.
+    pub notes: Vec<String>,
+    /// The time of the last changelog entry, in seconds since 1970-01-01 UTC.
+    pub timestamp: i64,
+}
+
+/// What a plan is made for.
+#[derive(Debug, Clone, Copy)]
+pub struct Wanted<'a> {
+    /// The package's bare repository.
+    pub repo: &'a Path,
+    /// The commit.
+    pub commit: &'a CommitId,
+    /// The source package.
+    pub package: &'a PackageName,
+    /// Its version.
+    pub version: &'a Version,
+    /// What the pool has of its upstream version.
+    pub pool: &'a [Pooled],
+    /// Where the branch pristine-tar is taken from; `None`: where it is now.
+    pub at: Option<&'a CommitId>,
+}
+
+/// Decides what a source package is made of, or says why none can be made.
+pub fn plan(wanted: &Wanted) -> Result<Plan, Failure> {
+    let repo = gitrecord::open(wanted.repo)?;
+    let tree = repo.find_commit(wanted.commit.into())?.tree()?;
+    let format = Format::of(&repo, &tree)?;
+    format.check(wanted.version, None)?;
+    let entries = tree::entries(&repo, &tree)?;
+    let options = Options::of(&repo, &tree)?;
+    let timestamp = changelog(wanted.repo, wanted.commit)?.timestamp;
+    let mut plan = Plan {
+        format,
+        layout: Some(Layout::Native),
+        tarballs: Vec::new(),
+        branch: None,
+        extra: Vec::new(),
+        notes: asked(&entries, &options)?,
+        timestamp,
+    };
+    plan.notes.extend(encrypted(&repo, &entries)?);
+    let offers = Offers::new(&repo, (wanted.package, wanted.version), wanted.pool, wanted.at)?;
+    match format {
+        Format::Native => {}
+        Format::One if !wanted.version.has_revision() => plan.layout = Some(Layout::NativeOne),
+        Format::One if !offers.has_main() => {
+            plan.layout = Some(Layout::NativeOne);
+            plan.notes.push(format!(
+                "there is no upstream tarball {}_{}.orig.tar.gz: as dpkg-source does, a native package is made",
+                wanted.package,
+                wanted.version.upstream()
+            ));
+        }
+        Format::One | Format::Quilt => with_upstream(&mut plan, &repo, &entries, &options, &offers)?,
+    }
+    Ok(plan)
+}
+
+fn with_upstream(
+    plan: &mut Plan,
+    repo: &Repository,
+    entries: &Entries,
+    options: &Options,
+    offers: &Offers,
+) -> Result<(), Failure> {
+    let binding = Binding::of(repo, entries)?;
+    let components = components(plan, entries, offers, &binding);
+    let (tarballs, notes) = offers.choose(repo, plan.format, &components)?;
+    plan.notes.extend(notes);
+    let uses_branch = tarballs.iter().any(|tarball| matches!(tarball.origin, Origin::PristineTar { .. }));
+    plan.branch = offers.branch.clone().filter(|_| uses_branch);
+    plan.tarballs = tarballs;
+    let patches = if plan.format == Format::Quilt { Patches::of(repo, entries)? } else { Patches::default() };
+    let upstream = listing(repo, &plan.tarballs)?;
+    let compared = layout::compare(plan.format, entries, upstream.as_ref(), &patches, options)?;
+    plan.layout = compared.layout;
+    plan.notes.extend(compared.notes);
+    for path in &compared.extra {
+        let tarball = holder(&plan.tarballs, path);
+        if may_be_bound(&binding, tarball) {
+            plan.extra.push(crate::text::one_line(&tree::shown(path)));
+            continue;
+        }
+        let paths: Vec<&tree::Path> = compared.extra.iter().map(Vec::as_slice).collect();
+        return Err(unbound(tarball, tarball.sha256.as_deref(), &paths));
+    }
+    Ok(())
+}
+
+/// The components that the commit has: those whose directory is in the tree or, where upstream's files are not in it, those that
+/// the commit names or could bind.
+fn components(plan: &mut Plan, entries: &Entries, offers: &Offers, binding: &Binding) -> BTreeSet<String> {
+    let vcs = layout::VersionControl::new();
+    let is_bare = entries.keys().all(|path| layout::is_debian(path) || vcs.is(path));
+    let offered = if plan.format == Format::Quilt { offers.components() } else { BTreeSet::new() };
+    let has = |name: &str| {
+        let dir = format!("{name}/").into_bytes();
+        entries.range(dir.clone()..).next().is_some_and(|(path, _)| path.starts_with(&dir))
+    };
+    let (taken, left): (BTreeSet<String>, BTreeSet<String>) = offered.into_iter().partition(|name| match is_bare {
+        true if binding.has_sums() => binding.names_component(name),
+        true => true,
+        false => has(name),
+    });
+    for name in left {
+        let why =
+            if is_bare { format!("{SUMS} does not name it") } else { format!("the commit has no directory {name}") };
+        plan.notes.push(format!("the component {name} is left out: {why}"));
+    }
+    taken
+}
+
+/// What the tarballs hold, if that can be told from here.
+fn listing(repo: &Repository, tarballs: &[Tarball]) -> Result<Option<Listing>, Failure> {
+    let mut all: Option<Listing> = None;
+    for tarball in tarballs {
+        let one = match &tarball.origin {
+            Origin::Pool { path, .. } => Listing::of_tarball(path)?,
+            Origin::PristineTar { members, .. } if members.is_empty() => None,
+            Origin::PristineTar { members, tree, .. } => Some(Listing::of_delta(repo, members, Some(*tree))),
+        };
+        let Some(one) = one else { return Ok(None) };
+        match (&mut all, &tarball.component) {
+            (Some(all), Some(component)) => all.add_component(component, one),
+            _ => all = Some(one),
+        }
+    }
+    Ok(all)
+}
+
+/// The tarball that a path comes from.
+pub fn holder<'a>(tarballs: &'a [Tarball], path: &tree::Path) -> &'a Tarball {
+    let is_in = |tarball: &&Tarball| match &tarball.component {
+        Some(name) => path.strip_prefix(name.as_bytes()).is_some_and(|rest| rest.starts_with(b"/")),
+        None => false,
+    };
+    tarballs.iter().find(is_in).unwrap_or(&tarballs[0])
+}
+
+/// Whether the commit binds a tarball, or will turn out to when the tarball is there.
+fn may_be_bound(binding: &Binding, tarball: &Tarball) -> bool {
+    let by_sum = match &tarball.sha256 {
+        Some(sum) => binding.has_sum(&tarball.name, sum),
+        None => binding.names(&tarball.name),
+    };
+    by_sum || (binding.has_keys() && tarball.is_signed())
+}
+
+/// What is wrong with a tarball that holds more than the commit and is not bound, and the way out.
+pub fn unbound(tarball: &Tarball, sha256: Option<&str>, paths: &[&tree::Path]) -> Failure {
+    let line = match sha256 {
+        Some(sum) => format!("the line '{sum}  {}'", tarball.name),
+        None => format!("what 'sha256sum {}' prints", tarball.name),
+    };
+    let text = format!(
+        "{} has what the commit has not: {}: if the files are gone, commit a patch that removes them; if they belong there, commit \
+         {line} in {SUMS}, which binds the tarball",
+        tarball.name,
+        named(paths)
+    );
+    Failure::new(FailureKind::Differs, text)
+}
+
+/// What the package itself asks for, which is done and said.
+fn asked(entries: &Entries, options: &Options) -> Result<Vec<String>, Failure> {
+    let mut notes = Vec::new();
+    let left: Vec<&tree::Path> = ALWAYS_LEFT.iter().copied().filter(|path| entries.contains_key(*path)).collect();
+    if !left.is_empty() {
+        notes.push(format!("left out, as dpkg-source always does: {}", named(&left)));
+    }
+    let ignore = options.tar_ignore()?;
+    let ignored: Vec<&tree::Path> = entries.keys().map(Vec::as_slice).filter(|path| ignore.matches(path)).collect();
+    if !ignored.is_empty() {
+        notes.push(format!("left out, as debian/source/options asks (tar-ignore): {}", named(&ignored)));
+    }
+    if options.generates_patch() {
+        notes.push("changes of upstream files become a patch, as debian/source/options asks".to_owned());
+    }
+    Ok(notes)
+}
+
+/// What dpkg-source never packs (dpkg-source(1)).
+pub const ALWAYS_LEFT: [&[u8]; 4] =
+    [b"debian/files", b"debian/files.new", b"debian/source/local-options", b"debian/source/local-patch-header"];
+
+/// How many bytes are looked through for files of git-crypt.
+const LOOKED_INTO: u64 = 128 << 20;
+
+/// Files of git-crypt, as far as its line in `.gitattributes` says that there are any.
+fn encrypted(repo: &Repository, entries: &Entries) -> Result<Option<String>, Failure> {
+    if entries.len() > tree::QUICK {
+        return Ok(None);
+    }
+    let attributes = entries.iter().filter(|(path, _)| path.ends_with(b".gitattributes")).map(|(_, entry)| entry.id);
+    let mut uses = false;
+    for id in attributes.collect::<BTreeSet<_>>() {
+        let blob = tree::blob(repo, id, 1 << 20)?;
+        uses |= blob.is_some_and(|blob| String::from_utf8_lossy(blob.content()).contains("filter=git-crypt"));
+    }
+    if !uses {
+        return Ok(None);
+    }
+    let (mut found, mut room): (Vec<&tree::Path>, u64) = (Vec::new(), LOOKED_INTO);
+    for (path, entry) in entries {
+        let Some(blob) = tree::blob(repo, entry.id, room)? else { continue };
+        room -= blob.size() as u64;
+        if blob.content().starts_with(tree::GIT_CRYPT) {
+            found.push(path);
+        }
+    }
+    Ok((!found.is_empty()).then(|| format!("encrypted by git-crypt, and packed as they are: {}", named(&found))))
+}
+
+/// Where the pins of commits are.
+const PINS: &str = "refs/invirt/pin/";
+
+/// Keeps what a plan takes from Git from being collected, by refs of ours.
+pub fn pin(repo: &Path, plan: &Plan) -> anyhow::Result<()> {
+    let Some(branch) = &plan.branch else { return Ok(()) };
+    let repo = gitrecord::open(repo)?;
+    let keep = |name: String, id: Oid| match repo.find_reference(&name) {
+        Ok(_) => Ok(()),
+        Err(_) => repo.reference(&name, id, true, "invirtibuilder: a job needs it").map(drop),
+    };
+    keep(format!("{PINS}{branch}/pristine-tar"), branch.into())?;
+    for tarball in &plan.tarballs {
+        if let Origin::PristineTar { tree, .. } = &tarball.origin {
+            keep(format!("{PINS}{branch}/tree-{tree}"), *tree)?;
+        }
+    }
+    Ok(())
+}
+
+/// Lets go of every pin but those of these commits.
+pub fn unpin(repo: &Path, keep: &[CommitId]) -> anyhow::Result<()> {
+    let repo = gitrecord::open(repo)?;
+    for reference in repo.references_glob(&format!("{PINS}*"))? {
+        let mut reference = reference?;
+        let name = reference.name().unwrap_or_default().to_owned();
+        let of = name.strip_prefix(PINS).and_then(|rest| rest.split('/').next()).unwrap_or_default();
+        if !keep.iter().any(|commit| commit.as_str() == of) {
+            reference.delete()?;
+        }
+    }
+    Ok(())
+}

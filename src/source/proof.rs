@@ -1,0 +1,363 @@
+//! The proof that a source package is the commit: it is unpacked again, in the same confinement, and every path, type, executable bit
+//! and byte is compared with the commit's tree.
+//!
+//! What the commit has and the package has not is let go only where the package itself asks for that, or where it is a file of
+//! version control that the tarball never had. What the package has and the commit has not comes from a tarball; it is fine only if
+//! the commit binds that tarball.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path as FilePath;
+use std::time::Duration;
+
+use git2::{ObjectType, Oid, Repository};
+
+use super::binding::{Binding, Bound};
+use super::layout::{VersionControl, is_debian, named};
+use super::options::Options;
+use super::patches::{self, SERIES};
+use super::plan::{self, holder};
+use super::tree::{self, Entries, Entry, Kind, Path};
+use super::{Format, Layout, Request, SourcePackage, sandbox};
+use crate::confined;
+use crate::error::{Failure, FailureKind};
+use crate::gitrecord;
+use crate::subprocess::CancellationToken;
+
+/// How long unpacking may take.
+const LIMIT: Duration = Duration::from_secs(30 * 60);
+
+/// What was proven.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Proof {
+    /// The layout.
+    pub layout: Option<Layout>,
+    /// Paths that a tarball has and the commit has not.
+    pub extra: Vec<String>,
+    /// How the commit binds each tarball that it binds, by name.
+    pub bound: BTreeMap<String, Bound>,
+    /// What was let go, each a sentence.
+    pub notes: Vec<String>,
+}
+
+/// Unpacks a source package and compares it with the commit, or says where they differ.
+pub async fn prove(request: &Request, made: &SourcePackage, cancel: &CancellationToken) -> Result<Proof, Failure> {
+    let mut first = None;
+    for layout in candidates(request)? {
+        let dir = request.work.with_file_name("proof").join(layout.as_str());
+        unpack(request, made, layout, &dir, cancel).await?;
+        let (request, made) = (request.clone(), made.clone());
+        let compared = tokio::task::spawn_blocking(move || {
+            let proof = Comparison::new(&request, layout)?.prove(&made, &dir.join(TREE));
+            let _ = fs::remove_dir_all(&dir);
+            proof
+        });
+        match compared.await.map_err(anyhow::Error::from)? {
+            Ok(proof) => return Ok(proof),
+            Err(failure) if failure.kind == FailureKind::Differs => first = first.or(Some(failure)),
+            Err(failure) => return Err(failure),
+        }
+    }
+    Err(first.unwrap_or_else(|| Failure::new(FailureKind::Differs, "the source package has no layout")))
+}
+
+/// The layouts that it may have, the likeliest first.
+fn candidates(request: &Request) -> Result<Vec<Layout>, Failure> {
+    let repo = gitrecord::open(&request.repo)?;
+    let tree = repo.find_commit((&request.commit).into())?.tree()?;
+    let options = Options::of(&repo, &tree)?;
+    let has_patches = SERIES.iter().any(|path| tree.get_path(FilePath::new(path)).is_ok());
+    Ok(match request.plan.layout {
+        Some(Layout::Applied) if has_patches && !options.generates_patch() => vec![Layout::Applied, Layout::Unapplied],
+        Some(Layout::Unapplied) => vec![Layout::Unapplied, Layout::Applied],
+        Some(layout) => vec![layout],
+        None if has_patches => vec![Layout::Applied, Layout::Unapplied],
+        None => vec![Layout::Applied],
+    })
+}
+
+/// What the package is unpacked to.
+const TREE: &str = "tree";
+
+async fn unpack(
+    request: &Request,
+    made: &SourcePackage,
+    layout: Layout,
+    dir: &FilePath,
+    cancel: &CancellationToken,
+) -> Result<(), Failure> {
+    let _ = fs::remove_dir_all(dir);
+    fs::create_dir_all(dir)?;
+    let dsc = made.dsc.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    // The package is read by the build meanwhile: it cannot be written here.
+    let seen = [(request.work.as_path(), "/input")];
+    let mut cmd = confined::command(&request.programs.root, dir, request.room, &seen, "dpkg-source").args([
+        "--extract",
+        "--no-check",
+        "--no-copy",
+    ]);
+    if matches!(layout, Layout::Unapplied | Layout::Bare) {
+        cmd = cmd.arg("--skip-patches");
+    }
+    let cmd = cmd.args(["--", &format!("/input/{dsc}"), TREE]).total(LIMIT);
+    let done = sandbox::run_in(dir, request.room, cmd, cancel).await?;
+    if !done.ok() {
+        let text = format!("the source package cannot be unpacked again: {}", done.describe());
+        return Err(Failure::new(FailureKind::DpkgSource, text));
+    }
+    Ok(())
+}
+
+/// One path that is not the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Difference {
+    /// The package has not what the commit has.
+    Missing,
+    /// It is a link here and a file there.
+    Type,
+    /// It may be executed in one of them only.
+    Executable,
+    /// It has other bytes.
+    Bytes,
+}
+
+impl Difference {
+    fn words(self) -> &'static str {
+        match self {
+            Self::Missing => "is not in it",
+            Self::Type => "is something else in it",
+            Self::Executable => "is executable in one of the two only",
+            Self::Bytes => "has other bytes in it",
+        }
+    }
+}
+
+/// A commit's tree, and what a package may do without.
+struct Comparison<'a> {
+    request: &'a Request,
+    repo: Repository,
+    entries: Entries,
+    options: Options,
+    layout: Layout,
+}
+
+impl<'a> Comparison<'a> {
+    fn new(request: &'a Request, layout: Layout) -> Result<Self, Failure> {
+        let repo = gitrecord::open(&request.repo)?;
+        let (entries, options) = {
+            let tree = repo.find_commit((&request.commit).into())?.tree()?;
+            (tree::entries(&repo, &tree)?, Options::of(&repo, &tree)?)
+        };
+        Ok(Self { request, repo, entries, options, layout })
+    }
+
+    fn prove(&self, made: &SourcePackage, unpacked: &FilePath) -> Result<Proof, Failure> {
+        let mut there = BTreeMap::new();
+        look(unpacked, &mut Vec::new(), 0, &mut there)?;
+        let mut proof = Proof { layout: Some(self.layout), ..Proof::default() };
+        let mut differences: Vec<(&Path, Difference)> = Vec::new();
+        for (path, entry) in &self.entries {
+            differences.extend(self.compare(path, entry, there.remove(path)).map(|difference| (&path[..], difference)));
+        }
+        let extra: Vec<Vec<u8>> = there.into_keys().filter(|path| !self.is_dpkgs(path, unpacked)).collect();
+        self.explain(&mut differences, unpacked, &mut proof)?;
+        let foreign = self.bind(made, &differences, extra, &mut proof)?;
+        differences.retain(|(path, _)| !foreign.iter().any(|other| other == path));
+        match differences.is_empty() {
+            true => Ok(proof),
+            false => Err(self.differs(&differences)),
+        }
+    }
+
+    fn compare(&self, path: &Path, entry: &Entry, there: Option<Entry>) -> Option<Difference> {
+        match there {
+            None => Some(Difference::Missing),
+            Some(there) if matches!(there.kind, Kind::Link) != matches!(entry.kind, Kind::Link) => {
+                Some(Difference::Type)
+            }
+            Some(there) if there.id != entry.id => Some(Difference::Bytes),
+            // dpkg-source makes it executable when it unpacks.
+            Some(there) if there.kind != entry.kind && path != b"debian/rules" => Some(Difference::Executable),
+            Some(_) => None,
+        }
+    }
+
+    /// What dpkg-source adds of its own when it packs or unpacks.
+    fn is_dpkgs(&self, path: &Path, unpacked: &FilePath) -> bool {
+        let generated = self.options.generates_patch() && path.starts_with(b"debian/patches/debian-changes");
+        let new_series = self.options.generates_patch() && path == SERIES[1].as_bytes();
+        // The list of patches may have a vendor's name, and then gets its usual one as well.
+        let link = path == SERIES[1].as_bytes() && unpacked.join(SERIES[1]).is_symlink();
+        let binaries = self.options.includes_binaries() && path == INCLUDED;
+        path.starts_with(b".pc/") || generated || new_series || link || binaries
+    }
+
+    /// Strikes off what has a reason, and says the reason.
+    fn explain<'d>(
+        &self,
+        differences: &mut Vec<(&'d Path, Difference)>,
+        unpacked: &FilePath,
+        proof: &mut Proof,
+    ) -> Result<(), Failure> {
+        let vcs = VersionControl::new();
+        let (diff, tar) = (self.options.diff_ignore()?, self.options.tar_ignore()?);
+        let is_quilt = self.request.plan.format == Format::Quilt;
+        let missing = |difference: Difference| difference == Difference::Missing;
+        let mut strike = |why: &str, is: &dyn Fn(&Path, Difference) -> bool| {
+            let (gone, left) = differences.iter().partition(|(path, difference)| is(path, *difference));
+            let gone: Vec<(&'d Path, Difference)> = gone;
+            *differences = left;
+            let paths: Vec<&Path> = gone.iter().map(|(path, _)| *path).collect();
+            if !paths.is_empty() && !why.is_empty() {
+                proof.notes.push(format!("{why}: {}", named(&paths)));
+            }
+        };
+        strike("left out, as dpkg-source always does", &|path, difference| {
+            missing(difference) && plan::ALWAYS_LEFT.contains(&path)
+        });
+        strike("left out, as debian/source/options asks (tar-ignore)", &|path, difference| {
+            missing(difference) && (!is_quilt || is_debian(path)) && tar.matches(path)
+        });
+        if is_quilt {
+            strike("left out, as the tarball never had it", &|path, difference| missing(difference) && vcs.is(path));
+        }
+        let ignores = is_quilt || self.options.has_diff_ignore();
+        if ignores && self.layout != Layout::Native {
+            strike("left out, as debian/source/options asks (diff-ignore)", &|path, difference| {
+                missing(difference) && !is_debian(path) && diff.matches(path)
+            });
+        }
+        strike("", &|path, _| self.options.includes_binaries() && path == INCLUDED);
+        if self.options.generates_patch() {
+            let same = self.has_same_series(unpacked)?;
+            strike("", &|path, difference| same && path == SERIES[1].as_bytes() && difference == Difference::Bytes);
+        }
+        Ok(())
+    }
+
+    /// Whether the package's list of patches is the commit's and the generated one.
+    fn has_same_series(&self, unpacked: &FilePath) -> Result<bool, Failure> {
+        let Some(entry) = self.entries.get(SERIES[1].as_bytes()) else { return Ok(false) };
+        let Ok(text) = fs::read(unpacked.join(SERIES[1])) else { return Ok(false) };
+        let blob = self.repo.find_blob(entry.id)?;
+        let mine: Vec<&[u8]> = patches::names(blob.content()).collect();
+        let theirs: Vec<&[u8]> = patches::names(&text).filter(|name| !name.starts_with(b"debian-changes")).collect();
+        let mine: Vec<&[u8]> = mine.into_iter().filter(|name| !name.starts_with(b"debian-changes")).collect();
+        Ok(mine == theirs)
+    }
+
+    /// What of the package comes from tarballs: all of it has to be bound. The paths of the commit whose bytes the package itself
+    /// wants to be the tarball's.
+    fn bind(
+        &self,
+        made: &SourcePackage,
+        differences: &[(&Path, Difference)],
+        extra: Vec<Vec<u8>>,
+        proof: &mut Proof,
+    ) -> Result<Vec<Vec<u8>>, Failure> {
+        let tarballs = &self.request.plan.tarballs;
+        let ignore = self.options.diff_ignore()?;
+        let ignores = self.request.plan.format == Format::Quilt || self.options.has_diff_ignore();
+        let differ = |(path, difference): &&(&Path, Difference)| {
+            *difference != Difference::Missing && ignores && !is_debian(path) && ignore.matches(path)
+        };
+        let foreign: Vec<Vec<u8>> = differences.iter().filter(differ).map(|(path, _)| path.to_vec()).collect();
+        let binding = Binding::of(&self.repo, &self.entries)?;
+        for tarball in tarballs {
+            let sum = made.tarballs.iter().find(|(name, _)| *name == tarball.name).map(|(_, sum)| sum.as_str());
+            let sum = sum.unwrap_or_default();
+            let is_mine = |path: &&Vec<u8>| holder(tarballs, path).name == tarball.name;
+            let more: Vec<&Path> = extra.iter().chain(&foreign).filter(is_mine).map(Vec::as_slice).collect();
+            let bound = if binding.has_sum(&tarball.name, sum) {
+                Some(Bound::Sum)
+            } else if binding.has_keys() && tarball.is_signed() {
+                let file = self.request.work.join(&tarball.name);
+                let signature = self.request.work.join(format!("{}.asc", tarball.name));
+                match binding.verify(&file, &signature) {
+                    Ok(()) => Some(Bound::Signature),
+                    Err(error) => {
+                        proof.notes.push(format!("the signature of {} does not count: {error:#}", tarball.name));
+                        None
+                    }
+                }
+            } else {
+                None
+            };
+            match bound {
+                Some(bound) => drop(proof.bound.insert(tarball.name.clone(), bound)),
+                None if more.is_empty() => {}
+                None => return Err(plan::unbound(tarball, Some(sum), &more)),
+            }
+        }
+        if tarballs.is_empty() && !extra.is_empty() {
+            let paths: Vec<&Path> = extra.iter().map(Vec::as_slice).collect();
+            let text = format!("the source package has what the commit has not: {}", named(&paths));
+            return Err(Failure::new(FailureKind::Differs, text));
+        }
+        if !foreign.is_empty() {
+            let paths: Vec<&Path> = foreign.iter().map(Vec::as_slice).collect();
+            let why = "as in the tarball, which debian/source/options asks for (diff-ignore)";
+            proof.notes.push(format!("{why}: {}", named(&paths)));
+        }
+        proof.extra = extra.iter().map(|path| crate::text::one_line(&tree::shown(path))).collect();
+        Ok(foreign)
+    }
+
+    fn differs(&self, differences: &[(&Path, Difference)]) -> Failure {
+        let mut by_kind: BTreeMap<Difference, Vec<&Path>> = BTreeMap::new();
+        for (path, difference) in differences {
+            by_kind.entry(*difference).or_default().push(path);
+        }
+        let what: Vec<String> =
+            by_kind.iter().map(|(kind, paths)| format!("{} {}", named(paths), kind.words())).collect();
+        let help = match self.layout {
+            Layout::Native | Layout::NativeOne => "rename or remove what dpkg-source cannot pack",
+            Layout::Diff => {
+                "the diff of source format 1.0 holds neither modes nor links nor empty or binary files: use 3.0 (quilt)"
+            }
+            Layout::Applied | Layout::Unapplied | Layout::Bare => {
+                "commit the change as a patch in debian/patches; an executable bit or an empty file needs a patch in Git's own form \
+                 ('gbp pq export' and 'git format-patch' write it)"
+            }
+        };
+        Failure::new(FailureKind::Differs, format!("the source package is not the commit: {}: {help}", what.join("; ")))
+    }
+}
+
+/// Where a package lists the binary files that it changes.
+const INCLUDED: &Path = b"debian/source/include-binaries";
+
+/// Every path below a directory that is no directory itself. Nothing runs there any more, and no link is followed.
+fn look(dir: &FilePath, at: &mut Vec<u8>, depth: usize, found: &mut BTreeMap<Vec<u8>, Entry>) -> Result<(), Failure> {
+    if depth > tree::MAX_DEPTH || found.len() > tree::MAX_ENTRIES {
+        let text =
+            format!("{} is too deep a directory, or there are too many files", crate::text::quoted(&tree::shown(at)));
+        return Err(Failure::new(FailureKind::Differs, text));
+    }
+    for entry in fs::read_dir(dir)? {
+        let entry = entry?;
+        let (name, about) = (entry.file_name(), entry.metadata()?);
+        let start = at.len();
+        at.extend_from_slice(name.as_bytes());
+        if about.is_dir() {
+            at.push(b'/');
+            look(&entry.path(), at, depth + 1, found)?;
+        } else if about.is_symlink() {
+            let target = fs::read_link(entry.path())?;
+            let id = Oid::hash_object(ObjectType::Blob, target.as_os_str().as_bytes())?;
+            found.insert(at.clone(), Entry { id, kind: Kind::Link });
+        } else if about.is_file() {
+            let id = Oid::hash_file(ObjectType::Blob, entry.path())?;
+            let executable = about.permissions().mode() & 0o100 != 0;
+            found.insert(at.clone(), Entry { id, kind: Kind::File { executable } });
+        } else {
+            let text =
+                format!("{} is neither file, directory nor symbolic link", crate::text::quoted(&tree::shown(at)));
+            return Err(Failure::new(FailureKind::Differs, text));
+        }
+        at.truncate(start);
+    }
+    Ok(())
+}
