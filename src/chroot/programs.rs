@@ -118,11 +118,12 @@ impl Unpacked {
         self.dir.join(digest.short())
     }
 
-    fn lock(&self, digest: &ChrootDigest, how: FlockArg) -> Result<Option<Flock<File>>> {
+    /// Waits for a lock: `make` is for whoever unpacks, `use` for whoever runs what is unpacked, which many do at a time.
+    fn lock(&self, name: &str, why: &str, how: FlockArg) -> Result<Flock<File>> {
         fs::create_dir_all(&self.dir).with_context(|| format!("cannot create {}", self.dir.display()))?;
-        let path = self.dir.join(format!("{}.lock", digest.short()));
-        let file = File::options().write(true).create(true).truncate(false).open(path)?;
-        Ok(Flock::lock(file, how).ok())
+        let path = self.dir.join(format!("{name}.{why}"));
+        let file = File::options().write(true).create(true).truncate(false).open(&path)?;
+        Flock::lock(file, how).map_err(|(_, errno)| errno).with_context(|| format!("cannot lock {}", path.display()))
     }
 
     /// Whether these are there.
@@ -136,15 +137,15 @@ impl Unpacked {
             return Ok(Programs::of_host());
         };
         if !self.has(&digest) {
-            let this = self.clone();
-            let of = digest.clone();
-            let lock = tokio::task::spawn_blocking(move || this.lock(&of, FlockArg::LockExclusive)).await??;
-            let _lock = lock.context("programs cannot be locked")?;
+            let (this, of) = (self.clone(), digest.clone());
+            let lock = move || this.lock(of.short(), "make", FlockArg::LockExclusive);
+            let _lock = tokio::task::spawn_blocking(lock).await??;
             if !self.has(&digest) {
                 self.unpack(from, &digest, cancel).await?;
             }
         }
-        let lock = self.lock(&digest, FlockArg::LockShared)?.context("programs cannot be locked")?;
+        // Only what is no longer used is ever held otherwise, for the time that it takes to remove it.
+        let lock = self.lock(digest.short(), "use", FlockArg::LockShared)?;
         Ok(Programs { root: self.path(&digest), _lock: Some(lock) })
     }
 
@@ -169,11 +170,8 @@ impl Unpacked {
             if !path.is_dir() || name.ends_with(".new") || keep.iter().any(|digest| digest.short() == name) {
                 continue;
             }
-            let lock = self.dir.join(format!("{name}.lock"));
-            let file = File::options().write(true).create(true).truncate(false).open(&lock)?;
-            if let Ok(_lock) = Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+            if let Ok(_lock) = self.lock(&name, "use", FlockArg::LockExclusiveNonblock) {
                 remove_tree(&path).await?;
-                fs::remove_file(&lock)?;
             }
         }
         Ok(())

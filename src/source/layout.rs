@@ -15,9 +15,9 @@ crate::stored::stored_enum! {
         Native = "native",
         /// Format 1.0 without an upstream tarball: the tree is all there is.
         NativeOne = "native-1.0",
-        /// Upstream's files with all patches applied; also where there are none.
+        /// Upstream's files with all patches applied.
         Applied = "patches-applied",
-        /// Upstream's files as they are, and the patches beside them.
+        /// Upstream's files as they are, and the patches beside them, if there are any.
         Unapplied = "patches-unapplied",
         /// Nothing but `debian/`: upstream's files are in the tarball only.
         Bare = "bare-debian",
@@ -102,16 +102,15 @@ pub fn compare(
     let changes: Vec<&Path> = found.added.iter().chain(&found.changed).copied().collect();
     let unexplained: Vec<&Path> = changes.iter().copied().filter(|path| !patches.touched.contains(*path)).collect();
     if !unexplained.is_empty() && !options.generates_patch() && !patches.unknown {
-        return Err(no_layout(&unexplained));
+        return Err(no_layout(&unexplained, &compared.extra));
     }
-    let is_known = !found.unknown;
+    // Patches that make files have not made them.
     let adds = patches.touched.iter().any(|path| !upstream.0.contains_key(path));
-    compared.layout = match (changes.is_empty(), patches.count) {
-        (_, 0) => Some(Layout::Applied),
-        (false, _) => Some(Layout::Applied),
-        // Patches that make files have not made them.
-        (true, _) if is_known || adds => Some(Layout::Unapplied),
-        (true, _) => None,
+    compared.layout = match changes.is_empty() {
+        false => Some(Layout::Applied),
+        true if !found.unknown || adds => Some(Layout::Unapplied),
+        true if patches.count == 0 && !options.generates_patch() => Some(Layout::Unapplied),
+        true => None,
     };
     Ok(compared)
 }
@@ -197,10 +196,12 @@ fn representable(found: &Found, entries: &Entries) -> Result<(), Failure> {
     Err(Failure::new(FailureKind::Layout, text))
 }
 
-fn no_layout(paths: &[&Path]) -> Failure {
+fn no_layout(paths: &[&Path], gone: &[Vec<u8>]) -> Failure {
+    let gone: Vec<&Path> = gone.iter().map(Vec::as_slice).collect();
+    let gone = if gone.is_empty() { String::new() } else { format!(", {} is not there", named(&gone)) };
     let text = format!(
-        "the tree is none of the layouts that a source package is made from: {} {} from the upstream tarball, and no patch in \
-         debian/patches says so: commit the change as a patch, or ask for one with 'single-debian-patch' or 'auto-commit' in \
+        "the tree is none of the layouts that a source package is made from: {} {} from the upstream tarball{gone}, and no patch \
+         in debian/patches says so: commit the change as a patch, or ask for one with 'single-debian-patch' or 'auto-commit' in \
          debian/source/options",
         named(paths),
         if paths.len() == 1 { "differs" } else { "differ" }

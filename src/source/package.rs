@@ -57,8 +57,8 @@ fn arguments(request: &Request) -> Result<Vec<String>, Failure> {
         // Given once more: the option before puts itself in the place of what was said until then.
         arguments.extend(options.extend_diff_ignore().map(|pattern| format!("--extend-diff-ignore={pattern}")));
     }
-    if request.plan.layout == Some(Layout::Bare) {
-        // There is nothing to apply patches to, and nothing was changed.
+    if matches!(request.plan.layout, Some(Layout::Bare | Layout::Applied)) {
+        // There is nothing to apply patches to, or they are applied: it would only try the first one to find that out.
         arguments.push("--no-preparation".to_owned());
     }
     Ok(arguments)

@@ -67,14 +67,13 @@ pub async fn prove(request: &Request, made: &SourcePackage, cancel: &Cancellatio
 fn candidates(request: &Request) -> Result<Vec<Layout>, Failure> {
     let repo = gitrecord::open(&request.repo)?;
     let tree = repo.find_commit((&request.commit).into())?.tree()?;
-    let options = Options::of(&repo, &tree)?;
     let has_patches = SERIES.iter().any(|path| tree.get_path(FilePath::new(path)).is_ok());
+    let is_either = has_patches || Options::of(&repo, &tree)?.generates_patch();
     Ok(match request.plan.layout {
-        Some(Layout::Applied) if has_patches && !options.generates_patch() => vec![Layout::Applied, Layout::Unapplied],
-        Some(Layout::Unapplied) => vec![Layout::Unapplied, Layout::Applied],
+        Some(Layout::Unapplied) if is_either => vec![Layout::Unapplied, Layout::Applied],
         Some(layout) => vec![layout],
-        None if has_patches => vec![Layout::Applied, Layout::Unapplied],
-        None => vec![Layout::Applied],
+        None if is_either => vec![Layout::Applied, Layout::Unapplied],
+        None => vec![Layout::Unapplied],
     })
 }
 
@@ -318,8 +317,8 @@ impl<'a> Comparison<'a> {
                 "the diff of source format 1.0 holds neither modes nor links nor empty or binary files: use 3.0 (quilt)"
             }
             Layout::Applied | Layout::Unapplied | Layout::Bare => {
-                "commit the change as a patch in debian/patches; an executable bit or an empty file needs a patch in Git's own form \
-                 ('gbp pq export' and 'git format-patch' write it)"
+                "commit the change as a patch in debian/patches; an executable bit needs a patch in Git's own form ('gbp pq export' and \
+                 'git format-patch' write it), and an empty file cannot be made by one"
             }
         };
         Failure::new(FailureKind::Differs, format!("the source package is not the commit: {}: {help}", what.join("; ")))
