@@ -1,6 +1,8 @@
 # shellcheck shell=bash
 # Sourced by the layouts beside it: "NAME DIR" makes a package's Git repository at DIR, whose branch main somebody submits.
-# Everything has a fixed date and author, nothing needs a network, and nothing stays behind outside of DIR.
+# They need git-buildpackage, dgit, git-debrebase, devscripts (with libgit-wrapper-perl, liblist-compare-perl and libstring-shellquote-perl, for git deborig;
+# newer Debian has that in git-debpush), pristine-tar, quilt and gpg.
+# Everything but a signing key has a fixed date and author, nothing needs a network, and nothing stays behind outside of DIR.
 set -euo pipefail
 umask 022
 unset "${!GIT_@}" "${!GBP_@}" "${!DEB_@}" "${!QUILT_@}"
