@@ -7,6 +7,8 @@
 //! 5. A tag of this version does not point elsewhere.
 //! 6. A source package can be made of the commit, as far as that can be told before it is ([`plan_source`]).
 
+use std::path::Path;
+
 use anyhow::Result;
 use rusqlite::Connection;
 
@@ -101,16 +103,17 @@ pub fn check(db: &Connection, config: &Config, request: &Request, job: Option<Jo
 }
 
 /// Rule 6, of what is to be built: what its source package is made of. `pool`: what the pool has of its upstream version. `at`: where the branch pristine-tar is taken from; `None`: where
-/// it is now.
+/// it is now. `scratch`: where small tarballs may be made to look into them.
 pub fn plan_source(
     config: &Config,
     request: &Request,
     pool: &[source::Pooled],
     at: Option<&CommitId>,
+    scratch: Option<&Path>,
 ) -> Result<source::Plan, Failure> {
     let Request { pocket, package, commit, version } = request;
     let repo = config.git.package(package);
-    let wanted = source::Wanted { repo: &repo, commit, package, version, pool, at };
+    let wanted = source::Wanted { repo: &repo, commit, package, version, pool, at, scratch };
     let plan = source::plan(&wanted)?;
     if plan.format == source::Format::Native && version.has_revision() {
         // Only some releases of dpkg-source take that.
@@ -124,7 +127,7 @@ pub fn plan_source(
 /// The same at submission, where what is wrong ends the request.
 pub fn plan_submission(db: &Connection, config: &Config, request: &Request) -> Result<source::Plan> {
     let pool = source::pooled(config, db, &request.package, &request.version)?;
-    plan_source(config, request, &pool, None).map_err(|failure| {
+    plan_source(config, request, &pool, None, Some(&config.scratch())).map_err(|failure| {
         let text = format!("{} {} ({}): {}", request.package, request.version, request.commit.short(), failure.text);
         match failure.kind {
             FailureKind::System => Error::unavailable(text).into(),

@@ -8,6 +8,8 @@ declare -A NEEDS=(
 		openssl perl pristine-tar procps sudo
 		remctl-client remctl-server sbuild schroot uidmap util-linux xz-utils zstd"
 	[demo]="devscripts git-buildpackage libdistro-info-perl"
+	[layouts]="devscripts dgit git-buildpackage git-debrebase gpg libgit-wrapper-perl liblist-compare-perl libstring-shellquote-perl
+		pristine-tar quilt"
 	[lint]="shellcheck"
 	[package]="debhelper dpkg-dev liblzma-dev lintian man-db po-debconf sqlite3"
 	[foreign]="qemu-user-static"

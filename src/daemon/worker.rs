@@ -372,10 +372,13 @@ impl Task {
     async fn source_request(&self, log: &Path) -> Result<source::Request, Failure> {
         let (job, config) = (&self.job, &self.config);
         let repo = config.git.package(&job.package);
-        let fixed = self.shared.read(|db| sources::of(db, job.id))?.and_then(|source| source.branch);
+        let fixed = self.shared.read(|db| sources::of(db, job.id))?;
+        let (at, layout) = fixed.map_or((None, None), |source| (source.branch, source.layout));
         let pool = self.shared.read(|db| source::pooled(config, db, &job.package, &job.version))?;
         let plan = tokio::task::block_in_place(|| {
-            let plan = validate::plan_source(config, &Request::of(job), &pool, fixed.as_ref())?;
+            let mut plan = validate::plan_source(config, &Request::of(job), &pool, at.as_ref(), None)?;
+            // Whoever submitted it may have looked into the tarballs.
+            plan.layout = layout.or(plan.layout);
             source::pin(&repo, &plan)?;
             Ok::<_, Failure>(plan)
         })?;

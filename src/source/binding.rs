@@ -6,7 +6,7 @@
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
-use git2::Repository;
+use git2::{Repository, Tree};
 use sequoia_openpgp as openpgp;
 
 use openpgp::cert::CertParser;
@@ -15,8 +15,8 @@ use openpgp::parse::stream::{DetachedVerifierBuilder, MessageLayer, MessageStruc
 use openpgp::policy::StandardPolicy;
 use openpgp::{Cert, KeyHandle};
 
-use super::tree::{self, Entries};
-use crate::error::Failure;
+use super::tree;
+use crate::error::{Failure, FailureKind};
 
 /// Where the sums are.
 pub const SUMS: &str = "debian/upstream/sha256sums";
@@ -46,10 +46,12 @@ pub struct Binding {
 
 impl Binding {
     /// What this tree has.
-    pub fn of(repo: &Repository, entries: &Entries) -> Result<Self, Failure> {
+    pub fn of(repo: &Repository, tree: &Tree) -> Result<Self, Failure> {
         let read = |path: &str| -> Result<Option<Vec<u8>>, Failure> {
-            let Some(entry) = entries.get(path.as_bytes()) else { return Ok(None) };
-            Ok(tree::blob(repo, entry.id, MOST)?.map(|blob| blob.content().to_vec()))
+            let Ok(entry) = tree.get_path(Path::new(path)) else { return Ok(None) };
+            let blob = tree::blob(repo, entry.id(), MOST).ok().flatten();
+            let blob = blob.ok_or_else(|| Failure::new(FailureKind::Tree, format!("{path} is not a small file")))?;
+            Ok(Some(blob.content().to_vec()))
         };
         let sums = read(SUMS)?.map(|text| sums(&String::from_utf8_lossy(&text))).unwrap_or_default();
         Ok(Self { sums, keys: read(KEYS)? })
@@ -79,6 +81,18 @@ impl Binding {
     /// Whether a tarball of this name and SHA-256 is bound by its sum.
     pub fn has_sum(&self, name: &str, sha256: &str) -> bool {
         self.sums.iter().any(|(sum, of)| of == name && sum == sha256)
+    }
+
+    /// Refuses a tarball that the commit has another sum of.
+    pub fn demand(&self, name: &str, sha256: Option<&str>) -> Result<(), Failure> {
+        let Some(sha256) = sha256.filter(|sha256| self.names(name) && !self.has_sum(name, sha256)) else {
+            return Ok(());
+        };
+        let text = format!(
+            "{name} has SHA-256 {sha256}, and {SUMS} of the commit has another sum of it: commit the right sum, or the right tarball \
+             with 'pristine-tar commit'"
+        );
+        Err(Failure::new(FailureKind::Upstream, text))
     }
 
     /// Whether one of the keys has made this signature over this file.

@@ -85,9 +85,9 @@ pub fn compare(
         _ => options.diff_ignore()?,
     };
     let found = Found::new(format, entries, upstream, &vcs, &ignore);
-    compared.extra =
-        found.removed.iter().filter(|path| !patches.touched.contains(**path)).map(|path| path.to_vec()).collect();
-    compared.notes = notes(&found);
+    let gone = found.removed.iter().filter(|path| !patches.touched.contains(**path) && !options.includes_removal());
+    compared.extra = gone.map(|path| path.to_vec()).collect();
+    compared.notes = notes(&found, options);
     if format == Format::One {
         representable(&found, entries)?;
         compared.layout = Some(Layout::Diff);
@@ -99,14 +99,25 @@ pub fn compare(
         compared.layout = Some(Layout::Bare);
         return Ok(compared);
     }
-    let changes: Vec<&Path> = found.added.iter().chain(&found.changed).copied().collect();
+    let differing = found.added.iter().chain(&found.changed).copied();
+    let changes: Vec<&Path> = differing.filter(|path| !options.is_included_binary(path)).collect();
+    let empty: Vec<&Path> = changes.iter().copied().filter(|path| entries[*path].is_empty()).collect();
+    if !empty.is_empty() {
+        let text = format!(
+            "no patch can make an empty file, and {} is empty here and not so in the tarball: write a line into it, or make it in \
+             debian/rules",
+            named(&empty)
+        );
+        return Err(Failure::new(FailureKind::Layout, text));
+    }
     let unexplained: Vec<&Path> = changes.iter().copied().filter(|path| !patches.touched.contains(*path)).collect();
     if !unexplained.is_empty() && !options.generates_patch() && !patches.unknown {
         return Err(no_layout(&unexplained, &compared.extra));
     }
     // Patches that make files have not made them.
     let adds = patches.touched.iter().any(|path| !upstream.0.contains_key(path));
-    compared.layout = match changes.is_empty() {
+    let removes = options.includes_removal() && !found.removed.is_empty();
+    compared.layout = match changes.is_empty() && !removes {
         false => Some(Layout::Applied),
         true if !found.unknown || adds => Some(Layout::Unapplied),
         true if patches.count == 0 && !options.generates_patch() => Some(Layout::Unapplied),
@@ -163,13 +174,22 @@ impl<'a> Found<'a> {
     }
 }
 
-fn notes(found: &Found) -> Vec<String> {
+fn notes(found: &Found, options: &Options) -> Vec<String> {
     let mut notes = Vec::new();
     if !found.let_go.is_empty() {
         notes.push(format!("left out, as the tarball never had it: {}", named(&found.let_go)));
     }
     if !found.looked_over.is_empty() {
-        notes.push(format!("left out, as debian/source/options asks (diff-ignore): {}", named(&found.looked_over)));
+        let option = options.diff_ignore_option();
+        notes.push(format!(
+            "left as in the tarball, as debian/source/options asks ({option}): {}",
+            named(&found.looked_over)
+        ));
+    }
+    let binaries: Vec<&Path> =
+        found.added.iter().chain(&found.changed).copied().filter(|path| options.is_included_binary(path)).collect();
+    if !binaries.is_empty() {
+        notes.push(format!("packed beside the patches, as debian/source/include-binaries says: {}", named(&binaries)));
     }
     notes
 }

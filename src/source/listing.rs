@@ -57,6 +57,11 @@ impl Listing {
         Ok(read(unpacked).ok())
     }
 
+    /// Whether all contents are known.
+    pub fn is_known(&self) -> bool {
+        self.0.values().all(Option::is_some)
+    }
+
     /// Puts a component's tarball into its directory, in place of what the main one has there.
     pub fn add_component(&mut self, name: &str, component: Listing) {
         let dir = format!("{name}/").into_bytes();

@@ -32,6 +32,7 @@ mod tarballs;
 mod tree;
 mod upstream;
 
+use binding::Binding;
 pub use binding::{Bound, SUMS};
 pub use changelog::{Changelog, changelog, first_entry};
 pub use format::Format;
@@ -94,6 +95,13 @@ pub async fn make(request: &Request, cancel: &CancellationToken) -> Result<Sourc
 }
 
 impl Request {
+    /// What the commit binds tarballs by.
+    fn binding(&self) -> Result<Binding, Failure> {
+        let repo = gitrecord::open(&self.repo)?;
+        let tree = repo.find_commit((&self.commit).into())?.tree()?;
+        Binding::of(&repo, &tree)
+    }
+
     fn export(&self, dir: &std::path::Path) -> Result<(), Failure> {
         let repo = gitrecord::open(&self.repo)?;
         let tree = repo.find_commit((&self.commit).into())?.tree()?;

@@ -1,5 +1,7 @@
 //! What a package asks of dpkg-source: `debian/source/options` and `debian/source/local-options` (dpkg-source(1)).
 
+use std::collections::BTreeSet;
+
 use git2::{Repository, Tree};
 
 use super::tree::{self, Path};
@@ -18,7 +20,11 @@ pub const VERSION_CONTROL: &str = r"(?:^|/)\.(?:git(?:ignore|attributes|modules|
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Options {
     lines: Vec<String>,
+    binaries: BTreeSet<Vec<u8>>,
 }
+
+/// Where a package lists the binary files that it adds or changes.
+pub const INCLUDED: &str = "debian/source/include-binaries";
 
 impl Options {
     /// Those of a tree.
@@ -31,7 +37,19 @@ impl Options {
             };
             lines.extend(parse(&String::from_utf8_lossy(blob.content())));
         }
-        Ok(Self { lines })
+        let mut binaries = BTreeSet::new();
+        if let Ok(entry) = tree.get_path(std::path::Path::new(INCLUDED))
+            && let Ok(Some(blob)) = tree::blob(repo, entry.id(), MOST)
+        {
+            let lines = blob.content().split(|&c| c == b'\n').map(<[u8]>::trim_ascii);
+            binaries = lines.filter(|line| !line.is_empty() && !line.starts_with(b"#")).map(<[u8]>::to_vec).collect();
+        }
+        Ok(Self { lines, binaries })
+    }
+
+    /// Whether a file is packed as it is, and need not be in a patch.
+    pub fn is_included_binary(&self, path: &Path) -> bool {
+        self.includes_binaries() || self.binaries.contains(path)
     }
 
     /// What stands behind an option, each time that it is given; empty where nothing does.
@@ -52,6 +70,20 @@ impl Options {
         self.has("--auto-commit") || self.is_single_patch()
     }
 
+    /// The option that asks for that.
+    pub fn patch_option(&self) -> Option<&'static str> {
+        if self.is_single_patch() {
+            Some("single-debian-patch")
+        } else {
+            self.has("--auto-commit").then_some("auto-commit")
+        }
+    }
+
+    /// Whether a generated patch removes what the tree has not.
+    pub fn includes_removal(&self) -> bool {
+        self.generates_patch() && self.has("--include-removal")
+    }
+
     /// Whether all changes of upstream files are one patch.
     pub fn is_single_patch(&self) -> bool {
         self.has("--single-debian-patch")
@@ -70,6 +102,11 @@ impl Options {
     /// Whether it says itself what to leave out of tarballs.
     pub fn has_tar_ignore(&self) -> bool {
         self.values("--tar-ignore").next().is_some()
+    }
+
+    /// The option by which it does that.
+    pub fn diff_ignore_option(&self) -> &'static str {
+        if self.has_diff_ignore() { "diff-ignore" } else { "extend-diff-ignore" }
     }
 
     /// The patterns of differences to look over, beyond dpkg's own.
@@ -203,7 +240,7 @@ mod tests {
     use super::*;
 
     fn options(text: &str) -> Options {
-        Options { lines: parse(text) }
+        Options { lines: parse(text), ..Options::default() }
     }
 
     #[test]

@@ -6,14 +6,14 @@ use std::path::Path;
 
 use git2::{Oid, Repository};
 
-use super::binding::{Binding, SUMS};
+use super::binding::{Binding, KEYS, SUMS};
 use super::layout::{self, Layout, named};
 use super::listing::Listing;
 use super::options::Options;
 use super::patches::Patches;
 use super::tarballs::{Offers, Origin, Pooled, Tarball};
 use super::tree::{self, Entries};
-use super::{Format, changelog};
+use super::{Format, changelog, upstream};
 use crate::error::{Failure, FailureKind};
 use crate::gitrecord;
 use crate::names::{CommitId, PackageName, Version};
@@ -52,6 +52,8 @@ pub struct Wanted<'a> {
     pub pool: &'a [Pooled],
     /// Where the branch pristine-tar is taken from; `None`: where it is now.
     pub at: Option<&'a CommitId>,
+    /// A directory to work in, if small tarballs may be made in it to look into them.
+    pub scratch: Option<&'a Path>,
 }
 
 /// Decides what a source package is made of, or says why none can be made.
@@ -85,33 +87,38 @@ pub fn plan(wanted: &Wanted) -> Result<Plan, Failure> {
                 wanted.version.upstream()
             ));
         }
-        Format::One | Format::Quilt => with_upstream(&mut plan, &repo, &entries, &options, &offers)?,
+        Format::One | Format::Quilt => with_upstream(&mut plan, wanted, &repo, &entries, &options, &offers)?,
     }
     Ok(plan)
 }
 
 fn with_upstream(
     plan: &mut Plan,
+    wanted: &Wanted,
     repo: &Repository,
     entries: &Entries,
     options: &Options,
     offers: &Offers,
 ) -> Result<(), Failure> {
-    let binding = Binding::of(repo, entries)?;
+    let binding = Binding::of(repo, &repo.find_commit(wanted.commit.into())?.tree()?)?;
     let components = components(plan, entries, offers, &binding);
     let (tarballs, notes) = offers.choose(repo, plan.format, &components)?;
     plan.notes.extend(notes);
     let uses_branch = tarballs.iter().any(|tarball| matches!(tarball.origin, Origin::PristineTar { .. }));
     plan.branch = offers.branch.clone().filter(|_| uses_branch);
     plan.tarballs = tarballs;
+    for tarball in &plan.tarballs {
+        binding.demand(&tarball.name, tarball.sha256.as_deref())?;
+    }
     let patches = if plan.format == Format::Quilt { Patches::of(repo, entries)? } else { Patches::default() };
-    let upstream = listing(repo, &plan.tarballs)?;
+    let mut seen = Seen { binding: &binding, forged: Vec::new() };
+    let upstream = seen.listing(repo, plan, wanted)?;
     let compared = layout::compare(plan.format, entries, upstream.as_ref(), &patches, options)?;
     plan.layout = compared.layout;
     plan.notes.extend(compared.notes);
     for path in &compared.extra {
         let tarball = holder(&plan.tarballs, path);
-        if may_be_bound(&binding, tarball) {
+        if may_be_bound(&binding, tarball) && !seen.forged.contains(&tarball.name) {
             plan.extra.push(crate::text::one_line(&tree::shown(path)));
             continue;
         }
@@ -119,6 +126,16 @@ fn with_upstream(
         return Err(unbound(tarball, tarball.sha256.as_deref(), &paths));
     }
     Ok(())
+}
+
+/// Tarballs of up to so many members are made to look into them.
+const SMALL: usize = 2000;
+
+/// What was seen of tarballs before the source package is made.
+struct Seen<'a> {
+    binding: &'a Binding,
+    /// Those whose signature is by none of the commit's keys.
+    forged: Vec<String>,
 }
 
 /// The components that the commit has: those whose directory is in the tree or, where upstream's files are not in it, those that
@@ -144,22 +161,60 @@ fn components(plan: &mut Plan, entries: &Entries, offers: &Offers, binding: &Bin
     taken
 }
 
-/// What the tarballs hold, if that can be told from here.
-fn listing(repo: &Repository, tarballs: &[Tarball]) -> Result<Option<Listing>, Failure> {
-    let mut all: Option<Listing> = None;
-    for tarball in tarballs {
-        let one = match &tarball.origin {
-            Origin::Pool { path, .. } => Listing::of_tarball(path)?,
-            Origin::PristineTar { members, .. } if members.is_empty() => None,
-            Origin::PristineTar { members, tree, .. } => Some(Listing::of_delta(repo, members, Some(*tree))),
-        };
-        let Some(one) = one else { return Ok(None) };
-        match (&mut all, &tarball.component) {
-            (Some(all), Some(component)) => all.add_component(component, one),
-            _ => all = Some(one),
+impl Seen<'_> {
+    /// What the tarballs hold, if that can be told from here.
+    fn listing(&mut self, repo: &Repository, plan: &Plan, wanted: &Wanted) -> Result<Option<Listing>, Failure> {
+        let mut all: Option<Listing> = None;
+        let mut is_whole = true;
+        for tarball in &plan.tarballs {
+            match (self.one(repo, plan, wanted, tarball)?, &mut all, &tarball.component) {
+                (None, ..) => is_whole = false,
+                (Some(one), Some(all), Some(component)) => all.add_component(component, one),
+                (Some(one), ..) => all = Some(one),
+            }
+        }
+        Ok(all.filter(|_| is_whole))
+    }
+
+    fn one(
+        &mut self,
+        repo: &Repository,
+        plan: &Plan,
+        wanted: &Wanted,
+        tarball: &Tarball,
+    ) -> Result<Option<Listing>, Failure> {
+        let is_checked = self.binding.has_keys() && tarball.is_signed();
+        match &tarball.origin {
+            Origin::Pool { path, signature, .. } => {
+                let listing = Listing::of_tarball(path)?;
+                if let Some(signature) = signature.as_ref().filter(|_| is_checked && listing.is_some()) {
+                    self.check(tarball, path, signature);
+                }
+                Ok(listing)
+            }
+            Origin::PristineTar { members, tree, .. } => {
+                let by_names = (!members.is_empty()).then(|| Listing::of_delta(repo, members, Some(*tree)));
+                let is_known = by_names.as_ref().is_some_and(Listing::is_known) && !is_checked;
+                let (Some(scratch), Some(branch)) = (wanted.scratch, &plan.branch) else { return Ok(by_names) };
+                if is_known || members.len() > SMALL {
+                    return Ok(by_names);
+                }
+                let look = |path: &Path| {
+                    if is_checked {
+                        self.check(tarball, path, &path.with_file_name(format!("{}.asc", tarball.name)));
+                    }
+                    Listing::of_tarball(path)
+                };
+                Ok(upstream::look(wanted.repo, branch, tarball, scratch, look)?.or(by_names))
+            }
         }
     }
-    Ok(all)
+
+    fn check(&mut self, tarball: &Tarball, path: &Path, signature: &Path) {
+        if self.binding.verify(path, signature).is_err() {
+            self.forged.push(tarball.name.clone());
+        }
+    }
 }
 
 /// The tarball that a path comes from.
@@ -186,8 +241,13 @@ pub fn unbound(tarball: &Tarball, sha256: Option<&str>, paths: &[&tree::Path]) -
         Some(sum) => format!("the line '{sum}  {}'", tarball.name),
         None => format!("what 'sha256sum {}' prints", tarball.name),
     };
+    let signed = if tarball.is_signed() {
+        format!(" ({}.asc, its signature, is by no key in {KEYS} of the commit)", tarball.name)
+    } else {
+        String::new()
+    };
     let text = format!(
-        "{} has what the commit has not: {}: if the files are gone, commit a patch that removes them; if they belong there, commit \
+        "{} has what the commit has not: {}{signed}: if the files are gone, commit a patch that removes them; if they belong there, commit \
          {line} in {SUMS}, which binds the tarball",
         tarball.name,
         named(paths)
@@ -207,8 +267,8 @@ fn asked(entries: &Entries, options: &Options) -> Result<Vec<String>, Failure> {
     if !ignored.is_empty() {
         notes.push(format!("left out, as debian/source/options asks (tar-ignore): {}", named(&ignored)));
     }
-    if options.generates_patch() {
-        notes.push("changes of upstream files become a patch, as debian/source/options asks".to_owned());
+    if let Some(option) = options.patch_option() {
+        notes.push(format!("changes of upstream files become a patch, as debian/source/options asks ({option})"));
     }
     Ok(notes)
 }

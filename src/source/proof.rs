@@ -14,9 +14,9 @@ use std::time::Duration;
 
 use git2::{ObjectType, Oid, Repository};
 
-use super::binding::{Binding, Bound};
+use super::binding::Bound;
 use super::layout::{VersionControl, is_debian, named};
-use super::options::Options;
+use super::options::{INCLUDED, Options};
 use super::patches::{self, SERIES};
 use super::plan::{self, holder};
 use super::tree::{self, Entries, Entry, Kind, Path};
@@ -160,7 +160,9 @@ impl<'a> Comparison<'a> {
         for (path, entry) in &self.entries {
             differences.extend(self.compare(path, entry, there.remove(path)).map(|difference| (&path[..], difference)));
         }
-        let extra: Vec<Vec<u8>> = there.into_keys().filter(|path| !self.is_dpkgs(path, unpacked)).collect();
+        let (dpkgs, extra): (Vec<Vec<u8>>, Vec<Vec<u8>>) =
+            there.into_keys().partition(|path| self.is_dpkgs(path, unpacked));
+        self.say_dpkgs(&dpkgs, &mut proof);
         self.explain(&mut differences, unpacked, &mut proof)?;
         let foreign = self.bind(made, &differences, extra, &mut proof)?;
         differences.retain(|(path, _)| !foreign.iter().any(|other| other == path));
@@ -189,8 +191,21 @@ impl<'a> Comparison<'a> {
         let new_series = self.options.generates_patch() && path == SERIES[1].as_bytes();
         // The list of patches may have a vendor's name, and then gets its usual one as well.
         let link = path == SERIES[1].as_bytes() && unpacked.join(SERIES[1]).is_symlink();
-        let binaries = self.options.includes_binaries() && path == INCLUDED;
+        let binaries = self.options.includes_binaries() && path == INCLUDED.as_bytes();
         path.starts_with(b".pc/") || generated || new_series || link || binaries
+    }
+
+    /// Says what dpkg-source adds, but for its own notes of which patches are applied.
+    fn say_dpkgs(&self, added: &[Vec<u8>], proof: &mut Proof) {
+        let added: Vec<&Path> = added.iter().map(Vec::as_slice).filter(|path| !path.starts_with(b".pc/")).collect();
+        if !added.is_empty() {
+            let why = self.options.patch_option().map_or_else(String::new, |option| format!(" ({option})"));
+            proof.notes.push(format!("added by dpkg-source{why}: {}", named(&added)));
+        }
+        let rules = self.entries.get(&b"debian/rules"[..]);
+        if rules.is_some_and(|rules| rules.kind == Kind::File { executable: false }) {
+            proof.notes.push("debian/rules is not executable in the commit: dpkg-source makes it so".to_owned());
+        }
     }
 
     /// Strikes off what has a reason, and says the reason.
@@ -224,11 +239,10 @@ impl<'a> Comparison<'a> {
         }
         let ignores = is_quilt || self.options.has_diff_ignore();
         if ignores && self.layout != Layout::Native {
-            strike("left out, as debian/source/options asks (diff-ignore)", &|path, difference| {
-                missing(difference) && !is_debian(path) && diff.matches(path)
-            });
+            let why = format!("left out, as debian/source/options asks ({})", self.options.diff_ignore_option());
+            strike(&why, &|path, difference| missing(difference) && !is_debian(path) && diff.matches(path));
         }
-        strike("", &|path, _| self.options.includes_binaries() && path == INCLUDED);
+        strike("", &|path, _| self.options.includes_binaries() && path == INCLUDED.as_bytes());
         if self.options.generates_patch() {
             let same = self.has_same_series(unpacked)?;
             strike("", &|path, difference| same && path == SERIES[1].as_bytes() && difference == Difference::Bytes);
@@ -247,8 +261,8 @@ impl<'a> Comparison<'a> {
         Ok(mine == theirs)
     }
 
-    /// What of the package comes from tarballs: all of it has to be bound. The paths of the commit whose bytes the package itself
-    /// wants to be the tarball's.
+    /// What of the package comes from tarballs alone: all of it has to be bound. The paths of the commit of which the package itself asks
+    /// that they be the tarball's.
     fn bind(
         &self,
         made: &SourcePackage,
@@ -263,12 +277,12 @@ impl<'a> Comparison<'a> {
             *difference != Difference::Missing && ignores && !is_debian(path) && ignore.matches(path)
         };
         let foreign: Vec<Vec<u8>> = differences.iter().filter(differ).map(|(path, _)| path.to_vec()).collect();
-        let binding = Binding::of(&self.repo, &self.entries)?;
+        let binding = self.request.binding()?;
         for tarball in tarballs {
             let sum = made.tarballs.iter().find(|(name, _)| *name == tarball.name).map(|(_, sum)| sum.as_str());
             let sum = sum.unwrap_or_default();
             let is_mine = |path: &&Vec<u8>| holder(tarballs, path).name == tarball.name;
-            let more: Vec<&Path> = extra.iter().chain(&foreign).filter(is_mine).map(Vec::as_slice).collect();
+            let more: Vec<&Path> = extra.iter().filter(is_mine).map(Vec::as_slice).collect();
             let bound = if binding.has_sum(&tarball.name, sum) {
                 Some(Bound::Sum)
             } else if binding.has_keys() && tarball.is_signed() {
@@ -297,7 +311,8 @@ impl<'a> Comparison<'a> {
         }
         if !foreign.is_empty() {
             let paths: Vec<&Path> = foreign.iter().map(Vec::as_slice).collect();
-            let why = "as in the tarball, which debian/source/options asks for (diff-ignore)";
+            let option = self.options.diff_ignore_option();
+            let why = format!("left as in the tarball, as debian/source/options asks ({option})");
             proof.notes.push(format!("{why}: {}", named(&paths)));
         }
         proof.extra = extra.iter().map(|path| crate::text::one_line(&tree::shown(path))).collect();
@@ -324,9 +339,6 @@ impl<'a> Comparison<'a> {
         Failure::new(FailureKind::Differs, format!("the source package is not the commit: {}: {help}", what.join("; ")))
     }
 }
-
-/// Where a package lists the binary files that it changes.
-const INCLUDED: &Path = b"debian/source/include-binaries";
 
 /// Every path below a directory that is no directory itself. Nothing runs there any more, and no link is followed.
 fn look(dir: &FilePath, at: &mut Vec<u8>, depth: usize, found: &mut BTreeMap<Vec<u8>, Entry>) -> Result<(), Failure> {

@@ -53,8 +53,3 @@ async fn outgrown(dir: PathBuf, room: u64) {
 pub fn command(request: &Request, program: &str) -> Cmd {
     confined::command(&request.programs.root, &request.work, request.room, &[], program)
 }
-
-/// The same with a program of the host's, and with something more to see.
-pub fn host_command(request: &Request, read_only: &[(&Path, &str)], program: &str) -> Cmd {
-    confined::command(Path::new("/"), &request.work, request.room, read_only, program)
-}

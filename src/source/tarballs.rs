@@ -298,13 +298,34 @@ impl<'a> Offers<'a> {
         let text = String::from_utf8_lossy(blob.content()).trim().to_owned();
         let id = Oid::from_str(&text).ok().filter(|_| text.len() == 40).ok_or_else(|| fail("is no object's id"))?;
         let object = repo.find_object(id, None).and_then(|object| object.peel_to_tree());
-        object.map(|tree| tree.id()).map_err(|_| {
+        let tree = object.map(|tree| tree.id());
+        tree.or_else(|error| self.without_components(repo, id)?.ok_or(error)).map_err(|_| {
             let text = format!(
                 "{name} was made by pristine-tar from the tree {id}, which the repository does not have: push the branch that has \
                  it, often 'upstream'"
             );
             Failure::new(FailureKind::Upstream, text)
         })
+    }
+
+    /// The tree of this id, made from upstream's: where there are components, gbp(1) makes the delta of the main tarball against
+    /// upstream's tree without their directories, which is a tree that no commit has, so nobody can push it.
+    fn without_components(&self, repo: &Repository, id: Oid) -> Result<Option<Oid>, git2::Error> {
+        let components = self.components();
+        for reference in repo.references()? {
+            let reference = reference?;
+            if components.is_empty() || !reference.name().unwrap_or_default().contains("upstream") {
+                continue;
+            }
+            let Ok(tree) = reference.peel_to_tree() else { continue };
+            let mut builder = repo.treebuilder(Some(&tree))?;
+            builder.filter(|entry| !entry.name().is_ok_and(|name| components.contains(name)))?;
+            let made = builder.write()?;
+            if made == id {
+                return Ok(Some(made));
+            }
+        }
+        Ok(None)
     }
 }
 

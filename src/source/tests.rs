@@ -78,7 +78,15 @@ impl Package {
             })
             .collect();
         let (repo, package) = (self.repo(), package);
-        let wanted = Wanted { repo: &repo, commit, package: &package, version: &version, pool: &pool, at: None };
+        let wanted = Wanted {
+            repo: &repo,
+            commit,
+            package: &package,
+            version: &version,
+            pool: &pool,
+            at: None,
+            scratch: Some(self.dir.path()),
+        };
         let plan = plan(&wanted)?;
         Ok(Request {
             plan,

@@ -29,6 +29,13 @@ pub struct Entry {
     pub kind: Kind,
 }
 
+impl Entry {
+    /// Whether it is a file without content.
+    pub fn is_empty(&self) -> bool {
+        self.id.to_string() == "e69de29bb2d1d6434b8b29ae775ad8c2e48c5391"
+    }
+}
+
 /// What stands at a path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {

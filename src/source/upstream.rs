@@ -2,18 +2,21 @@
 //! sum that their delta has.
 
 use std::fs;
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Context;
 use git2::Repository;
 
+use super::listing::Listing;
 use super::tarballs::{Origin, Tarball};
 use super::{Request, sandbox};
 use crate::archive::digest;
+use crate::confined;
 use crate::error::{Failure, FailureKind};
 use crate::gitrecord;
 use crate::names::CommitId;
-use crate::subprocess::CancellationToken;
+use crate::subprocess::{CancellationToken, Cmd};
 
 /// How long one tarball may take.
 const LIMIT: Duration = Duration::from_secs(30 * 60);
@@ -25,14 +28,16 @@ const SCRATCH: &str = "pristine.git";
 pub async fn fetch(request: &Request, cancel: &CancellationToken) -> Result<Vec<(String, String)>, Failure> {
     if let Some(branch) = &request.plan.branch {
         let (request, branch) = (request.clone(), branch.clone());
-        tokio::task::spawn_blocking(move || prepare(&request, &branch)).await.map_err(anyhow::Error::from)??;
+        tokio::task::spawn_blocking(move || prepare(&request.repo, &request.work, &branch))
+            .await
+            .map_err(anyhow::Error::from)??;
     }
     let mut sums = Vec::new();
     for tarball in &request.plan.tarballs {
         let path = request.work.join(&tarball.name);
         match &tarball.origin {
             Origin::Pool { path: from, signature, .. } => {
-                let copy = |from: &std::path::Path, to: &std::path::Path| {
+                let copy = |from: &Path, to: &Path| {
                     fs::copy(from, to).with_context(|| format!("cannot copy {} from the archive", from.display()))
                 };
                 copy(from, &path)?;
@@ -46,6 +51,7 @@ pub async fn fetch(request: &Request, cancel: &CancellationToken) -> Result<Vec<
         if let Some(expected) = tarball.sha256.as_ref().filter(|expected| **expected != sum) {
             return Err(differs(tarball, &sum, expected));
         }
+        request.binding()?.demand(&tarball.name, Some(&sum))?;
         sums.push((tarball.name.clone(), sum));
     }
     if request.plan.branch.is_some() {
@@ -69,15 +75,49 @@ fn differs(tarball: &Tarball, sum: &str, expected: &str) -> Failure {
     Failure::new(FailureKind::Upstream, text)
 }
 
-async fn check_out(request: &Request, tarball: &Tarball, cancel: &CancellationToken) -> Result<(), Failure> {
-    let objects = request.repo.join("objects");
-    let cmd = sandbox::host_command(request, &[(&objects, "/objects")], "pristine-tar")
+/// The command that makes a tarball in the directory `work`, where [`prepare`] has been.
+fn checkout(repo: &Path, work: &Path, room: u64, tarball: &Tarball) -> Cmd {
+    let objects = repo.join("objects");
+    let cmd = confined::command(Path::new("/"), work, room, &[(&objects, "/objects")], "pristine-tar")
         .env("GIT_CONFIG_NOSYSTEM", "1")
         .env("GIT_CONFIG_GLOBAL", "/dev/null")
         .env("GIT_DIR", format!("/work/{SCRATCH}"))
         .arg("checkout");
     let cmd = if tarball.is_signed() { cmd.arg("-s").arg(format!("{}.asc", tarball.name)) } else { cmd };
-    let cmd = cmd.arg("--").arg(&tarball.name).total(LIMIT).log(&request.log, 16 << 20);
+    cmd.arg("--").arg(&tarball.name)
+}
+
+/// How long a tarball may take that is made to look into it at submission, and how long the files may be that are written for it.
+const LOOK: Duration = Duration::from_secs(10);
+const LOOK_ROOM: u64 = 64 << 20;
+
+/// Makes a small tarball in a directory of its own below `scratch`, and says what is in it; `None` where that cannot be done quickly: the
+/// job finds out.
+pub fn look(
+    repo: &Path,
+    branch: &CommitId,
+    tarball: &Tarball,
+    scratch: &Path,
+    look: impl FnOnce(&Path) -> anyhow::Result<Option<Listing>>,
+) -> Result<Option<Listing>, Failure> {
+    let dir = tempfile::Builder::new().prefix("look-").tempdir_in(scratch)?;
+    prepare(repo, dir.path(), branch)?;
+    let done = checkout(repo, dir.path(), LOOK_ROOM, tarball).total(LOOK).run_blocking()?;
+    if !done.ok() {
+        return Ok(None);
+    }
+    let path = dir.path().join(&tarball.name);
+    let is_its = match &tarball.sha256 {
+        Some(expected) => digest(&path)?.1 == *expected,
+        None => true,
+    };
+    // A tarball of other bytes is the job's affair.
+    if is_its { Ok(look(&path)?) } else { Ok(None) }
+}
+
+async fn check_out(request: &Request, tarball: &Tarball, cancel: &CancellationToken) -> Result<(), Failure> {
+    let cmd = checkout(&request.repo, &request.work, request.room, tarball);
+    let cmd = cmd.total(LIMIT).log(&request.log, 16 << 20);
     let done = sandbox::run(request, cmd, cancel).await?;
     if !done.ok() {
         let text = format!("pristine-tar cannot make {}: {}", tarball.name, done.describe());
@@ -88,14 +128,14 @@ async fn check_out(request: &Request, tarball: &Tarball, cancel: &CancellationTo
 
 /// A repository of our own that borrows the package's objects: neither the package's configuration nor its hooks are
 /// there to be heeded, and the branch is where it was when the plan was made.
-fn prepare(request: &Request, branch: &CommitId) -> Result<(), Failure> {
-    let path = request.work.join(SCRATCH);
+fn prepare(repo: &Path, work: &Path, branch: &CommitId) -> Result<(), Failure> {
+    let path = work.join(SCRATCH);
     let scratch = Repository::init_opts(
         &path,
         git2::RepositoryInitOptions::new().bare(true).external_template(false).initial_head("none"),
     )?;
     fs::create_dir_all(path.join("objects/info"))?;
-    let objects = request.repo.join("objects");
+    let objects = repo.join("objects");
     fs::write(path.join("objects/info/alternates"), format!("{}\n", objects.display()))?;
     drop(scratch);
     let scratch = gitrecord::open(&path)?;
