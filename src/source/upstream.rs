@@ -100,6 +100,7 @@ pub fn look(
     scratch: &Path,
     look: impl FnOnce(&Path) -> anyhow::Result<Option<Listing>>,
 ) -> Result<Option<Listing>, Failure> {
+    fs::create_dir_all(scratch).with_context(|| format!("cannot create {}", scratch.display()))?;
     let dir = tempfile::Builder::new().prefix("look-").tempdir_in(scratch)?;
     prepare(repo, dir.path(), branch)?;
     let done = checkout(repo, dir.path(), LOOK_ROOM, tarball).total(LOOK).run_blocking()?;

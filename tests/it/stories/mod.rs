@@ -23,6 +23,7 @@ mod refusals;
 mod reproducible;
 mod schroot;
 mod set_up;
+mod sources;
 mod ssh;
 mod unpacked;
 mod upgrade;
