@@ -254,7 +254,19 @@ async fn chroots(config: &Config) -> Vec<Check> {
             Err(error) => wrong(&what, format!("{error:#}"), mend),
         }
     };
-    chroots.chain(images).map(one).collect()
+    let schroots = of(Isolation::Schroot).into_iter().map(|(distro, architecture)| {
+        let what = format!("dpkg-source of {distro}");
+        match store.find(&distro, &architecture) {
+            Ok(Some(chroot)) => fine(&what, chroot.tarball.display().to_string()),
+            // schroot's own chroots are root's.
+            _ => note(
+                &what,
+                "there is no chroot to take it from: this machine's own makes source packages",
+                format!("invirt-build chroot create {distro}"),
+            ),
+        }
+    });
+    chroots.chain(images).map(one).chain(schroots).collect()
 }
 
 /// What the pockets of some kinds of isolation build in.

@@ -206,3 +206,67 @@ async fn of_image(image: &Path, to: &Path, cancel: &CancellationToken) -> Result
     anyhow::ensure!(to.join("usr/bin/dpkg-source").is_file(), "the image {} has no dpkg-source", image.display());
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn manifest(digit: &str) -> Manifest {
+        let text = r#"{ "distro": "sid", "architecture": "amd64", "created": 0, "sources": [], "digest": "#;
+        serde_json::from_str(&format!("{text}\"{}\", \"packages\": [{DPKG}] }}", digit.repeat(64))).unwrap()
+    }
+
+    const DPKG: &str = r#"{ "name": "dpkg-dev", "version": "1.23.3", "architecture": "all" }"#;
+
+    /// A tarball as mmdebstrap(1) makes them.
+    fn chroot(dir: &Path, digit: &str) -> From {
+        let script = "mkdir -p t/usr/bin t/usr/share/doc/x t/usr/lib t/etc/dpkg/origins t/var/secret; echo p >t/usr/bin/dpkg-source
+            echo d >t/usr/share/doc/x/y; echo o >t/etc/dpkg/origins/debian; cd t; ln -sf usr/bin bin; ln -sf usr/bin sbin; ln -sf usr/lib lib
+            tar -cf ../chroot.tar .";
+        let done = std::process::Command::new("sh").args(["-ec", script]).current_dir(dir).status().unwrap();
+        assert!(done.success());
+        From::Chroot(Chroot { manifest: manifest(digit), tarball: dir.join("chroot.tar") })
+    }
+
+    #[tokio::test]
+    async fn programs_are_unpacked_once_and_kept_while_they_are_used() {
+        let dir = tempfile::tempdir().unwrap();
+        let unpacked = Unpacked { dir: dir.path().join("programs") };
+        let from = chroot(dir.path(), "a");
+        assert_eq!(from.dpkg(), Some("1.23.3"));
+        let cancel = CancellationToken::new();
+        let digest = from.manifest().unwrap().digest.clone();
+        assert!(!unpacked.has(&digest));
+        let (one, two) = tokio::join!(unpacked.get(&from, &cancel), unpacked.get(&from, &cancel));
+        let (one, two) = (one.unwrap(), two.unwrap());
+        assert_eq!(one.root, two.root);
+        for (path, is_there) in [
+            ("usr/bin/dpkg-source", true),
+            ("etc/dpkg/origins/debian", true),
+            ("bin", true),
+            ("usr/share/doc/x/y", false),
+            ("var", false),
+        ] {
+            assert_eq!(fs::symlink_metadata(one.root.join(path)).is_ok(), is_there, "{path}");
+        }
+        unpacked.prune(&[&digest]).await.unwrap();
+        unpacked.prune(&[]).await.unwrap();
+        assert!(unpacked.has(&digest), "somebody uses it");
+        drop((one, two));
+        unpacked.prune(&[]).await.unwrap();
+        assert!(!unpacked.has(&digest));
+    }
+
+    #[tokio::test]
+    async fn an_image_is_read_without_mounting_it() {
+        let dir = tempfile::tempdir().unwrap();
+        chroot(dir.path(), "b");
+        let script = "truncate -s 4M root; mke2fs -q -F -t ext4 -O ^has_journal -d t root; mkdir out";
+        let done = std::process::Command::new("sh").args(["-ec", script]).current_dir(dir.path()).status().unwrap();
+        assert!(done.success());
+        let out = dir.path().join("out");
+        of_image(&dir.path().join("root"), &out, &CancellationToken::new()).await.unwrap();
+        assert_eq!(fs::read_to_string(out.join("bin/dpkg-source")).unwrap(), "p\n");
+        assert!(out.join("etc/dpkg/origins/debian").is_file());
+    }
+}

@@ -8,8 +8,12 @@ use crate::config::{Config, Isolation};
 use crate::subprocess::CancellationToken;
 
 /// Programs that machines and their images are made with, and Debian's packages of them.
-const PROGRAMS: [(&str, &str); 3] =
-    [("mke2fs", "e2fsprogs"), ("qemu-img", "qemu-utils"), ("qemu-system-x86_64", "qemu-system-x86")];
+const PROGRAMS: [(&str, &str); 4] = [
+    ("debugfs", "e2fsprogs"),
+    ("mke2fs", "e2fsprogs"),
+    ("qemu-img", "qemu-utils"),
+    ("qemu-system-x86_64", "qemu-system-x86"),
+];
 
 /// Looks at it, where a pocket builds in machines.
 pub async fn look(config: &Config, user: &User) -> Vec<Check> {
