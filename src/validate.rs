@@ -130,7 +130,7 @@ pub fn plan_submission(db: &Connection, config: &Config, request: &Request) -> R
     plan_source(config, request, &pool, None, Some(&config.scratch())).map_err(|failure| {
         let text = format!("{} {} ({}): {}", request.package, request.version, request.commit.short(), failure.text);
         match failure.kind {
-            FailureKind::System => Error::unavailable(text).into(),
+            FailureKind::System | FailureKind::Chroot => Error::unavailable(text).into(),
             _ => Error::invalid(text).into(),
         }
     })

@@ -136,6 +136,10 @@ impl Workspace {
                 left.extend(build::remove_tree(&entry.path()).await.err());
                 continue;
             }
+            if name.to_str().is_some_and(|name| name.starts_with(source::LOOK)) && is_old(&entry) {
+                left.extend(build::remove_tree(&entry.path()).await.err());
+                continue;
+            }
             let id = name.to_str().and_then(|name| name.strip_prefix("job-")).and_then(|id| id.parse().ok());
             let Some(id) = id.filter(|id| !keep.contains(id)) else { continue };
             reach(Point::SweepWorkspace)?;
@@ -143,6 +147,13 @@ impl Workspace {
         }
         Ok(left)
     }
+}
+
+/// Whether nobody can be at work in a directory any more that submissions look into tarballs in.
+fn is_old(entry: &std::fs::DirEntry) -> bool {
+    const LONG: Duration = Duration::from_secs(600);
+    let modified = entry.metadata().and_then(|about| about.modified());
+    modified.is_ok_and(|modified| modified.elapsed().is_ok_and(|age| age > LONG))
 }
 
 /// Adds lines of ours to a log.

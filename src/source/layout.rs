@@ -61,6 +61,11 @@ impl VersionControl {
     }
 }
 
+/// Whether a tree has nothing of upstream's, but for what only version control systems read.
+pub fn is_bare(entries: &Entries, vcs: &VersionControl) -> bool {
+    entries.keys().all(|path| is_debian(path) || vcs.is(path))
+}
+
 /// Compares a tree with what the tarballs hold. Only what certainly cannot be a source package is refused: what is not known yet is
 /// compared when it was made.
 pub fn compare(
@@ -71,7 +76,7 @@ pub fn compare(
     options: &Options,
 ) -> Result<Compared, Failure> {
     let vcs = VersionControl::new();
-    let is_bare = entries.keys().all(|path| is_debian(path) || vcs.is(path));
+    let is_bare = is_bare(entries, &vcs);
     let mut compared = Compared::default();
     let Some(upstream) = upstream else {
         compared.layout = match format {
@@ -235,5 +240,18 @@ pub fn named(paths: &[&Path]) -> String {
     match paths.len().saturating_sub(NAMED) {
         0 => first.join(", "),
         more => format!("{} and {more} more", first.join(", ")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spellings_are_pinned() {
+        let layouts: Vec<_> = Layout::ALL.iter().map(|layout| layout.as_str()).collect();
+        assert_eq!(layouts, ["native", "native-1.0", "patches-applied", "patches-unapplied", "bare-debian", "diff"]);
+        let bound: Vec<_> = super::super::binding::Bound::ALL.iter().map(|bound| bound.as_str()).collect();
+        assert_eq!(bound, ["sha256sums", "signature"]);
     }
 }

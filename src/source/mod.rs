@@ -41,6 +41,7 @@ pub use plan::{Plan, Wanted, pin, plan, unpin};
 pub use proof::{Proof, prove};
 pub use resolve::resolve;
 pub use tarballs::{Origin, Pooled, Tarball, pooled};
+pub use upstream::NAME as LOOK;
 
 /// What is to be made.
 #[derive(Debug, Clone)]

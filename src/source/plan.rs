@@ -141,8 +141,7 @@ struct Seen<'a> {
 /// The components that the commit has: those whose directory is in the tree or, where upstream's files are not in it, those that
 /// the commit names or could bind.
 fn components(plan: &mut Plan, entries: &Entries, offers: &Offers, binding: &Binding) -> BTreeSet<String> {
-    let vcs = layout::VersionControl::new();
-    let is_bare = entries.keys().all(|path| layout::is_debian(path) || vcs.is(path));
+    let is_bare = layout::is_bare(entries, &layout::VersionControl::new());
     let offered = if plan.format == Format::Quilt { offers.components() } else { BTreeSet::new() };
     let has = |name: &str| {
         let dir = format!("{name}/").into_bytes();

@@ -527,3 +527,21 @@ async fn a_diff_holds_no_modes_and_no_links() {
     assert!(failure.unwrap_err().text.contains(".orig.tar.gz only"));
     assert_eq!(package.prove(&commit(&[]), "none", &[]).await.unwrap().layout, Some(Layout::NativeOne));
 }
+
+#[test]
+fn what_dpkg_does_not_take_is_named_as_what_it_is() {
+    let package = Package::new();
+    let commit = package.commit(&with_revision(), "3.0 (quilt)", &[(0o100644, "README", b"hi\n")]);
+    for suffix in ["zst", "lz"] {
+        package.sh(&format!(
+            "rm -rf {suffix}; git init -q {suffix}; cd {suffix}; echo x > hello_1.0.orig.tar.{suffix}.delta
+             git add .; git commit -qm x; git push -q -f ../hello.git HEAD:pristine-tar"
+        ));
+        let failure = package.request(1 << 30, &commit, suffix, &[]).unwrap_err();
+        assert_eq!(failure.kind, FailureKind::Upstream);
+        assert!(
+            failure.text.contains(&format!("hello_1.0.orig.tar.{suffix} is compressed by '{suffix}'")),
+            "{failure}"
+        );
+    }
+}

@@ -87,6 +87,9 @@ fn checkout(repo: &Path, work: &Path, room: u64, tarball: &Tarball) -> Cmd {
     cmd.arg("--").arg(&tarball.name)
 }
 
+/// What the names of directories begin with in which submissions look into tarballs.
+pub const NAME: &str = "look-";
+
 /// How long a tarball may take that is made to look into it at submission, and how long the files may be that are written for it.
 const LOOK: Duration = Duration::from_secs(10);
 const LOOK_ROOM: u64 = 64 << 20;
@@ -101,7 +104,7 @@ pub fn look(
     look: impl FnOnce(&Path) -> anyhow::Result<Option<Listing>>,
 ) -> Result<Option<Listing>, Failure> {
     fs::create_dir_all(scratch).with_context(|| format!("cannot create {}", scratch.display()))?;
-    let dir = tempfile::Builder::new().prefix("look-").tempdir_in(scratch)?;
+    let dir = tempfile::Builder::new().prefix(NAME).tempdir_in(scratch)?;
     prepare(repo, dir.path(), branch)?;
     let done = checkout(repo, dir.path(), LOOK_ROOM, tarball).total(LOOK).run_blocking()?;
     if !done.ok() {
