@@ -70,6 +70,12 @@ points! {
     PublishUncommitted = "publish.uncommitted",
     /// Right after COMMIT: every move is owed.
     PublishCommitted = "publish.committed",
+    /// The ref that marks a version as published is about to be moved.
+    MovePublished = "move.published",
+    /// It is moved.
+    MovedPublished = "moved.published",
+    /// A tag that is in the way is kept; that is not yet recorded, and it is where it was.
+    TagAside = "tag.aside",
     /// The tag's ref is about to be made.
     MoveTag = "move.tag",
     /// It is made.

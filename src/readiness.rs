@@ -214,7 +214,7 @@ fn signing_key(key: &SigningKey, user: &User) -> Check {
 fn hooks(config: &Config, path: &Path) -> Check {
     let what = "update hooks";
     let look = || -> Result<(usize, usize)> {
-        let guard = Guard::new(path)?;
+        let guard = Guard::new(config, path)?;
         let repositories = crate::gitrecord::repositories(config)?;
         let bad = repositories.iter().filter(|repo| !guard.is_installed(repo).unwrap_or(false)).count();
         Ok((bad, repositories.len()))

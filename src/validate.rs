@@ -4,7 +4,8 @@
 //! 2. `debian/changelog` there parses and names the package; its version is valid.
 //! 3. No version ever names two commits. The same version of the same commit is copied, not built again.
 //! 4. Unless the pocket allows backtracking, the commit descends from what the pocket has, and its version is greater.
-//! 5. A tag of this version does not point elsewhere.
+//! 5. What was published is fixed: Git does not have this version as published at another commit. Tags that the service did
+//!    not make never refuse anything; publication puts those aside that are in the way.
 //! 6. A source package can be made of the commit, as far as that can be told before it is ([`plan_source`]).
 
 use std::path::Path;
@@ -207,19 +208,26 @@ fn check_unique(db: &Connection, config: &Config, request: &Request) -> Result<V
 fn check_git(db: &Connection, config: &Config, request: &Request) -> Result<()> {
     let Request { pocket, package, commit, version } = request;
     let repo = config.git.package(package);
-    let tagged = gitrecord::tag_target(&repo, &version.tag())
-        .map_err(|error| Error::invalid(format!("tag {} of {package}: {error:#}", version.tag())))?;
-    if let Some(tagged) = tagged {
-        if tagged != *commit {
+    let branch = config.branch(pocket);
+    if gitrecord::ref_value(&repo, &format!("refs/heads/{branch}"))? == Some(gitrecord::SYMBOLIC) {
+        return Err(Error::invalid(format!(
+            "branch {branch} of {package}, which is {pocket}'s, is a symbolic ref to another one: have an administrator \
+             remove it with 'git symbolic-ref --delete refs/heads/{branch}'"
+        ))
+        .into());
+    }
+    // The record may have been restored from before that publication.
+    match gitrecord::published_commit(&repo, &version.tag())? {
+        Some(published) if published != *commit => {
             return Err(Error::invalid(format!(
-                "tag {} of {package} points at {}, not at {}: raise the version in debian/changelog, or have \
-                 an administrator delete the tag if it is a mistake",
-                version.tag(),
-                tagged.short(),
+                "version {version} of {package} was published as {}, and {} cannot have it too: raise the version in \
+                 debian/changelog",
+                published.short(),
                 commit.short()
             ))
             .into());
         }
+        _ => {}
     }
     if config.pocket(pocket.as_str())?.1.allow_backtracking {
         return Ok(());
@@ -227,8 +235,8 @@ fn check_git(db: &Connection, config: &Config, request: &Request) -> Result<()> 
     // A branch that was there before the pocket's first publication counts as what the pocket has.
     let (base, what) = match pockets::held(db, pocket, package)? {
         Some(held) => (held.commit, format!("({}), which {pocket} has", held.version)),
-        None => match gitrecord::branch_head(&repo, &config.branch(pocket))? {
-            Some(head) => (head, format!("where branch {} is", config.branch(pocket))),
+        None => match gitrecord::branch_head(&repo, &branch)? {
+            Some(head) => (head, format!("where branch {branch} is")),
             None => return Ok(()),
         },
     };

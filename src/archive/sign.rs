@@ -151,6 +151,16 @@ impl Keys {
         Ok(signed)
     }
 
+    /// Signs `text` with the first key that can, and checks the signature: armored, apart from the text. Git takes no more
+    /// than one signature of a tag.
+    pub fn sign_once(&self, text: &str) -> Result<String> {
+        let able = self.able()?;
+        let key = able.first().context("there is no key")?;
+        let signature = key.detached(text)?;
+        key.check_detached(text, &signature)?;
+        String::from_utf8(signature).context("the signing command printed no text")
+    }
+
     /// Whether a key of ours signed both forms of `text`; what is wrong, if not.
     pub fn verify(&self, text: &str, signed: &Signed) -> Result<()> {
         let results: Vec<Result<()>> = self.keys.iter().map(|key| key.check(text, signed)).collect();
@@ -225,6 +235,15 @@ impl Key {
         Ok(out)
     }
 
+    /// This key signed the text.
+    fn check_detached(&self, text: &str, signature: &[u8]) -> Result<()> {
+        let policy = StandardPolicy::new();
+        let helper = Helper { cert: &self.cert };
+        let mut verifier = DetachedVerifierBuilder::from_bytes(signature)?.with_policy(&policy, None, helper)?;
+        verifier.verify_bytes(text)?;
+        Ok(())
+    }
+
     /// Both forms are signed by this key and hold this text.
     fn check(&self, text: &str, signed: &Signed) -> Result<()> {
         let policy = StandardPolicy::new();
@@ -233,10 +252,7 @@ impl Key {
         let mut inside = Vec::new();
         reader.read_to_end(&mut inside)?;
         ensure!(text.trim_end_matches('\n').as_bytes() == inside.trim_ascii_end(), "InRelease holds another text");
-        let mut verifier =
-            DetachedVerifierBuilder::from_bytes(&signed.detached)?.with_policy(&policy, None, helper())?;
-        verifier.verify_bytes(text)?;
-        Ok(())
+        self.check_detached(text, &signed.detached)
     }
 }
 

@@ -16,6 +16,11 @@ pub fn problems(config: &Config) -> Vec<(KeyPath, String)> {
         let text = "git.submodule_url: write {package} where the package's name belongs";
         found.push((key("git.submodule_url"), text.to_owned()));
     }
+    if config.git.max_push.0 == 0 {
+        // Git would take it for no bound at all.
+        let text = "git.max_push: nothing could be pushed: write a size such as 2G";
+        found.push((key("git.max_push"), text.to_owned()));
+    }
     if config.syslog.facility.parse::<syslog::Facility>().is_err() {
         let text = format!(
             "syslog.facility: {} is not a facility: use one of syslog(3) such as daemon or local0",

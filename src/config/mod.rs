@@ -65,6 +65,10 @@ pub struct Git {
     pub superproject: PathBuf,
     /// URL that `.gitmodules` gives for a package; `{package}` stands for its name.
     pub submodule_url: String,
+    /// Longest pack that one push may bring. `init` writes it into every repository.
+    pub max_push: ByteSize,
+    /// Whether the archive's first key that can signs the tags of versions.
+    pub sign_tags: bool,
 }
 
 impl Git {
@@ -280,6 +284,8 @@ impl Default for Git {
             packages: "/srv/git/packages".into(),
             superproject: "/srv/git/packages.git".into(),
             submodule_url: "../packages/{package}.git".into(),
+            max_push: ByteSize(2 << 30),
+            sign_tags: false,
         }
     }
 }

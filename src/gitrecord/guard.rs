@@ -5,7 +5,7 @@
 //! refuses. Our own moves go through libgit2, which runs no hooks.
 //!
 //! The hook runs as whoever pushes, who need not be able to read the record: it decides by the configuration and by Git
-//! alone. It keeps honest people from mistakes over any transport; whoever may write the repository's files can get
+//! alone (`rules.rs`). It keeps honest people from mistakes over any transport; whoever may write the repository's files can get
 //! around it, which is what compare-and-set is for.
 
 use std::fs;
@@ -14,11 +14,11 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
+use git2::Repository;
 use nix::unistd::{AccessFlags, access};
 
 use super::repository::open;
-use crate::config::Config;
-use crate::names::Version;
+use crate::config::{ByteSize, Config};
 
 /// The verb that is the hook's interpreter.
 pub const VERB: &str = "update-hook";
@@ -29,19 +29,34 @@ const MAX_FIRST_LINE: usize = 255;
 /// What the line that names the configuration starts with. A shell that gets to read the file fails here.
 const CONFIG: &str = "config: ";
 
-/// A hook to install.
+/// The setting of the refs that no client sees.
+const HIDDEN: (&str, &str) = ("transfer.hideRefs", "refs/invirt");
+
+/// A hook to install, and the settings that go with it.
 #[derive(Debug)]
 pub struct Guard {
     text: String,
+    max_push: i64,
+}
+
+/// What there was to do about a repository.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Installed {
+    /// Nothing.
+    Nothing,
+    /// Settings of Git were missing or other ones.
+    Settings,
+    /// The hook was.
+    Hook,
 }
 
 impl Guard {
-    /// The hook that runs this very program with this configuration.
-    pub fn new(config: &Path) -> Result<Self> {
-        Self::of(&crate::subprocess::program()?, &std::path::absolute(config)?)
+    /// The hook that runs this very program with this configuration, which is in the file `path`.
+    pub fn new(config: &Config, path: &Path) -> Result<Self> {
+        Self::of(&crate::subprocess::program()?, &std::path::absolute(path)?, config.git.max_push)
     }
 
-    fn of(program: &Path, config: &Path) -> Result<Self> {
+    fn of(program: &Path, config: &Path, max_push: ByteSize) -> Result<Self> {
         let first = format!("#!{} {VERB}", program.display());
         if first.len() > MAX_FIRST_LINE || program.to_string_lossy().contains([' ', '\n']) {
             bail!(
@@ -52,11 +67,45 @@ impl Guard {
         let config = config.to_str().filter(|path| !path.contains('\n')).context("the configuration's path is odd")?;
         let about =
             "Made by 'invirt-build', which refuses pushes to what belongs to the build service; 'init' mends it.";
-        Ok(Self { text: format!("{first}\n# {about}\n{CONFIG}{config}\n") })
+        let max_push = i64::try_from(max_push.0).unwrap_or(i64::MAX);
+        Ok(Self { text: format!("{first}\n# {about}\n{CONFIG}{config}\n"), max_push })
     }
 
-    /// Whether the repository has this hook, and Git runs it.
+    /// Whether the repository has this hook and these settings, and Git runs it.
     pub fn is_installed(&self, repo: &Path) -> Result<bool> {
+        Ok(self.has_hook(repo)? && self.has_settings(repo)?)
+    }
+
+    /// Whether Git reads this repository as it is, shows nobody refs of ours, and takes no pack that is longer than
+    /// the configuration allows.
+    fn has_settings(&self, repo: &Path) -> Result<bool> {
+        let config = open(repo)?.config()?;
+        let replaced = config.get_bool("core.useReplaceRefs").unwrap_or(true);
+        let longest = config.get_i64("receive.maxInputSize").unwrap_or(0);
+        let (key, ours) = HIDDEN;
+        let mut hidden = false;
+        config.multivar(key, None)?.for_each(|entry| hidden |= entry.value().is_ok_and(|value| value == ours))?;
+        Ok(!replaced && longest == self.max_push && hidden)
+    }
+
+    /// Sees to it that the repository has these settings; whether there was anything to do.
+    pub fn settle(&self, repo: &Path) -> Result<bool> {
+        if self.has_settings(repo)? {
+            return Ok(false);
+        }
+        let set = || -> Result<(), git2::Error> {
+            let mut config =
+                Repository::config(&open(repo).map_err(|error| git2::Error::from_str(&error.to_string()))?)?;
+            config.set_bool("core.useReplaceRefs", false)?;
+            config.set_i64("receive.maxInputSize", self.max_push)?;
+            let (key, ours) = HIDDEN;
+            config.set_multivar(key, &format!("^{ours}$"), ours)
+        };
+        set().with_context(|| format!("cannot write the settings of {}", repo.display()))?;
+        Ok(true)
+    }
+
+    fn has_hook(&self, repo: &Path) -> Result<bool> {
         let hook = repo.join("hooks/update");
         // Set to anything in the system's configuration, hooks would be looked for elsewhere.
         let settled = open(repo)?.config()?.get_string("core.hooksPath").is_ok_and(|path| path == "hooks");
@@ -65,14 +114,15 @@ impl Guard {
         Ok(settled && there && access(&hook, AccessFlags::X_OK).is_ok())
     }
 
-    /// Sees to it that the repository has this hook, and that Git runs it; whether there was anything to do. A hook of
-    /// somebody else is kept as `update.old`.
-    pub fn install(&self, repo: &Path) -> Result<bool> {
+    /// Sees to it that the repository has this hook and these settings, and that Git runs it; what there was to do. A
+    /// hook of somebody else is kept as `update.old`.
+    pub fn install(&self, repo: &Path) -> Result<Installed> {
+        let settled = self.settle(repo)?;
+        if self.has_hook(repo)? {
+            return Ok(if settled { Installed::Settings } else { Installed::Nothing });
+        }
         let hooks = repo.join("hooks");
         let hook = hooks.join("update");
-        if self.is_installed(repo)? {
-            return Ok(false);
-        }
         let failed = || format!("cannot install {}: the service's user has to own the repository", hook.display());
         if read(&hook)?.is_some_and(|text| config_of(&text).is_none()) {
             let names = std::iter::once("update.old".to_owned()).chain((2..).map(|n| format!("update.old.{n}")));
@@ -89,7 +139,7 @@ impl Guard {
         open(repo)?.config()?.set_str("core.hooksPath", "hooks").with_context(failed)?;
         access(&hook, AccessFlags::X_OK)
             .with_context(|| format!("cannot execute {}: mount its file system without noexec", hook.display()))?;
-        Ok(true)
+        Ok(Installed::Hook)
     }
 }
 
@@ -109,72 +159,35 @@ pub fn config_of(hook: &[u8]) -> Option<PathBuf> {
     ours.then(|| path.into())
 }
 
-/// Why whoever pushes to `repo` may not bring the ref `name` from `exists` to something else; `None`: they may.
-pub fn refusal(config: &Config, repo: &Path, name: &str, exists: bool) -> Option<String> {
-    if is_superproject(config, repo) {
-        return Some(format!("{name}: the superproject is the service's own: submit a package, and it follows"));
-    }
-    if let Some(branch) = name.strip_prefix("refs/heads/") {
-        // A branch below or above would be in its way.
-        let clash = |of: &String| of == branch || below(branch, of) || below(of, branch);
-        let pocket = config.build.pockets.keys().find(|pocket| clash(&config.branch(pocket)))?;
-        return Some(format!(
-            "{name} belongs to pocket {pocket}: push another branch, then submit its commit to {pocket}"
-        ));
-    }
-    let tag = name.strip_prefix("refs/tags/")?;
-    let first = tag.split('/').next().unwrap_or_default();
-    if first != tag && Version::of_tag(first).is_some() {
-        return Some(format!("{name} would be in the way of the version tag {first}: choose another name"));
-    }
-    (exists && Version::of_tag(tag).is_some()).then(|| {
-        format!("{name} is there, and a version stands for one commit for ever: submit the change under a new version")
-    })
-}
-
-fn below(name: &str, dir: &str) -> bool {
-    name.strip_prefix(dir).is_some_and(|rest| rest.starts_with('/'))
-}
-
-fn is_superproject(config: &Config, repo: &Path) -> bool {
-    let real = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
-    real(repo) == real(&config.git.superproject)
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::create_package_repo;
     use super::*;
 
+    const MAX: ByteSize = ByteSize(2 << 30);
+
     #[test]
-    fn what_belongs_to_the_service_is_refused_and_the_rest_is_not() {
-        let mut config = Config::default();
-        for (pocket, branch) in [("prod", None), ("dev", Some("team/dev"))] {
-            let rules = crate::config::Pocket { git: branch.map(str::to_owned), ..Default::default() };
-            config.build.pockets.insert(pocket.parse().unwrap(), rules);
-        }
-        let repo = Path::new("/srv/git/packages/hello.git");
-        let says = |name: &str, exists: bool| refusal(&config, repo, name, exists).unwrap_or_default();
-        for (name, word) in [
-            ("refs/heads/prod", "pocket prod"),
-            ("refs/heads/prod/x", "pocket prod"),
-            ("refs/heads/team", "pocket dev"),
-            ("refs/heads/team/dev", "pocket dev"),
-            ("refs/tags/1%2.0_rc1-1/x", "in the way"),
-        ] {
-            for exists in [false, true] {
-                assert!(says(name, exists).contains(word) && says(name, exists).contains(name), "{name}");
-            }
-        }
-        assert!(says("refs/tags/1%2.0_rc1-1", true).contains("one commit"));
-        for name in ["refs/tags/1.0", "refs/tags/v1", "refs/heads/main", "refs/heads/production", "refs/notes/prod"] {
-            assert_eq!(says(name, false), "", "{name}");
-        }
-        for name in ["refs/tags/v1", "refs/tags/debian/1.0-1", "refs/heads/dev", "refs/heads/team/x"] {
-            assert_eq!(says(name, true), "", "{name}");
-        }
-        let superproject = Path::new("/srv/git/packages.git");
-        assert!(refusal(&config, superproject, "refs/heads/x", false).unwrap().contains("superproject"));
+    fn settings_are_made_once_and_an_administrators_stay() {
+        let dir = tempfile::tempdir().unwrap();
+        let repo = dir.path().join("hello.git");
+        create_package_repo(&repo).unwrap();
+        let guard =
+            |max| Guard::of(Path::new("/usr/bin/invirt-build"), Path::new("/etc/x.yaml"), ByteSize(max)).unwrap();
+        guard(1 << 20).install(&repo).unwrap();
+        let git = |args: &[&str]| {
+            let done =
+                std::process::Command::new("git").arg("-C").arg(&repo).arg("config").args(args).output().unwrap();
+            String::from_utf8(done.stdout).unwrap()
+        };
+        assert_eq!(git(&["--get-all", "transfer.hideRefs"]), "refs/invirt\n");
+        assert_eq!(git(&["receive.maxInputSize"]) + &git(&["core.useReplaceRefs"]), "1048576\nfalse\n");
+        git(&["--replace-all", "transfer.hideRefs", "refs/pull"]);
+        assert_eq!(guard(1 << 20).install(&repo).unwrap(), Installed::Settings);
+        assert_eq!(git(&["--get-all", "transfer.hideRefs"]), "refs/pull\nrefs/invirt\n");
+        assert_eq!(guard(2 << 20).install(&repo).unwrap(), Installed::Settings);
+        assert_eq!(guard(2 << 20).install(&repo).unwrap(), Installed::Nothing);
+        assert!(!guard(u64::MAX).is_installed(&repo).unwrap());
+        assert_eq!(git(&["receive.maxInputSize"]), "2097152\n");
     }
 
     #[test]
@@ -182,9 +195,9 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let repo = dir.path().join("hello.git");
         create_package_repo(&repo).unwrap();
-        let guard = Guard::of(Path::new("/usr/bin/invirt-build"), Path::new("/etc/x.yaml")).unwrap();
-        assert!(guard.install(&repo).unwrap());
-        assert!(!guard.install(&repo).unwrap());
+        let guard = Guard::of(Path::new("/usr/bin/invirt-build"), Path::new("/etc/x.yaml"), MAX).unwrap();
+        assert_eq!(guard.install(&repo).unwrap(), Installed::Hook);
+        assert_eq!(guard.install(&repo).unwrap(), Installed::Nothing);
         let hook = repo.join("hooks/update");
         let text = fs::read(&hook).unwrap();
         assert!(text.starts_with(b"#!/usr/bin/invirt-build update-hook\n"));
@@ -192,12 +205,12 @@ mod tests {
 
         // Damaged, of another program's path, not executable: mended. Somebody else's: kept beside it.
         fs::set_permissions(&hook, fs::Permissions::from_mode(0o644)).unwrap();
-        assert!(guard.install(&repo).unwrap());
+        assert_eq!(guard.install(&repo).unwrap(), Installed::Hook);
         fs::write(&hook, "#!/bin/sh\nexit 0\n").unwrap();
-        assert!(guard.install(&repo).unwrap());
+        assert_eq!(guard.install(&repo).unwrap(), Installed::Hook);
         assert_eq!(fs::read(&hook).unwrap(), text);
         assert_eq!(fs::read(repo.join("hooks/update.old")).unwrap(), b"#!/bin/sh\nexit 0\n");
-        assert!(Guard::of(Path::new("/with space/invirt-build"), Path::new("/etc/x.yaml")).is_err());
-        assert!(Guard::of(Path::new(&format!("/{}", "x".repeat(300))), Path::new("/etc/x.yaml")).is_err());
+        assert!(Guard::of(Path::new("/with space/invirt-build"), Path::new("/etc/x.yaml"), MAX).is_err());
+        assert!(Guard::of(Path::new(&format!("/{}", "x".repeat(300))), Path::new("/etc/x.yaml"), MAX).is_err());
     }
 }

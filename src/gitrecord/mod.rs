@@ -6,14 +6,22 @@ use git2::Oid;
 
 mod guard;
 mod moves;
+mod ours;
 mod repository;
+mod rules;
 mod superproject;
 
-pub use guard::{Guard, config_of, refusal};
-pub use moves::{Applied, apply, branch_move, write_tag, write_tag_object};
-pub use repository::{
-    branch_head, create_package_repo, init_superproject, is_ancestor, open, ref_value, repositories, tag_target,
+pub use guard::{Guard, Installed, config_of};
+pub use moves::{Applied, apply, branch_move, write_tag};
+pub use ours::{
+    OURS, PUBLISHED, complete, in_the_way, is_complete, is_empty, mark, mark_move, marks, published_commit, set_aside,
+    take_away,
 };
+pub use repository::{
+    SYMBOLIC, branch_head, commits_of_prefix, create_package_repo, init_superproject, is_abbreviation, is_ancestor,
+    leads_to, open, package_repositories, ref_value, repositories, tag_target, value,
+};
+pub use rules::{Push, refusal, standing};
 pub use superproject::{Change, packages_at, write_superproject};
 
 /// A ref that is to go from one object to another.

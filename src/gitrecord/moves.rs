@@ -5,13 +5,12 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use git2::{ErrorCode, Oid};
+use git2::{ErrorCode, ObjectType, Oid};
 
-use super::repository::{open, started, tag_target};
+use super::repository::{SYMBOLIC, open, started, value};
 use super::{Move, Stamp};
 use crate::error::{Failure, FailureKind};
-use crate::failpoint::{Point, reach};
-use crate::names::{CommitId, PackageName, Version};
+use crate::names::{CommitId, Version};
 
 /// What the reflog says.
 const LOG: &str = "invirtibuilder: published";
@@ -31,43 +30,35 @@ pub enum Applied {
     Already,
 }
 
-/// Writes the annotated tag of a version, not yet its ref. `None`: the ref is there and stands for this commit.
+/// Writes the annotated tag of a version, and no ref; its id. `sign` gives the armored signature of what it is given.
 pub fn write_tag(
     repo: &Path,
-    package: &PackageName,
     version: &Version,
     commit: &CommitId,
     message: &str,
     stamp: &Stamp,
-) -> Result<Option<Move>, Failure> {
-    let tag = version.tag();
-    match tag_target(repo, &tag)? {
-        Some(tagged) if tagged == *commit => return Ok(None),
-        Some(tagged) => {
-            let text = format!("tag {tag} of {package} points at {}, not at {}", tagged.short(), commit.short());
-            return Err(Failure::new(FailureKind::Conflict, text));
-        }
-        None => {}
-    }
-    let new = write_tag_object(repo, version, commit, message, stamp)?;
-    reach(Point::TagWritten)?;
-    Ok(Some(Move { repo: repo.to_owned(), name: format!("refs/tags/{tag}"), old: None, new: Some(new) }))
-}
-
-/// Writes the annotated tag of a version, and no ref; its id.
-pub fn write_tag_object(
-    repo: &Path,
-    version: &Version,
-    commit: &CommitId,
-    message: &str,
-    stamp: &Stamp,
+    sign: Option<&dyn Fn(&str) -> Result<String>>,
 ) -> Result<Oid> {
     let opened = open(repo)?;
-    let target = opened.find_object(commit.into(), Some(git2::ObjectType::Commit))?;
-    opened
-        .tag_annotation_create(&version.tag(), &target, &stamp.signature()?, message)
-        // libgit2 keeps the system's own words to itself.
-        .with_context(|| format!("cannot write to {}: is there no room on its disk?", repo.display()))
+    let target = opened.find_object(commit.into(), Some(ObjectType::Commit))?;
+    let me = stamp.signature()?;
+    let written = match sign {
+        None => opened.tag_annotation_create(&version.tag(), &target, &me, message),
+        Some(sign) => {
+            let (name, email) = (String::from_utf8_lossy(me.name_bytes()), String::from_utf8_lossy(me.email_bytes()));
+            let tag = format!(
+                "object {commit}\ntype commit\ntag {}\ntagger {name} <{email}> {} +0000\n\n{}\n",
+                version.tag(),
+                stamp.time,
+                message.trim_end()
+            );
+            // What is signed is all that precedes the signature (git-tag(1)).
+            let signature = sign(&tag)?;
+            opened.odb()?.write(ObjectType::Tag, format!("{tag}{}\n", signature.trim_end()).as_bytes())
+        }
+    };
+    // libgit2 keeps the system's own words to itself.
+    written.with_context(|| format!("cannot write to {}: is there no room on its disk?", repo.display()))
 }
 
 /// The move of a branch; to `None`, its deletion.
@@ -84,11 +75,7 @@ pub fn branch_move(repo: &Path, branch: &str, old: Option<&CommitId>, new: Optio
 /// be moved is not of one of us that lives.
 pub fn apply(mv: &Move) -> Result<Applied, Failure> {
     let repo = open(&mv.repo)?;
-    let current = match repo.find_reference(&mv.name) {
-        Ok(found) => Some(found.target().unwrap_or(Oid::ZERO_SHA1)),
-        Err(error) if error.code() == ErrorCode::NotFound => None,
-        Err(error) => return Err(error.into()),
-    };
+    let current = value(&repo, &mv.name)?;
     if current == mv.new {
         return Ok(Applied::Already);
     }
@@ -113,13 +100,20 @@ pub fn apply(mv: &Move) -> Result<Applied, Failure> {
 
 fn set(repo: &git2::Repository, mv: &Move) -> Result<(), git2::Error> {
     match (mv.old, mv.new) {
+        // The ref itself goes, not what it names.
+        (Some(old), Some(new)) if old == SYMBOLIC => {
+            set(repo, &Move { new: None, ..mv.clone() })?;
+            repo.reference(&mv.name, new, false, LOG).map(drop)
+        }
         (Some(old), Some(new)) => repo.reference_matching(&mv.name, new, true, old, LOG).map(drop),
         (None, Some(new)) => repo.reference(&mv.name, new, false, LOG).map(drop),
         // The deletion fails if the ref has moved since it was looked up.
-        (_, None) => repo.find_reference(&mv.name).and_then(|mut found| match found.target() == mv.old {
-            true => found.delete(),
-            false => Err(git2::Error::new(ErrorCode::Modified, git2::ErrorClass::Reference, "it has moved")),
-        }),
+        (_, None) => {
+            repo.find_reference(&mv.name).and_then(|mut found| match found.target().or(Some(SYMBOLIC)) == mv.old {
+                true => found.delete(),
+                false => Err(git2::Error::new(ErrorCode::Modified, git2::ErrorClass::Reference, "it has moved")),
+            })
+        }
     }
 }
 
@@ -156,7 +150,7 @@ fn elsewhere(mv: &Move, current: Option<Oid>) -> Failure {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{branch_head, create_package_repo, is_ancestor, testing::commit};
+    use super::super::{branch_head, create_package_repo, is_ancestor, ref_value, testing::commit};
     use super::*;
 
     fn stamp() -> Stamp {
@@ -202,18 +196,42 @@ mod tests {
     }
 
     #[test]
-    fn a_version_is_tagged_once() {
+    fn a_symbolic_ref_is_replaced_and_not_followed() {
         let dir = tempfile::tempdir().unwrap();
         let repo = dir.path().join("hello.git");
         create_package_repo(&repo).unwrap();
         let (a, b) = (commit(&repo, &[("f", "1")]), commit(&repo, &[("f", "2")]));
-        let (package, version) = ("hello".parse().unwrap(), "1:2.0~rc1-1".parse().unwrap());
-        let mv = write_tag(&repo, &package, &version, &a, "hello\n", &stamp()).unwrap().unwrap();
-        assert_eq!(mv.name, "refs/tags/1%2.0_rc1-1");
-        assert_eq!(tag_target(&repo, "1%2.0_rc1-1").unwrap(), None);
-        apply(&mv).unwrap();
-        assert_eq!(tag_target(&repo, "1%2.0_rc1-1").unwrap(), Some(a.clone()));
-        assert_eq!(write_tag(&repo, &package, &version, &a, "again\n", &stamp()).unwrap(), None);
-        assert!(write_tag(&repo, &package, &version, &b, "other\n", &stamp()).is_err());
+        let opened = open(&repo).unwrap();
+        opened.reference_symbolic("refs/heads/prod", "refs/heads/main", false, "").unwrap();
+        apply(&branch_move(&repo, "prod", Some(&b), Some(&a))).unwrap_err();
+        assert_eq!(ref_value(&repo, "refs/heads/prod").unwrap(), Some(SYMBOLIC));
+        let mv = Move { old: Some(SYMBOLIC), ..branch_move(&repo, "prod", None, Some(&a)) };
+        assert_eq!(apply(&mv).unwrap(), Applied::Moved);
+        let heads = |branch| branch_head(&repo, branch).unwrap();
+        assert_eq!((heads("prod"), heads("main")), (Some(a), Some(b)));
+        opened.reference_symbolic("refs/tags/x", "refs/heads/main", false, "").unwrap();
+        let mv = Move { repo: repo.clone(), name: "refs/tags/x".into(), old: Some(SYMBOLIC), new: None };
+        assert_eq!((apply(&mv).unwrap(), ref_value(&repo, "refs/tags/x").unwrap()), (Applied::Moved, None));
+        assert!(heads("main").is_some());
+    }
+
+    #[test]
+    fn a_tag_is_what_git_makes_of_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let repo = dir.path().join("hello.git");
+        create_package_repo(&repo).unwrap();
+        let a = commit(&repo, &[("f", "1")]);
+        let version = "1:2.0~rc1-1".parse().unwrap();
+        let sign = |text: &str| {
+            assert!(text.ends_with("\n\nhello\n"), "{text}");
+            Ok("-----BEGIN PGP SIGNATURE-----\n\nx\n-----END PGP SIGNATURE-----\n".to_owned())
+        };
+        let signed = write_tag(&repo, &version, &a, "hello\n", &stamp(), Some(&sign)).unwrap();
+        let plain = write_tag(&repo, &version, &a, "hello\n", &stamp(), None).unwrap();
+        let opened = open(&repo).unwrap();
+        let text = |oid| String::from_utf8(opened.odb().unwrap().read(oid).unwrap().data().to_vec()).unwrap();
+        assert_eq!(text(signed).split_once("-----BEGIN").unwrap().0, text(plain));
+        assert!(text(plain).contains("\ntag 1%2.0_rc1-1\ntagger Build Server <b@example.org> 1700000000 +0000\n"));
+        assert_eq!(opened.find_tag(signed).unwrap().target_id(), (&a).into());
     }
 }

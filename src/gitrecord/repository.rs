@@ -1,5 +1,6 @@
 //! Opening, creating and asking bare repositories.
 
+use std::collections::BTreeSet;
 use std::ffi::c_int;
 use std::path::{Path, PathBuf};
 use std::sync::{LazyLock, Once};
@@ -10,7 +11,7 @@ use git2::{ErrorCode, Oid, Repository, RepositoryInitOptions, RepositoryOpenFlag
 
 use crate::config::Config;
 use crate::error::Error;
-use crate::names::CommitId;
+use crate::names::{CommitId, PackageName};
 
 /// Opens the bare repository at exactly `path`. No configuration but its own is read, and its own decides nothing that
 /// we rely on.
@@ -54,13 +55,56 @@ pub fn branch_head(repo: &Path, branch: &str) -> Result<Option<CommitId>> {
     peel(&open(repo)?, &format!("refs/heads/{branch}"))
 }
 
-/// The object that a ref of this full name points at, unpeeled.
+/// The object that a ref of this full name points at, unpeeled. A symbolic ref points at [`SYMBOLIC`].
 pub fn ref_value(repo: &Path, name: &str) -> Result<Option<Oid>> {
-    match open(repo)?.find_reference(name) {
-        Ok(found) => Ok(Some(found.target().with_context(|| format!("{name} is a symbolic ref"))?)),
+    value(&open(repo)?, name)
+}
+
+/// What stands for the value of a symbolic ref: no object has this id.
+pub const SYMBOLIC: Oid = Oid::ZERO_SHA1;
+
+/// The same in a repository that is open.
+pub fn value(repo: &Repository, name: &str) -> Result<Option<Oid>> {
+    match repo.find_reference(name) {
+        Ok(found) => Ok(Some(found.target().unwrap_or(SYMBOLIC))),
         Err(error) if error.code() == ErrorCode::NotFound => Ok(None),
         Err(error) => Err(error).with_context(|| format!("cannot read {name}")),
     }
+}
+
+/// The commit that an object leads to, through any number of tags; `None`: it leads to none, or is not there.
+pub fn leads_to(repo: &Repository, oid: Oid) -> Option<Oid> {
+    Some(repo.find_object(oid, None).ok()?.peel_to_commit().ok()?.id())
+}
+
+/// Whether Git may take `text` for the abbreviated id of an object.
+pub fn is_abbreviation(text: &str) -> bool {
+    (4..=40).contains(&text.len()) && text.bytes().all(|c| c.is_ascii_hexdigit())
+}
+
+/// The commits that an abbreviated id may stand for, as `ID^{commit}` of gitrevisions(7) does: commits and tags whose ids
+/// begin so, the latter as the commits that they lead to. Files and trees do not count.
+pub fn commits_of_prefix(repo: &Repository, prefix: &str) -> Result<BTreeSet<Oid>> {
+    if !is_abbreviation(prefix) {
+        return Ok(BTreeSet::new());
+    }
+    let prefix = prefix.to_ascii_lowercase();
+    let found = match repo.find_object_by_prefix(&prefix, None) {
+        Ok(one) => vec![one.id()],
+        Err(error) if error.code() == ErrorCode::NotFound => Vec::new(),
+        Err(error) if error.code() == ErrorCode::Ambiguous => {
+            let mut all = Vec::new();
+            repo.odb()?.foreach(|oid| {
+                if oid.to_string().starts_with(&prefix) {
+                    all.push(*oid);
+                }
+                true
+            })?;
+            all
+        }
+        Err(error) => return Err(error.into()),
+    };
+    Ok(found.into_iter().filter_map(|oid| leads_to(repo, oid)).collect())
 }
 
 fn peel(repo: &Repository, name: &str) -> Result<Option<CommitId>> {
@@ -82,6 +126,13 @@ pub fn is_ancestor(repo: &Path, ancestor: &CommitId, descendant: &CommitId) -> R
         return Ok(false);
     }
     Ok(repo.graph_descendant_of(descendant, ancestor)?)
+}
+
+/// The bare repository of every package that has one.
+pub fn package_repositories(config: &Config) -> Result<Vec<(PackageName, PathBuf)>> {
+    let superproject = &config.git.superproject;
+    let package = |repo: PathBuf| Some((repo.file_stem()?.to_str()?.parse().ok()?, repo));
+    Ok(repositories(config)?.into_iter().filter(|repo| repo != superproject).filter_map(package).collect())
 }
 
 /// Makes the superproject, in an empty directory if there is one; whether it was not there yet.

@@ -8,11 +8,10 @@ use serde::Serialize;
 
 use crate::archive::Archive;
 use crate::config::{Config, Keep};
-use crate::gitrecord;
 use crate::names::{PackageName, Principal, Suite, Version};
 use crate::record::audit::Entry;
 use crate::record::snapshots::{self, Snapshot};
-use crate::record::{Record, contents, jobs, now, pool};
+use crate::record::{Record, contents, jobs, now, pockets, pool};
 
 /// What was removed.
 #[derive(Debug, Default, Serialize)]
@@ -36,20 +35,10 @@ pub fn forget(config: &Config, record: &mut Record, by: &Principal) -> Result<Co
     // Nobody else writes to the pool meanwhile, so it is looked through outside of the transaction.
     let known = pool::files(record.db())?;
     let strays = Archive::open(config)?.strays(&known.iter().map(|file| file.path.as_str()).collect())?;
-    // Git is asked outside of the transaction: a tag that is made meanwhile is of a version that a suite shows.
-    let tagged: BTreeSet<(PackageName, Version)> = {
-        let all = contents::versions(record.db())?.into_iter();
-        let needed = all.map(|(source, version)| {
-            let repo = config.git.package(&source);
-            let tag = match repo.exists() {
-                true => gitrecord::ref_value(&repo, &format!("refs/tags/{}", version.tag()))?,
-                false => None,
-            };
-            Ok((source, version, tag.is_some()))
-        });
-        let needed: Vec<_> = needed.collect::<Result<_>>()?;
-        needed.into_iter().filter(|(.., tagged)| *tagged).map(|(source, version, _)| (source, version)).collect()
-    };
+    // Tags that we have made: people's are theirs, and need nothing of ours.
+    let versions = pockets::versions(record.db())?.into_iter();
+    let tagged: BTreeSet<(PackageName, Version)> =
+        versions.filter(|(.., known)| known.tag.is_some()).map(|(source, version, _)| (source, version)).collect();
     record.write(|tx| {
         let mut collected = Collected::default();
         for suite in contents::suites(tx)? {

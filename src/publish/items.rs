@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use super::publication::{Part, Publication, in_step, stamp, superproject};
-use super::{Item, Publisher};
+use super::publication::{Part, Publication, in_step, superproject};
+use super::{Item, Publisher, tags};
 use crate::archive::{Admission, Archive, Change};
 use crate::config::Config;
 use crate::error::{Error, Failure, FailureKind};
@@ -52,7 +52,7 @@ pub fn prepare(
 }
 
 impl Publication {
-    /// A job's share and the moves in its package's repository: tag and branch.
+    /// A job's share and the moves in its package's repository: mark, tag and branch.
     fn add(&mut self, config: &Config, record: &Record, mut part: Part) -> Result<(), Failure> {
         let job = &part.job;
         let repo = config.git.package(&job.package);
@@ -63,17 +63,12 @@ impl Publication {
         if head.as_ref() != Some(&job.commit) {
             in_step(&format!("branch {branch} of {}", job.package), held.as_ref(), head.as_ref())?;
         }
-        if !config.build.pockets[&job.pocket].allow_backtracking {
-            let upstream = upstream(record, part.known.job)?;
-            let message = format!("{} {}\n\n{}{upstream}", job.package, job.version, provenance(job));
-            let tag = gitrecord::write_tag(&repo, &job.package, &job.version, &job.commit, &message, &stamp(config))?;
-            part.known.tag = Some(match &tag {
-                Some(mv) => mv.new.map_or_else(String::new, |oid| oid.to_string()),
-                None => gitrecord::ref_value(&repo, &format!("refs/tags/{}", job.version.tag()))?
-                    .map_or_else(String::new, |oid| oid.to_string()),
-            });
-            self.refs.extend(tag.map(|mv| (Some(job.id), mv)));
-        }
+        let tags = !config.build.pockets[&job.pocket].allow_backtracking;
+        let upstream = upstream(record, part.known.job)?;
+        let message = tags.then(|| format!("{} {}\n\n{}{upstream}", job.package, job.version, provenance(job)));
+        let (tag, moves) = tags::moves(config, &repo, &job.version, &part.known, message.as_deref())?;
+        part.known.tag = tag.or(part.known.tag);
+        self.refs.extend(moves.into_iter().map(|mv| (Some(job.id), mv)));
         self.refs.push((Some(job.id), gitrecord::branch_move(&repo, &branch, head.as_ref(), Some(&job.commit))));
         self.parts.push(part);
         Ok(())

@@ -3,7 +3,7 @@
 //! 1. Artifacts are checked and put in the pool; Git objects and the next generation of each suite are written. All of
 //!    it is only ever added, and nothing shows it yet.
 //! 2. One SQLite COMMIT: what pockets and suites hold, the jobs' state, and the moves now owed.
-//! 3. The owed moves are made: tag, package branch, superproject branch, suite. Each is a compare-and-set and can be
+//! 3. The owed moves are made: mark, tag, package branch, superproject branch, suite. Each is a compare-and-set and can be
 //!    repeated, so whoever dies here is followed by a [`Publisher::upkeep`] that ends it.
 //!
 //! `docs/consistency.md` says what a crash leaves at each step.
@@ -28,12 +28,14 @@ mod items;
 mod lock;
 mod publication;
 mod rollback;
+mod tags;
 
 pub use gc::Collected;
 pub use lock::PublishLock;
 use publication::Publication;
 pub use publication::stamp;
 pub use rollback::RolledBack;
+pub use tags::{aside, mark_all, mark_versions, write as write_tag};
 
 /// A job whose package is ready.
 #[derive(Debug, Clone)]
@@ -182,6 +184,11 @@ impl Publisher {
         let suites: Vec<Suite> = config.build.pockets.keys().map(|pocket| config.suite(pocket)).collect();
         let rest = [sweep_pool(config, &mut record), archive.publish_key(), archive.sweep(record.db(), &suites)];
         troubles.extend(rest.into_iter().filter_map(Result::err).map(|error| format!("{error:#}")));
+        // Repositories that came from elsewhere, or from an older release.
+        match tags::mark_all(config, &record) {
+            Ok(more) => troubles.extend(more),
+            Err(error) => troubles.push(format!("{error:#}")),
+        }
         // With the keys that are configured now: those that signed it before may be gone.
         troubles.extend(sign_trail(config, &mut record).err());
         Ok(troubles)
@@ -269,7 +276,7 @@ impl Settled {
 fn settle(config: &Config, record: &mut Record) -> Result<Settled> {
     let (mut made, mut settled) = (Vec::new(), Settled::default());
     for owed in moves::owed(record.db())? {
-        match make(config, &owed.what) {
+        match make(config, record, &owed) {
             Ok(()) => made.push(owed),
             Err(error) => settled.unmade.push(Unmade { owed, why: format!("{error:#}") }),
         }
@@ -288,19 +295,25 @@ fn settle(config: &Config, record: &mut Record) -> Result<Settled> {
     Ok(settled)
 }
 
-fn make(config: &Config, what: &What) -> Result<()> {
-    let (before, after) = match what {
+fn make(config: &Config, record: &mut Record, owed: &Owed) -> Result<()> {
+    let (before, after) = match &owed.what {
         What::Suite { .. } => (Point::MoveSuite, Point::MovedSuite),
         What::Ref(mv) if mv.repo == config.git.superproject => (Point::MoveSuperproject, Point::MovedSuperproject),
-        What::Ref(mv) if mv.name.starts_with("refs/tags/") => (Point::MoveTag, Point::MovedTag),
+        What::Ref(mv) if is_tag(mv) => (Point::MoveTag, Point::MovedTag),
+        What::Ref(mv) if mv.name.starts_with(gitrecord::PUBLISHED) => (Point::MovePublished, Point::MovedPublished),
         What::Ref(_) => (Point::MoveBranch, Point::MovedBranch),
     };
     reach(before)?;
-    match what {
+    match &owed.what {
+        What::Ref(mv) if is_tag(mv) => tags::bring(record, owed.job, mv)?,
         What::Ref(mv) => drop(gitrecord::apply(mv).map_err(|failure| anyhow::anyhow!(failure.text))?),
         What::Suite { suite, generation } => Archive::open(config)?.flip(suite, *generation)?,
     }
     Ok(reach(after)?)
+}
+
+fn is_tag(mv: &gitrecord::Move) -> bool {
+    mv.name.starts_with("refs/tags/")
 }
 
 /// Removes what was on its way into the pool or out of it, and that no version has. Nothing is removed while a suite shows

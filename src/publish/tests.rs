@@ -3,6 +3,7 @@
 use super::testing::{Service, alice, package};
 use super::*;
 use crate::config::Keep;
+use crate::names::CommitId;
 use crate::record::{State, contents, jobs, pockets, snapshots};
 
 #[test]
@@ -154,4 +155,192 @@ fn a_release_is_signed_anew_before_it_ends_and_when_the_keys_change() {
     service.publisher.project(&service.config).unwrap();
     let now = state(&service);
     assert_eq!((now.generation, now.signers.split(' ').count()), (first + 2, 2));
+}
+
+/// A tag of somebody's: lightweight, or one that looks like the build server's.
+fn foreign(service: &Service, name: &str, commit: &CommitId, forged: bool) -> git2::Oid {
+    let repo = gitrecord::open(&service.repo("hello")).unwrap();
+    let object = repo.find_object(commit.into(), None).unwrap();
+    let oid = match forged {
+        true => {
+            let me = stamp(&service.config);
+            let me = git2::Signature::new(&me.name, &me.email, &git2::Time::new(1, 0)).unwrap();
+            repo.tag_annotation_create(name, &object, &me, "hello 1.0\n\nJob: 1\n").unwrap()
+        }
+        false => object.id(),
+    };
+    repo.reference(&format!("refs/tags/{name}"), oid, true, "").unwrap();
+    oid
+}
+
+fn at(service: &Service, name: &str) -> Option<git2::Oid> {
+    gitrecord::ref_value(&service.repo("hello"), name).unwrap()
+}
+
+/// What the record has as the tag of a version of `hello`.
+fn recorded(service: &Service, version: &str) -> Option<String> {
+    pockets::known(service.record.db(), &package("hello"), &version.parse().unwrap()).unwrap().unwrap().tag
+}
+
+#[test]
+fn nobodys_tag_is_taken_for_ours_and_none_is_in_the_way() {
+    let mut service = Service::new();
+    let other = service.commit("hello", "0.1");
+    let item = service.item("prod", "hello", "1.0");
+    let commit = item.job.commit.clone();
+    // One that is right in everything but who made it.
+    let forged = foreign(&service, "1.0", &commit, true);
+    assert_eq!(service.publish_all(&[item]).unwrap(), [""; 0]);
+    let ours = at(&service, "refs/tags/1.0").unwrap();
+    assert_ne!(ours, forged);
+    assert_eq!(recorded(&service, "1.0"), Some(ours.to_string()));
+    assert_eq!(at(&service, "refs/invirt/published/1.0"), Some(ours));
+    assert_eq!(at(&service, "refs/invirt/aside/1.0-1"), Some(forged));
+    let job = jobs::get(service.record.db(), crate::names::JobId(1)).unwrap();
+    let said = aside(service.record.db(), &job).unwrap();
+    assert_eq!(said.len(), 1, "{said:?}");
+    let field = |key| said[0].field(key).unwrap();
+    assert_eq!((field("ref"), field("aside")), ("refs/tags/1.0", "refs/invirt/aside/1.0-1"));
+    assert_eq!((field("was"), field("package")), (&*forged.to_string(), "hello"));
+
+    // One that is wrong, one that is no commit, and what blocks the name by being below it.
+    foreign(&service, "2.0", &other, false);
+    service.publish("prod", "hello", "2.0");
+    assert_eq!(at(&service, "refs/invirt/aside/2.0-1"), Some((&other).into()));
+    let repo = gitrecord::open(&service.repo("hello")).unwrap();
+    let blob = repo.blob(b"junk").unwrap();
+    repo.reference("refs/tags/3.0", blob, false, "").unwrap();
+    service.publish("prod", "hello", "3.0");
+    for n in 0..50 {
+        repo.reference(&format!("refs/tags/4.0/{n}/x"), blob, false, "").unwrap();
+    }
+    service.publish("prod", "hello", "4.0");
+    let kept = repo.references_glob("refs/invirt/aside/4.0*").unwrap().count();
+    assert_eq!((kept, repo.references_glob("refs/tags/4.0/*").unwrap().count()), (50, 0));
+    repo.reference_symbolic("refs/tags/5.0", "refs/heads/main", false, "").unwrap();
+    let main = at(&service, "refs/heads/main");
+    service.publish("prod", "hello", "5.0");
+    assert_ne!(at(&service, "refs/invirt/aside/5.0-1"), main, "main has moved on");
+    for version in ["2.0", "3.0", "4.0", "5.0"] {
+        let there = at(&service, &format!("refs/tags/{version}")).map(|oid| oid.to_string());
+        assert_eq!((there.is_some(), recorded(&service, version)), (true, there), "{version}");
+    }
+    assert_eq!(moves::owed(service.record.db()).unwrap(), []);
+}
+
+#[test]
+fn a_version_that_is_not_tagged_is_marked_and_only_a_wrong_tag_goes() {
+    let mut service = Service::new();
+    let item = service.item("dev", "hello", "1.0");
+    let commit = item.job.commit.clone();
+    let right = foreign(&service, "1.0", &commit, true);
+    assert!(service.publish_all(&[item]).unwrap().is_empty());
+    assert_eq!((at(&service, "refs/tags/1.0"), recorded(&service, "1.0")), (Some(right), None));
+    assert_eq!(at(&service, "refs/invirt/published/1.0"), Some((&commit).into()));
+    let item = service.item("dev", "hello", "2.0");
+    foreign(&service, "2.0", &commit, false);
+    assert!(service.publish_all(&[item]).unwrap().is_empty());
+    assert_eq!(at(&service, "refs/tags/2.0"), None);
+    assert_eq!(at(&service, "refs/invirt/aside/2.0-1"), Some((&commit).into()));
+
+    // Once a pocket that tags takes it over, it has our tag.
+    let id = service.job("prod", "hello", "1.0", &commit);
+    let copy = Item { job: jobs::get(service.record.db(), id).unwrap(), built: None };
+    assert!(service.publish_all(&[copy]).unwrap().is_empty());
+    let ours = at(&service, "refs/tags/1.0").unwrap();
+    assert_eq!(recorded(&service, "1.0"), Some(ours.to_string()));
+    assert_eq!(at(&service, "refs/invirt/published/1.0"), Some(ours));
+    assert_eq!(at(&service, "refs/invirt/aside/1.0-1"), Some(right));
+
+    // And keeps it, also where it was moved, when another pocket takes it.
+    foreign(&service, "1.0", &commit, true);
+    let old = service.publish("prod", "hello", "3.0");
+    let id = service.job("dev", "hello", "3.0", &old);
+    let tag = at(&service, "refs/tags/3.0");
+    let copy = Item { job: jobs::get(service.record.db(), id).unwrap(), built: None };
+    assert!(service.publish_all(&[copy]).unwrap().is_empty());
+    assert_eq!((at(&service, "refs/tags/3.0"), at(&service, "refs/invirt/published/3.0")), (tag, tag));
+}
+
+#[test]
+fn a_tag_that_is_pushed_between_commit_and_move_is_put_aside_once() {
+    let mut service = Service::new();
+    let item = service.item("prod", "hello", "1.0");
+    let commit = item.job.commit.clone();
+    let id = item.job.id;
+    // Somebody holds the tag's lock: the move stays owed.
+    let lock = service.repo("hello").join("refs/tags/1.0.lock");
+    std::fs::create_dir_all(&lock).unwrap();
+    assert_eq!(service.publish_all(&[item]).unwrap().len(), 1);
+    assert_eq!(at(&service, "refs/tags/1.0"), None);
+    std::fs::remove_dir(&lock).unwrap();
+    let late = foreign(&service, "1.0", &commit, false);
+    // As if a daemon had died when it had kept it, and another when it had said so.
+    let owed = moves::owed(service.record.db()).unwrap();
+    let owed = owed.into_iter().find(|owed| matches!(&owed.what, What::Ref(mv) if is_tag(mv))).unwrap();
+    let What::Ref(mv) = &owed.what else { unreachable!() };
+    let repo = service.repo("hello");
+    gitrecord::set_aside(&repo, &mv.name, late).unwrap();
+    tags::bring(&mut service.record, Some(id), mv).unwrap();
+    foreign(&service, "1.0", &commit, false);
+    service.publisher.upkeep(&service.config).unwrap();
+    let ours = at(&service, "refs/tags/1.0");
+    assert_eq!((ours, recorded(&service, "1.0")), (mv.new, ours.map(|oid| oid.to_string())));
+    assert_eq!((at(&service, "refs/invirt/aside/1.0-1"), at(&service, "refs/invirt/aside/1.0-2")), (Some(late), None));
+    let job = jobs::get(service.record.db(), id).unwrap();
+    assert_eq!(aside(service.record.db(), &job).unwrap().len(), 1);
+    assert_eq!(moves::owed(service.record.db()).unwrap(), []);
+}
+
+#[test]
+fn versions_are_marked_in_repositories_from_before_there_were_marks() {
+    let mut service = Service::new();
+    service.publish("prod", "hello", "1.0");
+    let commit = service.publish("dev", "hello", "2.0");
+    let repo = gitrecord::open(&service.repo("hello")).unwrap();
+    for found in repo.references_glob("refs/invirt/*").unwrap() {
+        found.unwrap().delete().unwrap();
+    }
+    // One that is none keeps nothing from the others.
+    std::fs::create_dir(service.config.git.packages.join("broken.git")).unwrap();
+    let said = service.publisher.project(&service.config).unwrap();
+    assert!(said.len() == 1 && said[0].contains("versions of broken cannot be marked"), "{said:?}");
+    assert!(gitrecord::is_complete(&repo).unwrap());
+    assert_eq!(at(&service, "refs/invirt/published/1.0"), at(&service, "refs/tags/1.0"));
+    assert_eq!(at(&service, "refs/invirt/published/2.0"), Some((&commit).into()));
+}
+
+#[test]
+fn git_itself_verifies_tags_that_are_signed() {
+    let mut service = Service::new();
+    service.config.git.sign_tags = true;
+    service.publish("prod", "hello", "1.0~rc1");
+    let home = service.dir.path().join("gpg");
+    std::fs::create_dir(&home).unwrap();
+    std::fs::set_permissions(&home, std::os::unix::fs::PermissionsExt::from_mode(0o700)).unwrap();
+    let repo = service.repo("hello");
+    let run = |program: &str, args: &[&str]| {
+        let mut command = std::process::Command::new(program);
+        let done = command
+            .args(args)
+            .current_dir(&repo)
+            .env("GNUPGHOME", &home)
+            .env("GIT_CONFIG_GLOBAL", "/dev/null")
+            .output();
+        let done = done.unwrap();
+        let said = String::from_utf8_lossy(&done.stderr).into_owned();
+        assert!(done.status.success(), "{program} {args:?}: {said}");
+        said
+    };
+    let key = service.config.archive.root.join("archive-key.asc");
+    std::fs::write(&key, Archive::open(&service.config).unwrap().keys().unwrap().public().unwrap()).unwrap();
+    run("gpg", &["--batch", "--import", key.to_str().unwrap()]);
+    assert!(run("git", &["verify-tag", "1.0_rc1"]).contains("Good signature"));
+    run("git", &["fsck", "--strict"]);
+    let _ = std::process::Command::new("gpgconf").arg("--homedir").arg(&home).args(["--kill", "all"]).status();
+    // What cannot be signed is not published.
+    service.config.archive.signing_key = vec![crate::config::SigningKey::File("/nonexistent".into())];
+    let item = service.item("prod", "hello", "2.0");
+    service.publish_all(&[item]).unwrap_err();
+    assert_eq!(at(&service, "refs/tags/2.0"), None);
 }

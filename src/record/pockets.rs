@@ -85,6 +85,18 @@ pub fn versions(db: &Connection) -> Result<Vec<(PackageName, Version, Known)>> {
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
+/// What every version of one package names.
+pub fn versions_of(db: &Connection, package: &PackageName) -> Result<Vec<(Version, Known)>> {
+    let mut statement = db.prepare_cached(
+        "SELECT version, commit_id, distro, job, tag FROM version WHERE package = ? ORDER BY version",
+    )?;
+    let rows = statement.query_map([package.as_str()], |row| {
+        let known = Known { commit: row.get(1)?, distro: row.get(2)?, job: row.get(3)?, tag: row.get(4)? };
+        Ok((row.get(0)?, known))
+    })?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
 /// What the tag of a version points at now.
 pub fn set_tag(tx: &Transaction, package: &PackageName, version: &Version, tag: &str) -> Result<()> {
     tx.prepare_cached("UPDATE version SET tag = ? WHERE package = ? AND version = ?")?

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use git2::{ErrorCode, ObjectType, Oid, Repository};
+use git2::{ObjectType, Oid, Repository};
 
 use crate::error::Error;
 use crate::gitrecord;
@@ -10,24 +10,47 @@ use crate::names::CommitId;
 use crate::text::quoted;
 
 /// The commit that an id, an abbreviated one, a branch or a tag stands for. Nothing else of gitrevisions(7) is taken:
-/// `HEAD@{1}` or `a^{tree}` would mean something else tomorrow, or no commit at all.
+/// `HEAD@{1}` or `a^{tree}` would mean something else tomorrow, or no commit at all. What could mean two commits is
+/// refused.
 pub fn resolve(repo: &Path, commit: &str) -> Result<CommitId, Error> {
     let opened = gitrecord::open(repo).map_err(|error| Error::unavailable(format!("{error:#}")))?;
-    let name = || repo.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+    let name = repo.file_stem().unwrap_or_default().to_string_lossy().into_owned();
     if !is_plain(commit) {
         return Err(Error::invalid(format!("{} is not a commit: use an id, a branch or a tag", quoted(commit))));
     }
     if let Some(oid) = Oid::from_str(commit).ok().filter(|_| commit.len() == 40) {
-        return commit_of(&opened, oid, commit, &name());
+        return commit_of(&opened, oid, commit, &name);
     }
-    let found: Vec<Oid> = ["refs/heads/", "refs/tags/"]
-        .iter()
-        .filter_map(|kind| opened.find_reference(&format!("{kind}{commit}")).ok()?.target())
+    let abbreviated = gitrecord::commits_of_prefix(&opened, commit)
+        .map_err(|error| Error::unavailable(format!("cannot look for {commit} in {name}: {error:#}")))?;
+    let named: Vec<(&str, Oid)> = [("branch", "refs/heads/"), ("tag", "refs/tags/")]
+        .into_iter()
+        .filter_map(|(kind, place)| {
+            // A symbolic ref leads where its target does.
+            Some((kind, opened.find_reference(&format!("{place}{commit}")).ok()?.resolve().ok()?.target()?))
+        })
         .collect();
-    match found[..] {
-        [] => abbreviated(&opened, commit, &name()),
-        [one] => commit_of(&opened, one, commit, &name()),
-        _ => Err(Error::invalid(format!("{commit} is a branch and a tag of {}: use the commit's id", name()))),
+    for (kind, oid) in &named {
+        let led_to = gitrecord::leads_to(&opened, *oid);
+        if let Some(other) = abbreviated.iter().find(|other| Some(**other) != led_to) {
+            let led_to = led_to.map_or_else(|| "no commit".to_owned(), |oid| oid.to_string());
+            return Err(Error::invalid(format!(
+                "{commit} begins the id of commit {other} of {name} and is a {kind} that leads to {led_to}: use the full \
+                 id of the one that you mean"
+            )));
+        }
+    }
+    match (&named[..], abbreviated.len()) {
+        ([(_, one)], _) => commit_of(&opened, *one, commit, &name),
+        ([_, _, ..], _) => {
+            Err(Error::invalid(format!("{commit} is a branch and a tag of {name}: use the commit's id")))
+        }
+        ([], 0) if opened.find_object_by_prefix(commit, None).is_ok() => {
+            Err(Error::invalid(format!("{commit} of {name} is not a commit: use a commit's id, a branch or a tag")))
+        }
+        ([], 0) => Err(unknown(&opened, commit, &name)),
+        ([], 1) => Ok(abbreviated.first().copied().unwrap_or(Oid::ZERO_SHA1).into()),
+        ([], _) => Err(Error::invalid(format!("{commit} stands for several commits of {name}: give more digits"))),
     }
 }
 
@@ -45,21 +68,8 @@ fn commit_of(repo: &Repository, oid: Oid, text: &str, name: &str) -> Result<Comm
     }
 }
 
-fn abbreviated(repo: &Repository, text: &str, name: &str) -> Result<CommitId, Error> {
-    if text.len() < 4 || text.len() > 40 || !text.bytes().all(|c| c.is_ascii_hexdigit()) {
-        return Err(unknown(repo, text, name));
-    }
-    match repo.find_object_by_prefix(text, None) {
-        Ok(object) => commit_of(repo, object.id(), text, name),
-        Err(error) if error.code() == ErrorCode::Ambiguous => {
-            Err(Error::invalid(format!("{text} stands for several objects of {name}: give more digits")))
-        }
-        Err(_) => Err(unknown(repo, text, name)),
-    }
-}
-
 fn unknown(repo: &Repository, text: &str, name: &str) -> Error {
-    if repo.references().is_ok_and(|mut all| all.next().is_none()) {
+    if gitrecord::is_empty(repo) {
         return Error::invalid(format!("the repository of {name} is empty: push a commit to it first"));
     }
     Error::invalid(format!("there is no commit, branch or tag {} in {name}: push it first", quoted(text)))

@@ -316,6 +316,87 @@ fn only_a_name_or_an_id_is_a_commit() {
 }
 
 #[test]
+fn digits_that_are_a_name_too_mean_one_commit_or_none() {
+    let package = Package::new();
+    let ask = |text: &str| resolve(&package.repo(), text).map_err(|error| error.to_string());
+    let a = package.commit(CHANGELOG, "3.0 (native)", &[]);
+    let b = package.commit(CHANGELOG, "3.0 (native)", &[(0o100644, "more", b"x")]);
+    let repo = Repository::open(package.repo()).unwrap();
+    let put = |name: &str, commit: &CommitId| drop(repo.reference(name, commit.into(), true, "").unwrap());
+    let away = |name: &str| repo.find_reference(name).unwrap().delete().unwrap();
+    let (id, digits) = (a.as_str(), &a.as_str()[..7]);
+    for kind in ["branch", "tag"] {
+        let place = if kind == "branch" { "refs/heads/" } else { "refs/tags/" };
+        for text in [digits.to_owned(), digits[..4].to_owned(), digits.to_uppercase(), id[..39].to_owned()] {
+            let name = format!("{place}{text}");
+            put(&name, &b);
+            let error = ask(&text).unwrap_err();
+            for word in [&text, id, kind, b.as_str(), "use the full id"] {
+                assert!(error.contains(word), "{word}: {error}");
+            }
+            put(&name, &a);
+            assert_eq!(ask(&text).unwrap(), a, "it leads there");
+            away(&name);
+            assert_eq!(ask(&text).unwrap(), a);
+        }
+        // A full id is that commit, whatever has its name; what begins no id is a name.
+        put(&format!("{place}{id}"), &b);
+        assert_eq!((ask(id).unwrap(), ask(&id.to_uppercase()).unwrap()), (a.clone(), a.clone()));
+        away(&format!("{place}{id}"));
+        let free =
+            ["beef", "cafe", "dead"].into_iter().find(|text| !id.starts_with(text) && !b.as_str().starts_with(text));
+        put(&format!("{place}{}", free.unwrap()), &b);
+        put(&format!("{place}{}", &digits[..3]), &b);
+        assert_eq!((ask(free.unwrap()).unwrap(), ask(&digits[..3]).unwrap()), (b.clone(), b.clone()));
+        away(&format!("{place}{}", free.unwrap()));
+        away(&format!("{place}{}", &digits[..3]));
+    }
+    let blob = repo.blob(b"x").unwrap();
+    repo.reference(&format!("refs/tags/{digits}"), blob, true, "").unwrap();
+    assert!(ask(digits).unwrap_err().contains("leads to no commit"));
+    away(&format!("refs/tags/{digits}"));
+
+    // Files and trees of the same digits do not count; commits do.
+    let four = &id[..4];
+    let alike = |kind, text: &str| git2::Oid::hash_object(kind, text.as_bytes()).unwrap().to_string().starts_with(four);
+    let text = (0..).map(|n| format!("{n}\n")).find(|text| alike(git2::ObjectType::Blob, text)).unwrap();
+    repo.blob(text.as_bytes()).unwrap();
+    assert_eq!((ask(four).unwrap(), ask(&four.to_uppercase()).unwrap()), (a.clone(), a.clone()));
+    let head =
+        format!("tree {}\nauthor A <a> 1 +0000\ncommitter A <a> ", repo.find_commit((&a).into()).unwrap().tree_id());
+    let commit = |n: u32| format!("{head}{n} +0000\n\nx\n");
+    let twin = (0..).map(commit).find(|text| alike(git2::ObjectType::Commit, text)).unwrap();
+    repo.odb().unwrap().write(git2::ObjectType::Commit, twin.as_bytes()).unwrap();
+    assert!(ask(four).unwrap_err().contains("stands for several commits"));
+    assert_eq!(ask(&id[..39]).unwrap(), a);
+}
+
+#[test]
+fn symbolic_refs_are_followed() {
+    let package = Package::new();
+    let ask = |text: &str| resolve(&package.repo(), text).map_err(|error| error.to_string());
+    let a = package.commit(CHANGELOG, "3.0 (native)", &[]);
+    let repo = Repository::open(package.repo()).unwrap();
+    repo.reference("refs/tags/v1", (&a).into(), false, "").unwrap();
+    for (name, to) in [
+        ("refs/heads/master", "refs/heads/main"),
+        ("refs/heads/trunk", "refs/heads/master"),
+        ("refs/tags/latest", "refs/tags/v1"),
+        ("refs/heads/dangling", "refs/heads/gone"),
+        ("refs/heads/round", "refs/heads/about"),
+        ("refs/heads/about", "refs/heads/round"),
+    ] {
+        repo.reference_symbolic(name, to, false, "").unwrap();
+    }
+    for text in ["master", "trunk", "latest"] {
+        assert_eq!(ask(text).unwrap(), a, "{text}");
+    }
+    for text in ["dangling", "round"] {
+        assert!(ask(text).unwrap_err().contains("there is no commit, branch or tag"), "{text}");
+    }
+}
+
+#[test]
 fn changelogs_that_are_none_are_told_why() {
     let first = |text: &str| super::changelog::first_entry(text.as_bytes());
     let good = first(CHANGELOG).unwrap();

@@ -4,11 +4,12 @@ use anyhow::Result;
 use serde_json::json;
 
 use crate::error::{Error, Exit};
-use crate::gitrecord;
 use crate::log::Severity;
 use crate::names::PackageName;
 use crate::record::audit::Entry;
+use crate::record::pockets;
 use crate::session::Session;
+use crate::{gitrecord, publish};
 
 /// Arguments of `create-repo`.
 #[derive(Debug, clap::Args)]
@@ -26,9 +27,14 @@ pub fn run(session: &mut Session, args: &Args) -> Result<Exit> {
     if path.exists() {
         return Err(Error::invalid(format!("package {package} has a repository already: push to it")).into());
     }
-    let guard = gitrecord::Guard::new(&session.path)?;
+    let guard = gitrecord::Guard::new(&config, &session.path)?;
     gitrecord::create_package_repo(&path)?;
-    guard.install(&path).inspect_err(|_| drop(std::fs::remove_dir_all(&path)))?;
+    let made = guard.install(&path).and_then(|_| {
+        // A package whose repository was lost has versions already.
+        let versions = pockets::versions_of(session.record.db(), &package)?;
+        publish::mark_versions(&path, &versions)
+    });
+    made.inspect_err(|_| drop(std::fs::remove_dir_all(&path)))?;
     let who = session.who.clone();
     session.write(|tx| {
         Entry::new("repository.created").with("package", package.as_str()).with("by", who.as_str()).append(tx)

@@ -14,8 +14,10 @@ use crate::build::subids;
 use crate::chroot::Store;
 use crate::config::{Config, SigningKey};
 use crate::error::{Error, Exit};
+use crate::gitrecord::Installed;
 use crate::identity::Caller;
 use crate::names::Distro;
+use crate::publish::{self, PublishLock};
 use crate::readiness::{self, Check, Verdict};
 use crate::record::Record;
 use crate::session::Session;
@@ -55,11 +57,12 @@ pub fn run(path: Option<&Path>, args: &Args, as_json: bool) -> Result<Exit> {
     }
     privilege::become_owner_of(&config.state_dir)?;
     made.iter().try_for_each(|line| say(line))?;
-    Record::open(&config.database())?;
+    let record = Record::open(&config.database())?;
     if gitrecord::init_superproject(&config.git.superproject)? {
         say(&format!("superproject {}", config.git.superproject.display()))?;
     }
     install_guards(&config, &path)?;
+    mark_versions(&config, &record)?;
     // What every verb needs works now: the identity, and the record.
     Session::open(Some(&path), false, &Caller::Shell)?;
     Archive::open(&config)?.publish_key()?;
@@ -110,15 +113,33 @@ fn say(what: &str) -> Result<()> {
 
 /// The hook that keeps people's pushes from what is the service's, in every repository that there is.
 fn install_guards(config: &Config, path: &Path) -> Result<()> {
-    let guard = gitrecord::Guard::new(path)?;
-    let mut made = 0;
+    let guard = gitrecord::Guard::new(config, path)?;
+    let (mut hooks, mut settings) = (0, 0);
     for repo in gitrecord::repositories(config)? {
-        made += usize::from(guard.install(&repo)?);
+        match guard.install(&repo)? {
+            Installed::Nothing => {}
+            Installed::Settings => settings += 1,
+            Installed::Hook => hooks += 1,
+        }
     }
-    match made {
+    match hooks {
+        0 => {}
+        1 => say("the update hook of 1 repository")?,
+        _ => say(&format!("the update hooks of {hooks} repositories"))?,
+    }
+    match settings {
         0 => Ok(()),
-        1 => say("the update hook of 1 repository"),
-        _ => say(&format!("the update hooks of {made} repositories")),
+        1 => say("the settings of 1 repository"),
+        _ => say(&format!("the settings of {settings} repositories")),
+    }
+}
+
+/// Says in every repository which versions were published, where nobody has said it yet.
+fn mark_versions(config: &Config, record: &Record) -> Result<()> {
+    let _lock = PublishLock::take(&config.state_dir)?;
+    match &publish::mark_all(config, record)?[..] {
+        [] => Ok(()),
+        [first, ..] => Err(Error::unavailable(first.clone()).into()),
     }
 }
 

@@ -7,12 +7,15 @@ use anyhow::Result;
 use nix::unistd::{User, getuid};
 
 use crate::build::subids;
+use crate::config::Config;
 use crate::error::{Error, Exit};
-use crate::record::upgrade;
-use crate::{config, privilege, text};
+use crate::publish::{self, PublishLock};
+use crate::record::{Record, upgrade};
+use crate::{config, gitrecord, privilege, text};
 
 /// Runs the verb, as root: the service's user gets subordinate ids if it has none, and a database that an older release
-/// has written is copied and migrated. A configuration that is broken is no reason for the installation to fail.
+/// has written is copied and migrated. Repositories get the settings and the marks of published versions that this
+/// release wants. A configuration that is broken is no reason for the installation to fail.
 pub fn run(path: Option<&Path>) -> Result<Exit> {
     if !getuid().is_root() {
         return Err(Error::denied("package-setup is run by the package's own scripts").into());
@@ -24,7 +27,8 @@ pub fn run(path: Option<&Path>) -> Result<Exit> {
             writeln!(out, "{} has the subordinate ids {range}", user.name)?;
         }
     }
-    let config = match config::load(&config::path(path)) {
+    let path = config::path(path);
+    let config = match config::load(&path) {
         Ok(config) => config,
         Err(problems) => {
             writeln!(out, "{}", text::one_line(&problems[0].to_string()))?;
@@ -37,6 +41,26 @@ pub fn run(path: Option<&Path>) -> Result<Exit> {
         if let Some(copy) = upgrade::upgrade(&config.database())? {
             writeln!(out, "the database was migrated; what it was is in {}", copy.display())?;
         }
+        for trouble in repositories(&config, &path).unwrap_or_else(|error| vec![format!("{error:#}")]) {
+            writeln!(out, "{}", text::one_line(&trouble))?;
+        }
     }
     Ok(Exit::Ok)
+}
+
+/// Brings every repository to what this release expects of one; what could not be done, each a sentence.
+fn repositories(config: &Config, path: &Path) -> Result<Vec<String>> {
+    if !config.git.packages.exists() {
+        return Ok(Vec::new());
+    }
+    let guard = gitrecord::Guard::new(config, path)?;
+    let mut troubles = Vec::new();
+    for repo in gitrecord::repositories(config)? {
+        troubles.extend(guard.settle(&repo).err().map(|error| format!("{error:#}")));
+    }
+    match PublishLock::try_take(&config.state_dir)? {
+        Some(_lock) => troubles.extend(publish::mark_all(config, &Record::open(&config.database())?)?),
+        None => troubles.push("somebody publishes: the daemon marks published versions when it starts".to_owned()),
+    }
+    Ok(troubles)
 }

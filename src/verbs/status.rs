@@ -5,6 +5,7 @@ use serde_json::json;
 
 use crate::archive::Archive;
 use crate::error::Exit;
+use crate::publish;
 use crate::record::jobs::{self, Job};
 use crate::record::pool::{self, PoolFile};
 use crate::record::{State, chroots, hooks, now, sources};
@@ -39,9 +40,11 @@ fn one(session: &Session, job: &Job) -> Result<Exit> {
     let chroots = chroots::of(db, job.id)?;
     let source = sources::of(db, job.id)?;
     let buildinfo = buildinfo(session, job)?;
+    let aside = publish::aside(db, job)?;
     if session.json {
         session.print_json(&json!({
             "job": job, "steps": steps, "hooks": hooks, "chroots": chroots, "buildinfo": buildinfo, "source": source,
+            "aside": aside.iter().map(|entry| &entry.detail).collect::<Vec<_>>(),
         }))?;
         return Ok(Exit::Ok);
     }
@@ -88,6 +91,11 @@ fn one(session: &Session, job: &Job) -> Result<Exit> {
     }
     for file in &buildinfo {
         line("buildinfo", file.path.clone())?;
+    }
+    for entry in &aside {
+        let field = |name| entry.field(name).unwrap_or_default().to_owned();
+        line("tag", format!("{} was not ours, and is kept as", field("ref")))?;
+        line("", field("aside"))?;
     }
     for step in &steps {
         line(step.state.as_str(), time(step.at))?;

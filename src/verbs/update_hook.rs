@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
+use git2::Oid;
 
 use crate::error::{Error, Exit};
 use crate::{config, gitrecord};
@@ -35,9 +36,12 @@ pub fn run(args: &Args) -> Result<Exit> {
     };
     // The hook names the configuration: the environment is that of whoever pushes.
     let config = config::load(&path).map_err(|problems| refused(problems[0].to_string()))?;
-    let exists = args.old.bytes().any(|digit| digit != b'0');
-    match gitrecord::refusal(&config, &repo, &args.name, exists) {
-        Some(why) => Err(Error::denied(why).into()),
-        None => Ok(Exit::Ok),
+    // Zeros stand for nothing.
+    let value = |id: &str| Oid::from_str(id).map(|oid| (oid != Oid::ZERO_SHA1).then_some(oid));
+    let push = gitrecord::Push { name: &args.name, old: value(&args.old)?, new: value(&args.new)? };
+    match gitrecord::refusal(&config, &repo, push) {
+        Ok(Some(why)) => Err(Error::denied(why).into()),
+        Ok(None) => Ok(Exit::Ok),
+        Err(error) => Err(refused(format!("{error:#}")).into()),
     }
 }

@@ -88,7 +88,10 @@ fn show(session: &Session, report: &Report) -> Result<Exit> {
     for difference in &report.differences {
         session.line(format!("{}: {}", difference.place, difference.text))?;
     }
-    let Report { packages, suites, files, differences } = report;
+    for warning in &report.warnings {
+        session.line(format!("warning: {}: {}", warning.place, warning.text))?;
+    }
+    let Report { packages, suites, files, differences, .. } = report;
     let compared = format!("{packages} packages, {suites} suites, {files} files of the pool");
     match differences.len() {
         0 => session.line(format!("database, Git and archive agree: {compared}"))?,

@@ -1,6 +1,6 @@
 //! Git against the record: tags and pocket branches of every package, and the superproject.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use anyhow::Result;
@@ -8,7 +8,7 @@ use git2::{Oid, Repository};
 use rayon::prelude::*;
 
 use super::facts::Facts;
-use super::{Adopt, Difference, Mend};
+use super::{Adopt, Difference, Mend, Warning};
 use crate::config::Config;
 use crate::gitrecord::{self, Move};
 use crate::names::{CommitId, PackageName, PocketName, Version};
@@ -47,7 +47,11 @@ impl Package<'_> {
             Err(error) => return Ok(vec![Difference::new(super::shown(&path), format!("{error:#}"), Mend::Nothing)]),
         };
         let mut found = Vec::new();
+        let complete = gitrecord::is_complete(&repo)?;
         for (version, known) in &self.versions {
+            if complete {
+                found.extend(mark(facts, &repo, &path, name, version, known)?);
+            }
             found.extend(tag(facts, &repo, &path, name, version, known)?);
         }
         for held in &self.held {
@@ -57,13 +61,57 @@ impl Package<'_> {
     }
 }
 
-/// What a ref points at, unpeeled; a symbolic one points nowhere that we know.
-fn value(repo: &Repository, name: &str) -> Result<Option<Oid>> {
-    match repo.find_reference(name) {
-        Ok(found) => Ok(Some(found.target().unwrap_or(Oid::ZERO_SHA1))),
-        Err(error) if error.code() == git2::ErrorCode::NotFound => Ok(None),
-        Err(error) => Err(error.into()),
+/// The ref by which the update hook knows that a version was published.
+fn mark(
+    facts: &Facts,
+    repo: &Repository,
+    path: &Path,
+    package: &PackageName,
+    version: &Version,
+    known: &Known,
+) -> Result<Option<Difference>> {
+    let mv = gitrecord::mark_move(path, &version.tag(), gitrecord::mark(repo, known.tag.as_deref(), &known.commit)?)?;
+    if mv.old == mv.new || facts.owes_ref(path, &mv.name) {
+        return Ok(None);
     }
+    let text = match mv.old {
+        None => "the mark that it was published is gone, so its tag can be pushed to",
+        Some(_) => "the mark that it was published is of something else",
+    };
+    Ok(Some(Difference::new(format!("{package}: version {version}"), text, Mend::Ref(mv))))
+}
+
+/// What stands in repositories and could not be pushed now, and marks that the record knows nothing of.
+pub fn warnings(config: &Config, facts: &Facts) -> Result<Vec<Warning>> {
+    let versions: BTreeSet<(&PackageName, String)> =
+        facts.versions.iter().map(|(package, version, _)| (package, version.tag())).collect();
+    let repositories = gitrecord::package_repositories(config)?;
+    let each: Vec<Vec<Warning>> = repositories
+        .par_iter()
+        .map(|(package, path)| {
+            let warning = |place: String, text: String| Warning { place, text };
+            // One that cannot be opened is a difference, if the record has something of it.
+            let Ok(repo) = gitrecord::open(path) else { return Ok(Vec::new()) };
+            let mut found: Vec<Warning> = gitrecord::standing(config, path)?
+                .into_iter()
+                .map(|(name, why)| warning(format!("{package}: {name}"), format!("it could not be pushed now: {why}")))
+                .collect();
+            if !gitrecord::is_complete(&repo)? {
+                let text = "its published versions are not marked, so no tag that looks like a version's can be moved: \
+                            'invirt-build init' marks them";
+                found.push(warning(package.to_string(), text.to_owned()));
+            }
+            for (tag, _) in gitrecord::marks(&repo)? {
+                let name = format!("{}{tag}", gitrecord::PUBLISHED);
+                if !versions.contains(&(package, tag)) && !facts.owes_ref(path, &name) {
+                    let text = "it says that this version was published, and the record does not know of it";
+                    found.push(warning(format!("{package}: {name}"), text.to_owned()));
+                }
+            }
+            Ok(found)
+        })
+        .collect::<Result<_>>()?;
+    Ok(each.into_iter().flatten().collect())
 }
 
 fn tag(
@@ -78,11 +126,8 @@ fn tag(
     if facts.owes_ref(path, &name) {
         return Ok(None);
     }
-    let actual = value(repo, &name)?;
-    let stands_for = actual.and_then(|oid| {
-        let object = repo.find_object(oid, None).ok()?;
-        Some(object.peel_to_commit().ok()?.id())
-    });
+    let actual = gitrecord::value(repo, &name)?;
+    let stands_for = actual.and_then(|oid| gitrecord::leads_to(repo, oid));
     let right = stands_for == Some(Oid::from(&known.commit));
     let place = format!("{package}: tag {}", version.tag());
     let Some(recorded) = &known.tag else {
@@ -115,7 +160,7 @@ fn branch(facts: &Facts, repo: &Repository, path: &Path, branch: &str, held: &He
     let name = format!("refs/heads/{branch}");
     let recorded = Oid::from(&held.commit);
     let present = repo.find_commit(recorded).is_ok();
-    let actual = value(repo, &name)?;
+    let actual = gitrecord::value(repo, &name)?;
     if facts.owes_ref(path, &name) || (actual == Some(recorded) && present) {
         return Ok(None);
     }
@@ -148,7 +193,7 @@ fn superproject(config: &Config, facts: &Facts, pocket: &PocketName) -> Result<O
         Ok(repo) => repo,
         Err(error) => return Ok(Some(Difference::new(place, format!("{error:#}"), Mend::Nothing))),
     };
-    let actual = value(&repo, &name)?;
+    let actual = gitrecord::value(&repo, &name)?;
     let links = match recorded {
         Some(commit) => gitrecord::packages_at(path, commit)?,
         None => None,

@@ -14,7 +14,7 @@ use crate::config::Config;
 use crate::error::Error;
 use crate::gitrecord::{self, Move};
 use crate::names::{CommitId, JobId, PackageName, PocketName, Principal, Version};
-use crate::publish::{Exclusive, Publisher, stamp};
+use crate::publish::{self, Exclusive, Publisher, stamp};
 use crate::record::audit::Entry;
 use crate::record::jobs::{self, NewJob};
 use crate::record::{moves, pockets};
@@ -56,6 +56,11 @@ fn apply(config: &Config, publisher: &Publisher, record: &mut Exclusive, mend: &
     match mend {
         Mend::Settle => bail!("it could not be made"),
         Mend::Owed(id, mv) => owe_again(record, *id, mv),
+        // Somebody else's may be in its way.
+        Mend::Ref(mv) if mv.name.starts_with("refs/tags/") => {
+            record.write(|tx| moves::owe_ref(tx, None, mv))?;
+            Ok("moved back".to_owned())
+        }
         Mend::Ref(mv) => {
             gitrecord::apply(mv)?;
             Ok("moved back".to_owned())
@@ -84,9 +89,11 @@ fn tag(config: &Config, record: &mut Exclusive, package: &PackageName, version: 
     let name = format!("refs/tags/{}", version.tag());
     let old = gitrecord::ref_value(&repo, &name)?;
     let message = format!("{package} {version}\n\nCommit: {}\nJob: {}\n", known.commit, known.job);
-    let new = gitrecord::write_tag_object(&repo, version, &known.commit, &message, &stamp(config))?;
+    let new = publish::write_tag(config, &repo, version, &known.commit, &message)?;
+    let mark = gitrecord::mark_move(&repo, &version.tag(), new)?;
     record.write(|tx| {
         pockets::set_tag(tx, package, version, &new.to_string())?;
+        moves::owe_ref(tx, None, &mark)?;
         moves::owe_ref(tx, None, &Move { repo, name, old, new: Some(new) })
     })?;
     Ok("tagged anew".to_owned())
@@ -144,7 +151,12 @@ fn take(config: &Config, record: &mut Exclusive, there: &Adopt, by: &Principal) 
             Ok(format!("taken: the record has it at {}", commit.short()))
         }
         Adopt::Tag(package, version, value) => {
-            record.write(|tx| pockets::set_tag(tx, package, version, value))?;
+            let repo = config.git.package(package);
+            let mark = gitrecord::mark_move(&repo, &version.tag(), Oid::from_str(value)?)?;
+            record.write(|tx| {
+                pockets::set_tag(tx, package, version, value)?;
+                moves::owe_ref(tx, None, &mark)
+            })?;
             Ok("taken".to_owned())
         }
     }

@@ -89,6 +89,17 @@ pub struct Report {
     pub files: usize,
     /// What is not as the record says.
     pub differences: Vec<Difference>,
+    /// What agrees, but somebody should look at: a place and a sentence. `verify` does not fail of it.
+    pub warnings: Vec<Warning>,
+}
+
+/// Something that is nobody's fault now, and may mislead people.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Warning {
+    /// What it is about.
+    pub place: String,
+    /// What is odd about it, in a sentence.
+    pub text: String,
 }
 
 /// Which files of the pool are read and hashed; of the others the sizes are compared.
@@ -125,6 +136,7 @@ pub fn check(config: &Config, publisher: &Publisher, record: &mut Record, deep: 
         suites: config.build.pockets.len(),
         files: facts.pool.len(),
         differences,
+        warnings: git::warnings(config, &facts)?,
     })
 }
 

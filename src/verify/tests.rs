@@ -15,8 +15,74 @@ fn service() -> Service {
     service.publish("prod", "hello", "1.0");
     service.publish("prod", "hello", "2.0");
     service.publish("dev", "world", "1.0");
-    assert_eq!(found(&mut service), [""; 0]);
+    service.publisher.project(&service.config).unwrap();
+    assert_eq!((found(&mut service), warned(&mut service)), (Vec::new(), Vec::new()));
     service
+}
+
+/// Every warning, as a person reads it.
+fn warned(service: &mut Service) -> Vec<String> {
+    let report = check(&service.config, &service.publisher, &mut service.record, &Deep::none()).unwrap();
+    report.warnings.iter().map(|warning| format!("{}: {}", warning.place, warning.text)).collect()
+}
+
+#[test]
+fn what_could_not_be_pushed_now_is_named_and_no_difference() {
+    let mut service = service();
+    let repo = service.repo("hello");
+    let second = gitrecord::tag_target(&repo, "2.0").unwrap().unwrap();
+    let first = gitrecord::tag_target(&repo, "1.0").unwrap().unwrap();
+    let names = [
+        "refs/tags/prod".to_owned(),
+        format!("refs/heads/{}", first.short()),
+        format!("refs/replace/{first}"),
+        format!("refs/tags/{}", "a".repeat(40)),
+    ];
+    for name in &names {
+        point(&repo, name, Some((&second).into()));
+    }
+    for fine in ["refs/invirt/pin/1", "refs/notes/commits", "refs/heads/theirs", "refs/tags/v1", "refs/tags/9.0"] {
+        point(&repo, fine, Some((&second).into()));
+    }
+    point(&repo, "refs/invirt/published/9.0", Some((&second).into()));
+    let said = warned(&mut service);
+    assert_eq!(said.len(), names.len() + 1, "{said:?}");
+    for name in &names {
+        let start = format!("hello: {name}: it could not be pushed now: {name} ");
+        assert!(said.iter().any(|line| line.starts_with(&start)), "{name}: {said:?}");
+    }
+    assert!(
+        said.iter().any(|line| line.contains("published/9.0: it says that this version was published")),
+        "{said:?}"
+    );
+    assert_eq!(found(&mut service), [""; 0]);
+    // The record has forgotten 9.0, and Git has not: another commit is refused.
+    let commit = service.commit("hello", "9.0");
+    let request = crate::validate::Request::read(
+        &service.config,
+        &"prod".parse().unwrap(),
+        "hello".parse().unwrap(),
+        commit.as_str(),
+    );
+    let refused = crate::validate::check(service.record.db(), &service.config, &request.unwrap(), None).unwrap_err();
+    assert!(refused.to_string().contains("was published as"), "{refused}");
+
+    point(&repo, "refs/invirt/complete", None);
+    assert!(warned(&mut service).iter().any(|line| line.contains("hello: its published versions are not marked")));
+    assert_eq!(found(&mut service), [""; 0]);
+}
+
+#[test]
+fn a_pockets_branch_that_is_a_symbolic_ref_is_refused() {
+    let mut service = service();
+    let repo = gitrecord::open(&service.repo("hello")).unwrap();
+    repo.find_reference("refs/heads/prod").unwrap().delete().unwrap();
+    repo.reference_symbolic("refs/heads/prod", "refs/heads/main", false, "").unwrap();
+    let item = service.item("prod", "hello", "3.0");
+    let refused = service.publish_all(&[item]).unwrap_err();
+    assert!(refused.text.contains("branch prod of hello, which is prod's, is a symbolic ref"), "{refused}");
+    assert_eq!(repair(&service, false).1, 0);
+    service.publish("prod", "hello", "4.0");
 }
 
 /// Every difference, as a person reads it.
@@ -45,7 +111,30 @@ fn dists(service: &Service, below: &str) -> PathBuf {
 #[test]
 fn whatever_is_done_to_git_or_the_archive_is_named_and_put_back() {
     type Harm = fn(&Service);
-    let cases: [(&str, Harm, &str); 15] = [
+    let cases: [(&str, Harm, &str); 18] = [
+        (
+            "hello: branch prod: it is at",
+            |s| {
+                point(&s.repo("hello"), "refs/heads/prod", None);
+                let repo = gitrecord::open(&s.repo("hello")).unwrap();
+                repo.reference_symbolic("refs/heads/prod", "refs/heads/main", false, "").unwrap();
+            },
+            "moved back",
+        ),
+        (
+            "hello: version 1.0: the mark that it was published is gone",
+            |s| point(&s.repo("hello"), "refs/invirt/published/1.0", None),
+            "moved back",
+        ),
+        (
+            "hello: tag 1.0: it is gone",
+            |s| {
+                let second = gitrecord::tag_target(&s.repo("hello"), "2.0").unwrap().unwrap();
+                point(&s.repo("hello"), "refs/tags/1.0", None);
+                point(&s.repo("hello"), "refs/tags/1.0/x", Some((&second).into()));
+            },
+            "moved back",
+        ),
         ("hello: branch prod: it is gone", |s| point(&s.repo("hello"), "refs/heads/prod", None), "moved back"),
         (
             "hello: branch prod: it is at",
