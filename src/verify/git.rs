@@ -132,8 +132,9 @@ fn tag(
     let place = format!("{package}: tag {}", version.tag());
     let Some(recorded) = &known.tag else {
         // No pocket that tags had this version; somebody's own tag of it must not contradict.
-        let text = format!("it does not stand for {}, which is {version}: delete it", known.commit.short());
-        return Ok((actual.is_some() && !right).then(|| Difference::new(place, text, Mend::Nothing)));
+        let text = format!("somebody's tag does not stand for {}, which is {version}", known.commit.short());
+        let mv = Move { repo: path.to_owned(), name, old: actual, new: None };
+        return Ok((actual.is_some() && !right).then(|| Difference::new(place, text, Mend::Ref(mv))));
     };
     let recorded = Oid::from_str(recorded)?;
     if actual == Some(recorded) && right {

@@ -59,7 +59,7 @@ fn apply(config: &Config, publisher: &Publisher, record: &mut Exclusive, mend: &
         // Somebody else's may be in its way.
         Mend::Ref(mv) if mv.name.starts_with("refs/tags/") => {
             record.write(|tx| moves::owe_ref(tx, None, mv))?;
-            Ok("moved back".to_owned())
+            Ok(if mv.new.is_some() { "moved back" } else { "put aside" }.to_owned())
         }
         Mend::Ref(mv) => {
             gitrecord::apply(mv)?;

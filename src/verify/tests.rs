@@ -111,7 +111,15 @@ fn dists(service: &Service, below: &str) -> PathBuf {
 #[test]
 fn whatever_is_done_to_git_or_the_archive_is_named_and_put_back() {
     type Harm = fn(&Service);
-    let cases: [(&str, Harm, &str); 18] = [
+    let cases: [(&str, Harm, &str); 19] = [
+        (
+            "world: tag 1.0: somebody's tag does not stand for",
+            |s| {
+                let other = s.commit("world", "0.1");
+                point(&s.repo("world"), "refs/tags/1.0", Some((&other).into()));
+            },
+            "put aside",
+        ),
         (
             "hello: branch prod: it is at",
             |s| {

@@ -105,7 +105,7 @@ pub fn agreement(found: &mut Findings) -> Result<()> {
 
 fn in_git(db: &Connection, found: &mut Findings) -> Result<()> {
     let held = rows(db, "SELECT pocket, package, commit_id, version FROM pocket_package")?;
-    let versions = rows(db, "SELECT package, version, commit_id FROM version")?;
+    let versions = rows(db, "SELECT package, version, commit_id, tag FROM version")?;
     let published =
         rows(db, "SELECT DISTINCT package, version FROM job WHERE state = 'published' AND pocket = 'prod'")?;
     for repo in repositories()?.iter().filter(|repo| *repo != Path::new(SUPERPROJECT)) {
@@ -116,10 +116,7 @@ fn in_git(db: &Connection, found: &mut Findings) -> Result<()> {
             let there = refs.get(&format!("refs/heads/{branch}")).cloned();
             found.compare(&format!("branch {branch} of {package}"), &record, &there);
         }
-        for (name, commit) in refs.iter().filter_map(|(name, id)| Some((name.strip_prefix("refs/tags/")?, id))) {
-            let record = versions.iter().find(|row| row[0] == package && row[1] == name).map(|row| &row[2]);
-            found.compare(&format!("tag {name} of {package}"), &record, &Some(commit));
-        }
+        in_tags(db, repo, &package, &versions, &refs, found)?;
         for row in published.iter().filter(|row| row[0] == package) {
             if !refs.contains_key(&format!("refs/tags/{}", row[1])) {
                 found.say(format!("{package} {} was published, but there is no tag", row[1]));
@@ -151,6 +148,58 @@ fn in_git(db: &Connection, found: &mut Findings) -> Result<()> {
         let paths = modules.lines().filter_map(|line| line.trim().strip_prefix("path = ")).map(str::to_owned);
         let names: BTreeSet<String> = record.iter().map(|row| row[0].clone()).collect();
         found.compare(&format!(".gitmodules of {branch}"), &names, &paths.collect());
+    }
+    Ok(())
+}
+
+/// Our tags are where the record has them, each version is marked, and what was in the way is kept and was said. Of tags of
+/// people's, only one of a version that was published says something.
+fn in_tags(
+    db: &Connection,
+    repo: &Path,
+    package: &str,
+    versions: &[Vec<String>],
+    commits: &BTreeMap<String, String>,
+    found: &mut Findings,
+) -> Result<()> {
+    let text = git(repo, &["for-each-ref", "--format=%(refname) %(objectname)"])?;
+    let values: BTreeMap<&str, &str> = text.lines().filter_map(|line| line.split_once(' ')).collect();
+    let mut marked = BTreeSet::new();
+    for row in versions.iter().filter(|row| row[0] == package) {
+        let (version, commit, ours) = (&row[1], &row[2], &row[3]);
+        let tag = format!("refs/tags/{version}");
+        let there = values.get(&tag[..]).copied();
+        if !ours.is_empty() {
+            found.compare(&format!("tag {version} of {package}"), &Some(&ours[..]), &there);
+        }
+        if let Some(leads_to) = commits.get(&tag) {
+            found.compare(&format!("commit of tag {version} of {package}"), commit, leads_to);
+        }
+        let mark = format!("refs/invirt/published/{version}");
+        let expected = if ours.is_empty() { commit } else { ours };
+        found.compare(&format!("mark {version} of {package}"), &Some(&expected[..]), &values.get(&mark[..]).copied());
+        marked.insert(mark);
+    }
+    for name in values.keys().filter(|name| name.starts_with("refs/invirt/published/") && !marked.contains(**name)) {
+        found.say(format!("{name} of {package} is of no version"));
+    }
+    if !values.contains_key("refs/invirt/complete") {
+        found.say(format!("nobody says that the versions of {package} are all marked"));
+    }
+    let said = format!(
+        "SELECT json_extract(detail, '$.aside'), json_extract(detail, '$.was'), json_extract(detail, '$.ref'), job FROM audit
+         WHERE event = 'tag.aside' AND json_extract(detail, '$.package') = '{package}'"
+    );
+    let said = rows(db, &said)?;
+    for row in &said {
+        found.compare(&format!("{} of {package}", row[0]), &Some(&row[1][..]), &values.get(&row[0][..]).copied());
+    }
+    let once: BTreeSet<&Vec<String>> = said.iter().collect();
+    found.compare(&format!("tags of {package} that were put aside"), &said.len(), &once.len());
+    for name in values.keys().filter(|name| name.starts_with("refs/invirt/aside/")) {
+        if !said.iter().any(|row| row[0] == **name) {
+            found.say(format!("{name} of {package} was put aside, and nobody said so"));
+        }
     }
     Ok(())
 }

@@ -116,7 +116,8 @@ impl Clients {
     }
 
     fn one(&self, random: &mut fastrand::Rng) -> Result<()> {
-        match random.u8(..20) {
+        match random.u8(..22) {
+            20 | 21 => self.push_a_tag(random),
             0..=9 => self.submit_next(Manner::Mixed, random),
             10..=12 => {
                 let package = self.mixed(random);
@@ -167,6 +168,26 @@ impl Clients {
             history.releases[random.usize(history.next.saturating_sub(5)..history.next)].commit.clone()
         };
         self.ask(&["submit", ["prod", "dev"][random.usize(..2)], name, &commit], random)
+    }
+
+    /// A tag of a version that may be on its way, of its own commit: somebody who is faster or slower than the service.
+    fn push_a_tag(&self, random: &mut fastrand::Rng) -> Result<()> {
+        let name = self.mixed(random);
+        let (n, commit) = {
+            let histories = self.histories();
+            let history = histories.iter().find(|h| h.package == name).expect("it was made");
+            let n = random.usize(history.next.saturating_sub(5)..history.next.max(1));
+            match history.releases.get(n).filter(|release| release.rival.is_none()) {
+                Some(release) => (n, release.commit.clone()),
+                None => return Ok(()),
+            }
+        };
+        let repo = format!("/srv/git/packages/{name}.git");
+        let from = if random.bool() { commit } else { String::new() };
+        let refspec = format!("+{from}:refs/tags/1.{n}");
+        // Whether it is refused depends on who is faster.
+        as_service("git").args(["-C", &repo, "push", "-q", &repo, &refspec]).stdin(Stdio::null()).output()?;
+        Ok(())
     }
 
     /// Two commits of one version, at the same time: one of them may come in, and never the other.

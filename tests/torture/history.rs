@@ -84,6 +84,16 @@ impl History {
             stream += &self.commit("main", 2 * n + 1, n, word, &parent);
             order.push((n, false));
         }
+        // Tags of people's, which are right, wrong, or in the way of ours.
+        for n in first..first + BATCH {
+            let (name, mark) = match random.u8(..6) {
+                0 => (format!("1.{n}"), n),
+                1 | 2 => (format!("1.{n}"), first + random.usize(..BATCH)),
+                3 => (format!("1.{n}/x"), n),
+                _ => continue,
+            };
+            let _ = write!(stream, "reset refs/tags/{name}\nfrom :{}\n\n", 2 * mark + 1);
+        }
         for (n, rival) in &order {
             let _ = writeln!(stream, "get-mark :{}", if *rival { 2 * n + 2 } else { 2 * n + 1 });
         }

@@ -9,7 +9,7 @@ use invirtibuilder::failpoint::Point;
 use crate::clients::Work;
 
 /// Where the disk can fail, and how.
-const FAULTS: [Point; 23] = {
+const FAULTS: [Point; 25] = {
     use Point::*;
     [
         JobChecked,
@@ -28,6 +28,8 @@ const FAULTS: [Point; 23] = {
         SuiteWritten,
         PublishPrepared,
         PublishUncommitted,
+        MovePublished,
+        TagAside,
         MoveTag,
         MoveBranch,
         MoveSuperproject,
@@ -150,12 +152,18 @@ impl Plan {
             SweepPool => vec![recovery(Death::At(PoolFilled, 1))],
             ProjectCommitted => vec![Round { relabel: true, ..recovery(Death::At(JobPublishing, 1)) }],
             // They are made after the commit, or by the next daemon.
-            MoveTag | MovedTag | MoveBranch | MovedBranch | MoveSuperproject | MovedSuperproject | MoveSuite
-            | SuiteLinked | SuiteFlipped | MovedSuite | MovesUnrecorded | MovesRecorded => {
+            MovePublished | MovedPublished | TagAside | MoveTag | MovedTag | MoveBranch | MovedBranch
+            | MoveSuperproject | MovedSuperproject | MoveSuite | SuiteLinked | SuiteFlipped | MovedSuite
+            | MovesUnrecorded | MovesRecorded => {
                 vec![
                     at_work,
                     recovery(Death::At(
-                        if matches!(point, MoveTag | MovedTag) { MoveTag } else { PublishCommitted },
+                        match point {
+                            MovePublished | MovedPublished => MovePublished,
+                            TagAside => TagAside,
+                            MoveTag | MovedTag => MoveTag,
+                            _ => PublishCommitted,
+                        },
                         1,
                     )),
                 ]

@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use crate::world::{Answer, Tiny, World};
+use crate::world::{Answer, Tiny, World, run};
 
 /// The request is refused with 65 and these words, in submit, in `--dry-run`, and everything is as it was.
 #[track_caller]
@@ -56,11 +56,35 @@ fn each_rule_refuses_and_changes_nothing() {
     refused(&world, "prod", "tiny", &side, &["does not descend", &side[..12], held]);
     world.build("alice", &["submit", "dev", "tiny", &first, "--dry-run"]).ok().says(&["would be built"]);
 
-    // 5. a tag that points elsewhere
+    // 5. what was published, and the record does not know of: it was restored from a backup
     repo.git(&["checkout", "-q", "main"]);
     let next = repo.version("5.0", Tiny::Works);
+    let bare = crate::world::bare("tiny");
+    run("as-service", &["git", "-C", &bare, "update-ref", "refs/invirt/published/5.0", &first]);
+    refused(&world, "prod", "tiny", &next, &["version 5.0 of tiny was published as", old, &next[..12]]);
+    run("as-service", &["git", "-C", &bare, "update-ref", "-d", "refs/invirt/published/5.0"]);
+    // A tag of somebody's refuses nothing.
     repo.git(&["push", "-q", "origin", &format!("{first}:refs/tags/5.0")]);
-    refused(&world, "prod", "tiny", &next, &["tag 5.0", old, &next[..12]]);
+    world.build("alice", &["submit", "prod", "tiny", &next, "--dry-run"]).ok().says(&["would be built"]);
+
+    // Digits that begin a commit's id, and are a branch or a tag that leads elsewhere.
+    let digits = &next[..9];
+    for (kind, place) in [("branch", "refs/heads/"), ("tag", "refs/tags/")] {
+        let name = format!("{place}{digits}");
+        run("as-service", &["git", "-C", &bare, "update-ref", &name, &first]);
+        refused(&world, "prod", "tiny", digits, &[digits, &next, kind, &first, "use the full id"]);
+        world.build("alice", &["submit", "prod", "tiny", &next, "--dry-run"]).ok();
+        run("as-service", &["git", "-C", &bare, "update-ref", "-d", &name]);
+    }
+    world.build("alice", &["submit", "prod", "tiny", digits, "--dry-run"]).ok().says(&["would be built"]);
+
+    // A pocket's branch that is another one's name: nobody may move people's branches for it.
+    run("as-service", &["git", "-C", &bare, "symbolic-ref", "refs/heads/dev", "refs/heads/main"]);
+    refused(&world, "dev", "tiny", &next, &["branch dev of tiny", "symbolic ref", "git symbolic-ref --delete"]);
+    run("as-service", &["git", "-C", &bare, "symbolic-ref", "--delete", "refs/heads/dev"]);
+    // Other symbolic refs are followed.
+    run("as-service", &["git", "-C", &bare, "symbolic-ref", "refs/heads/master", "refs/heads/main"]);
+    world.build("alice", &["submit", "dev", "tiny", "master", "--dry-run"]).ok().says(&["would be built"]);
 }
 
 #[test]

@@ -69,12 +69,35 @@ impl Attack {
             },
             |commit| commit.trim().to_owned(),
         );
-        let pushed = repo.push("origin", &[&format!("{commit}:refs/heads/main")]);
+        let lines = |file: &str| fs::read_to_string(repo.dir.join(".git").join(file)).unwrap_or_default();
+        let refs = lines("push");
+        let main = format!("{commit}:refs/heads/main");
+        if self.end == "push" && !refs.is_empty() {
+            // Its objects are there already: it is the name that is refused.
+            repo.push("origin", &[&main]).ok();
+            for refspec in refs.lines() {
+                let pushed = repo.push("origin", &[refspec]);
+                assert!(
+                    pushed.code != 0 && pushed.err.contains(&self.words),
+                    "{}: {refspec}: {}",
+                    self.name,
+                    pushed.err
+                );
+                plain(&self.name, &pushed);
+            }
+            return None;
+        }
+        for refspec in refs.lines() {
+            repo.push("origin", &[refspec]).ok();
+        }
+        let pushed = repo.push("origin", &[&main]);
         assert_eq!(pushed.code != 0, self.end == "push", "{}: {}{}", self.name, pushed.out, pushed.err);
         if self.end == "push" {
             return None;
         }
-        let answer = world.build("alice", &["--json", "submit", "prod", &self.name, &commit]);
+        let word = lines("submit");
+        let what = if word.is_empty() { &commit } else { word.trim() };
+        let answer = world.build("alice", &["--json", "submit", "prod", &self.name, what]);
         plain(&self.name, &answer);
         if self.end == "refused" {
             let answer = answer.refused(65, &[&self.words]);
