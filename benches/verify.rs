@@ -139,9 +139,11 @@ fn repository(
     for pocket in pockets {
         gitrecord::apply(&gitrecord::branch_move(&path, pocket.as_str(), None, Some(&commit)))?;
     }
-    let tag = gitrecord::write_tag(&path, package, version, &commit, "a tag\n", stamp)?.expect("it is new");
-    gitrecord::apply(&tag)?;
-    Ok((commit, tag.new.expect("it is made").to_string()))
+    let tag = gitrecord::write_tag(&path, version, &commit, "a tag\n", stamp, None)?;
+    repo.reference(&format!("refs/tags/{}", version.tag()), tag, false, "")?;
+    let tag = tag.to_string();
+    gitrecord::complete(&path, [(version.tag(), Some(&tag[..]), &commit)])?;
+    Ok((commit, tag))
 }
 
 /// A source package, a binary package and their files, which are holes.

@@ -15,7 +15,7 @@ use serde::Serialize;
 use crate::build::subids;
 use crate::chroot::{self, Store};
 use crate::config::{Config, Isolation, SigningKey};
-use crate::gitrecord::Guard;
+use crate::gitrecord::{self, Guard};
 use crate::identity;
 use crate::names::{Architecture, Distro};
 use crate::subprocess::{CancellationToken, Cmd, PATH};
@@ -215,10 +215,16 @@ fn hooks(config: &Config, path: &Path) -> Check {
     let what = "update hooks";
     let look = || -> Result<(usize, usize)> {
         let guard = Guard::new(config, path)?;
-        let repositories = crate::gitrecord::repositories(config)?;
+        let repositories = gitrecord::repositories(config)?;
         let bad = repositories.iter().filter(|repo| !guard.is_installed(repo).unwrap_or(false)).count();
         Ok((bad, repositories.len()))
     };
+    for repo in gitrecord::repositories(config).unwrap_or_default() {
+        if let Err(error) = gitrecord::open(&repo) {
+            // 'init' cannot mend this one.
+            return wrong(what, format!("{error:#}"), format!("mv {0} {0}.broken", repo.display()));
+        }
+    }
     match look() {
         Ok((0, all)) => fine(what, format!("pushes to {all} repositories are checked")),
         Ok((bad, all)) => {

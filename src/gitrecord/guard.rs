@@ -14,7 +14,6 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
-use git2::Repository;
 use nix::unistd::{AccessFlags, access};
 
 use super::repository::open;
@@ -93,9 +92,8 @@ impl Guard {
         if self.has_settings(repo)? {
             return Ok(false);
         }
-        let set = || -> Result<(), git2::Error> {
-            let mut config =
-                Repository::config(&open(repo).map_err(|error| git2::Error::from_str(&error.to_string()))?)?;
+        let mut config = open(repo)?.config()?;
+        let mut set = || -> Result<(), git2::Error> {
             config.set_bool("core.useReplaceRefs", false)?;
             config.set_i64("receive.maxInputSize", self.max_push)?;
             let (key, ours) = HIDDEN;

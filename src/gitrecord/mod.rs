@@ -12,7 +12,7 @@ mod rules;
 mod superproject;
 
 pub use guard::{Guard, Installed, config_of};
-pub use moves::{Applied, apply, branch_move, write_tag};
+pub use moves::{Applied, Sign, apply, branch_move, write_tag};
 pub use ours::{
     OURS, PUBLISHED, complete, in_the_way, is_complete, is_empty, mark, mark_move, marks, published_commit, set_aside,
     take_away,

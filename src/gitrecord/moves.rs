@@ -30,14 +30,17 @@ pub enum Applied {
     Already,
 }
 
-/// Writes the annotated tag of a version, and no ref; its id. `sign` gives the armored signature of what it is given.
+/// Gives the armored signature of a text.
+pub type Sign<'a> = &'a dyn Fn(&str) -> Result<String>;
+
+/// Writes the annotated tag of a version, and no ref; its id. With `sign` it is signed.
 pub fn write_tag(
     repo: &Path,
     version: &Version,
     commit: &CommitId,
     message: &str,
     stamp: &Stamp,
-    sign: Option<&dyn Fn(&str) -> Result<String>>,
+    sign: Option<Sign>,
 ) -> Result<Oid> {
     let opened = open(repo)?;
     let target = opened.find_object(commit.into(), Some(ObjectType::Commit))?;

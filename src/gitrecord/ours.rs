@@ -40,10 +40,9 @@ pub fn mark(repo: &Repository, tag: Option<&str>, commit: &CommitId) -> Result<O
 }
 
 /// The move that marks a published version of this tag.
-pub fn mark_move(repo: &Path, tag: &str, new: Oid) -> Result<Move> {
+pub fn mark_move(path: &Path, repo: &Repository, tag: &str, new: Oid) -> Result<Move> {
     let name = format!("{PUBLISHED}{tag}");
-    let old = super::ref_value(repo, &name)?;
-    Ok(Move { repo: repo.to_owned(), name, old, new: Some(new) })
+    Ok(Move { repo: path.to_owned(), old: value(repo, &name)?, name, new: Some(new) })
 }
 
 /// What marks the version of this tag; `None`: it is not marked.
@@ -73,7 +72,7 @@ pub fn complete<'a>(
         return Ok(false);
     }
     for (tag, ours, commit) in versions {
-        apply(&mark_move(repo, &tag, mark(&opened, ours, commit)?)?)?;
+        apply(&mark_move(repo, &opened, &tag, mark(&opened, ours, commit)?)?)?;
     }
     let new = opened.blob(b"Every published version has its ref.\n")?;
     apply(&Move { repo: repo.to_owned(), name: COMPLETE.to_owned(), old: None, new: Some(new) })?;

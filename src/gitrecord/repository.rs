@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{LazyLock, Once};
 use std::time::SystemTime;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use git2::{ErrorCode, Oid, Repository, RepositoryInitOptions, RepositoryOpenFlags};
 
 use crate::config::Config;
@@ -50,9 +50,14 @@ pub fn tag_target(repo: &Path, tag: &str) -> Result<Option<CommitId>> {
     peel(&open(repo)?, &format!("refs/tags/{tag}"))
 }
 
-/// The commit that a branch points at.
+/// The commit that a branch of the service's points at. One that is a symbolic ref is an error: what it names is another's.
 pub fn branch_head(repo: &Path, branch: &str) -> Result<Option<CommitId>> {
-    peel(&open(repo)?, &format!("refs/heads/{branch}"))
+    let name = format!("refs/heads/{branch}");
+    let opened = open(repo)?;
+    if value(&opened, &name)? == Some(SYMBOLIC) {
+        bail!("{name} of {} is a symbolic ref: 'verify --repair' makes it a branch", repo.display());
+    }
+    peel(&opened, &name)
 }
 
 /// The object that a ref of this full name points at, unpeeled. A symbolic ref points at [`SYMBOLIC`].

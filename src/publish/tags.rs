@@ -28,7 +28,7 @@ pub fn write(config: &Config, repo: &Path, version: &Version, commit: &CommitId,
         let signature = Archive::open(config)?.keys()?.sign_once(text);
         signature.with_context(|| format!("tag {} cannot be signed (git.sign_tags)", version.tag()))
     };
-    let sign = config.git.sign_tags.then_some(&sign as &dyn Fn(&str) -> Result<String>);
+    let sign = config.git.sign_tags.then_some(&sign as gitrecord::Sign);
     gitrecord::write_tag(repo, version, commit, message, &stamp(config), sign)
 }
 
@@ -61,7 +61,7 @@ pub fn moves(
         None if old.is_some_and(|oid| there(&oid)) => old,
         None => None,
     };
-    let mut moves = vec![gitrecord::mark_move(repo, &tag, ours.unwrap_or(commit))?];
+    let mut moves = vec![gitrecord::mark_move(repo, &opened, &tag, ours.unwrap_or(commit))?];
     moves.push(Move { repo: repo.to_owned(), name, old, new });
     moves.retain(|mv| mv.old != mv.new);
     Ok((ours.map(|oid| oid.to_string()), moves))

@@ -61,8 +61,9 @@ pub fn run(path: Option<&Path>, args: &Args, as_json: bool) -> Result<Exit> {
     if gitrecord::init_superproject(&config.git.superproject)? {
         say(&format!("superproject {}", config.git.superproject.display()))?;
     }
-    install_guards(&config, &path)?;
-    mark_versions(&config, &record)?;
+    // One repository that is broken keeps nothing else from being done.
+    let mut broken = install_guards(&config, &path)?;
+    broken.extend(mark_versions(&config, &record)?);
     // What every verb needs works now: the identity, and the record.
     Session::open(Some(&path), false, &Caller::Shell)?;
     Archive::open(&config)?.publish_key()?;
@@ -71,6 +72,9 @@ pub fn run(path: Option<&Path>, args: &Args, as_json: bool) -> Result<Exit> {
     }
     let left: Vec<_> = look(&config, &path)?.into_iter().filter(|check| check.verdict != Verdict::Fine).collect();
     show(&left, false)?;
+    if let Some(first) = broken.first() {
+        return Err(Error::unavailable(format!("{first}: mend it, or move it out of git.packages")).into());
+    }
     writeln!(std::io::stdout(), "the service is set up; 'init --check' looks at everything again")?;
     Ok(Exit::Ok)
 }
@@ -111,15 +115,17 @@ fn say(what: &str) -> Result<()> {
     Ok(writeln!(std::io::stdout(), "made {}", crate::text::one_line(what))?)
 }
 
-/// The hook that keeps people's pushes from what is the service's, in every repository that there is.
-fn install_guards(config: &Config, path: &Path) -> Result<()> {
+/// The hook that keeps people's pushes from what is the service's, in every repository that there is; why it is not in some,
+/// each a sentence.
+fn install_guards(config: &Config, path: &Path) -> Result<Vec<String>> {
     let guard = gitrecord::Guard::new(config, path)?;
-    let (mut hooks, mut settings) = (0, 0);
+    let (mut hooks, mut settings, mut broken) = (0, 0, Vec::new());
     for repo in gitrecord::repositories(config)? {
-        match guard.install(&repo)? {
-            Installed::Nothing => {}
-            Installed::Settings => settings += 1,
-            Installed::Hook => hooks += 1,
+        match guard.install(&repo) {
+            Ok(Installed::Nothing) => {}
+            Ok(Installed::Settings) => settings += 1,
+            Ok(Installed::Hook) => hooks += 1,
+            Err(error) => broken.push(format!("{error:#}")),
         }
     }
     match hooks {
@@ -128,19 +134,17 @@ fn install_guards(config: &Config, path: &Path) -> Result<()> {
         _ => say(&format!("the update hooks of {hooks} repositories"))?,
     }
     match settings {
-        0 => Ok(()),
-        1 => say("the settings of 1 repository"),
-        _ => say(&format!("the settings of {settings} repositories")),
+        0 => {}
+        1 => say("the settings of 1 repository")?,
+        _ => say(&format!("the settings of {settings} repositories"))?,
     }
+    Ok(broken)
 }
 
-/// Says in every repository which versions were published, where nobody has said it yet.
-fn mark_versions(config: &Config, record: &Record) -> Result<()> {
+/// Says in every repository which versions were published, where nobody has said it yet; why not in some.
+fn mark_versions(config: &Config, record: &Record) -> Result<Vec<String>> {
     let _lock = PublishLock::take(&config.state_dir)?;
-    match &publish::mark_all(config, record)?[..] {
-        [] => Ok(()),
-        [first, ..] => Err(Error::unavailable(first.clone()).into()),
-    }
+    publish::mark_all(config, record)
 }
 
 fn make_chroot(config: &Config, distro: &Distro) -> Result<()> {

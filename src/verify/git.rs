@@ -70,7 +70,8 @@ fn mark(
     version: &Version,
     known: &Known,
 ) -> Result<Option<Difference>> {
-    let mv = gitrecord::mark_move(path, &version.tag(), gitrecord::mark(repo, known.tag.as_deref(), &known.commit)?)?;
+    let mark = gitrecord::mark(repo, known.tag.as_deref(), &known.commit)?;
+    let mv = gitrecord::mark_move(path, repo, &version.tag(), mark)?;
     if mv.old == mv.new || facts.owes_ref(path, &mv.name) {
         return Ok(None);
     }

@@ -90,7 +90,7 @@ fn tag(config: &Config, record: &mut Exclusive, package: &PackageName, version: 
     let old = gitrecord::ref_value(&repo, &name)?;
     let message = format!("{package} {version}\n\nCommit: {}\nJob: {}\n", known.commit, known.job);
     let new = publish::write_tag(config, &repo, version, &known.commit, &message)?;
-    let mark = gitrecord::mark_move(&repo, &version.tag(), new)?;
+    let mark = gitrecord::mark_move(&repo, &gitrecord::open(&repo)?, &version.tag(), new)?;
     record.write(|tx| {
         pockets::set_tag(tx, package, version, &new.to_string())?;
         moves::owe_ref(tx, None, &mark)?;
@@ -152,7 +152,7 @@ fn take(config: &Config, record: &mut Exclusive, there: &Adopt, by: &Principal) 
         }
         Adopt::Tag(package, version, value) => {
             let repo = config.git.package(package);
-            let mark = gitrecord::mark_move(&repo, &version.tag(), Oid::from_str(value)?)?;
+            let mark = gitrecord::mark_move(&repo, &gitrecord::open(&repo)?, &version.tag(), Oid::from_str(value)?)?;
             record.write(|tx| {
                 pockets::set_tag(tx, package, version, value)?;
                 moves::owe_ref(tx, None, &mark)

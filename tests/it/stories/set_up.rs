@@ -56,6 +56,28 @@ fn what_is_missing_is_named_with_the_command_that_mends_it() {
 }
 
 #[test]
+fn a_repository_that_is_none_keeps_nothing_else_from_being_done() {
+    let world = World::new();
+    world.repo("tiny");
+    let git = "/srv/git/packages";
+    run("as-service", &["git", "init", "-q", "--bare", "--object-format=sha256", &format!("{git}/other.git")]);
+    run("as-service", &["mkdir", &format!("{git}/zoo.git")]);
+    fs::remove_file(format!("{git}/tiny.git/hooks/update")).unwrap();
+    let key = "/srv/apt/archive-key.asc";
+    fs::remove_file(key).unwrap();
+    let answer = world.local(&["init"]);
+    assert!(answer.code == 69 && answer.err.contains("move it out of git.packages"), "{}", answer.err);
+    assert!(answer.out.contains("made the update hook of 1 repository") && Path::new(key).exists(), "{}", answer.out);
+    let answer = world.local(&["init", "--check"]);
+    assert!(answer.code == 69 && answer.out.contains("-> mv /srv/git/packages/"), "{}", answer.out);
+    for name in ["other", "zoo"] {
+        run("mv", &[&format!("{git}/{name}.git"), &format!("{git}/{name}.git.broken")]);
+    }
+    world.local(&["init"]).ok();
+    world.local(&["init", "--check"]).ok();
+}
+
+#[test]
 fn a_chroot_is_removed_by_name() {
     let world = World::new();
     let chroots = "/tmp/chroots-of-a-story";
