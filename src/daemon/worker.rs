@@ -149,6 +149,30 @@ impl Workspace {
     }
 }
 
+/// Says in a build's log what was proven of its source package.
+fn say_proof(build: &build::Request, proof: &Proof) -> Result<()> {
+    build.say("")?;
+    let layout = proof.layout.map_or("unknown", Layout::as_str);
+    build.say(&format!("The source package is the commit, path by path (layout: {layout})."))?;
+    for note in &proof.notes {
+        build.say(&format!("  {note}"))?;
+    }
+    for (name, bound) in &proof.bound {
+        build.say(&format!("  {name} is bound by the commit ({bound})"))?;
+    }
+    let most = proof.extra.iter().take(NAMED);
+    for path in most {
+        build.say(&format!("  only in a tarball: {path}"))?;
+    }
+    match proof.extra.len().saturating_sub(NAMED) {
+        0 => Ok(()),
+        more => build.say(&format!("  and {more} more: 'explain' has them")),
+    }
+}
+
+/// How many paths of tarballs a log names.
+const NAMED: usize = 1000;
+
 /// Whether nobody can be at work in a directory any more that submissions look into tarballs in.
 fn is_old(entry: &std::fs::DirEntry) -> bool {
     const LONG: Duration = Duration::from_secs(600);
@@ -294,8 +318,11 @@ impl Task {
         };
         let (proof, built) = tokio::join!(proof, self.build_in(&builder, &request, &bases, &stop));
         self.say_how_it_was_carried_out();
-        self.keep_proof(&request, &proof?)?;
+        let proof = proof?;
+        self.shared.write(|tx| sources::proven(tx, self.job.id, &proof))?;
+        // The log of a build that failed may be full.
         built?;
+        say_proof(&request, &proof)?;
         reach(Point::BuildMade)?;
         self.workspace.keep()?;
         reach(Point::BuildKept)?;
@@ -449,24 +476,6 @@ impl Task {
         self.shared.read(|db| Ok(sources::demand_same(db, &job.package, &job.version, &sha256)))??;
         let lines = made.tarballs.iter().map(|(name, sum)| format!("  {name} has SHA-256 {sum}"));
         Ok(append(&asked.log, &lines.collect::<Vec<_>>())?)
-    }
-
-    /// Writes down, and says in the log, what was proven.
-    fn keep_proof(&self, build: &build::Request, proof: &Proof) -> Result<(), Failure> {
-        self.shared.write(|tx| sources::proven(tx, self.job.id, proof))?;
-        build.say("")?;
-        let layout = proof.layout.map_or("unknown", Layout::as_str);
-        build.say(&format!("The source package is the commit, path by path (layout: {layout})."))?;
-        for note in &proof.notes {
-            build.say(&format!("  {note}"))?;
-        }
-        for (name, bound) in &proof.bound {
-            build.say(&format!("  {name} is bound by the commit ({bound})"))?;
-        }
-        for path in &proof.extra {
-            build.say(&format!("  only in a tarball: {path}"))?;
-        }
-        Ok(())
     }
 
     /// What is to be built, but for its source package.

@@ -99,7 +99,10 @@ fn say(
         Some(job) => audit::of_job(record.db(), job)?,
         None => Vec::new(),
     };
-    if said.iter().any(|entry| entry.event == ASIDE && entry.field("ref") == Some(name) && entry.field("aside") == aside) {
+    if said
+        .iter()
+        .any(|entry| entry.event == ASIDE && entry.field("ref") == Some(name) && entry.field("aside") == aside)
+    {
         return Ok(());
     }
     let package = mv.repo.file_stem().unwrap_or_default().to_string_lossy().into_owned();

@@ -12,6 +12,8 @@ const KEY: &str = "/etc/invirtibuilder/archive-key.asc";
 fn what_is_missing_is_named_with_the_command_that_mends_it() {
     let world = World::new();
     let _daemon = world.daemon();
+    // Nothing is to be unpacked while the subordinate ids are others.
+    world.wait_until_ready();
     let table = world.local(&["init", "--check"]).ok().out;
     for thing in ["programs", "subordinate ids", "user namespaces", "signing key", "update hooks", "chroot bookworm"] {
         let line = table.lines().find(|line| line.contains(thing)).unwrap_or_else(|| panic!("no {thing}: {table}"));
