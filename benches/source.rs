@@ -39,7 +39,7 @@ fn measure(n: usize, dir: &Path) -> Result<()> {
         package: &package,
         version: &version,
         pool: &[],
-        at: None,
+        branch: source::Branch::Now,
         scratch: None,
     };
     let start = Instant::now();

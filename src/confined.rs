@@ -8,6 +8,9 @@ use crate::subprocess::Cmd;
 /// Directories that are often links into `/usr`.
 const TOP: [&str; 5] = ["bin", "sbin", "lib", "lib32", "lib64"];
 
+/// Where `/tmp` of a command is, in its directory.
+const TEMPORARY: &str = ".tmp";
+
 /// A command that runs `program` of the root file system `root` in `/work`, which is the directory `work`, writable, with no network; no
 /// file that it writes is longer than `room` bytes. The caller adds the program's arguments.
 pub fn command(root: &Path, work: &Path, room: u64, read_only: &[(&Path, &str)], program: &str) -> Cmd {
@@ -15,7 +18,7 @@ pub fn command(root: &Path, work: &Path, room: u64, read_only: &[(&Path, &str)],
         .args(["--unshare-all", "--die-with-parent", "--new-session", "--uid", "1000", "--gid", "1000"])
         .arg("--ro-bind")
         .arg(root.join("usr"))
-        .args(["/usr", "--dev", "/dev", "--proc", "/proc", "--tmpfs", "/tmp"]);
+        .args(["/usr", "--dev", "/dev", "--proc", "/proc"]);
     for name in TOP {
         let (path, seen) = (root.join(name), format!("/{name}"));
         cmd = match fs::symlink_metadata(&path) {
@@ -28,7 +31,13 @@ pub fn command(root: &Path, work: &Path, room: u64, read_only: &[(&Path, &str)],
     for (from, to) in read_only {
         cmd = cmd.arg("--ro-bind").arg(from).arg(to);
     }
+    // On the disk, where it counts for what may be written: in memory it would be everybody's.
+    let temporary = work.join(TEMPORARY);
+    let _ = fs::create_dir(&temporary);
     cmd.arg("--bind")
+        .arg(temporary)
+        .arg("/tmp")
+        .arg("--bind")
         .arg(work)
         .args(["/work", "--chdir", "/work", "--setenv", "HOME", "/work", "--setenv", "TZ", "UTC", "--"])
         .arg("prlimit")

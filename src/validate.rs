@@ -109,12 +109,12 @@ pub fn plan_source(
     config: &Config,
     request: &Request,
     pool: &[source::Pooled],
-    at: Option<&CommitId>,
+    branch: source::Branch,
     scratch: Option<&Path>,
 ) -> Result<source::Plan, Failure> {
     let Request { pocket, package, commit, version } = request;
     let repo = config.git.package(package);
-    let wanted = source::Wanted { repo: &repo, commit, package, version, pool, at, scratch };
+    let wanted = source::Wanted { repo: &repo, commit, package, version, pool, branch, scratch };
     let plan = source::plan(&wanted)?;
     if plan.format == source::Format::Native && version.has_revision() {
         // Only some releases of dpkg-source take that.
@@ -128,7 +128,7 @@ pub fn plan_source(
 /// The same at submission, where what is wrong ends the request.
 pub fn plan_submission(db: &Connection, config: &Config, request: &Request) -> Result<source::Plan> {
     let pool = source::pooled(config, db, &request.package, &request.version)?;
-    plan_source(config, request, &pool, None, Some(&config.scratch())).map_err(|failure| {
+    plan_source(config, request, &pool, source::Branch::Now, Some(&config.scratch())).map_err(|failure| {
         let text = format!("{} {} ({}): {}", request.package, request.version, request.commit.short(), failure.text);
         match failure.kind {
             FailureKind::System | FailureKind::Chroot => Error::unavailable(text).into(),

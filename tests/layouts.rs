@@ -8,10 +8,11 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 
+use invirtibuilder::archive::digest;
 use invirtibuilder::chroot::programs::Programs;
 use invirtibuilder::error::Failure;
 use invirtibuilder::gitrecord::create_package_repo;
-use invirtibuilder::source::{self, Plan, Proof, Request, Wanted};
+use invirtibuilder::source::{self, Plan, Pooled, Proof, Request, Wanted};
 use invirtibuilder::subprocess::CancellationToken;
 use rayon::prelude::*;
 
@@ -52,7 +53,7 @@ impl Layout {
         if !script.status.success() {
             return Some(format!("the script failed: {}", String::from_utf8_lossy(&script.stderr)));
         }
-        let (plan, done) = outcome(dir.path(), &tree);
+        let (plan, done) = outcome(dir.path(), &tree, &[]);
         let said = match &done {
             Ok(proof) => format!("published, {}; {:?}; {:?}", proof.layout.unwrap().as_str(), proof.notes, proof.extra),
             Err(failure) => failure.to_string(),
@@ -67,7 +68,35 @@ impl Layout {
             _ => false,
         };
         let when = if plan.is_some() { "" } else { "at submission: " };
-        (!fits).then(|| format!("expected {:?} {:?}: {when}{said}", self.expect, self.layout))
+        if !fits {
+            return Some(format!("expected {:?} {:?}: {when}{said}", self.expect, self.layout));
+        }
+        if done.is_ok() { self.judge_next(dir.path(), &tree) } else { None }
+    }
+
+    /// The next revision, whose tarballs the pool has.
+    fn judge_next(&self, dir: &Path, tree: &Path) -> Option<String> {
+        let tarballs: Vec<Pooled> = fs::read_dir(dir.join("job/source"))
+            .unwrap()
+            .map(|entry| entry.unwrap().path())
+            .filter(|path| path.file_name().unwrap().to_str().unwrap().contains(".orig"))
+            .map(|path| Pooled {
+                name: path.file_name().unwrap().to_str().unwrap().to_owned(),
+                sha256: digest(&path).unwrap().1,
+                path,
+                job: None,
+            })
+            .collect();
+        if tarballs.is_empty() {
+            return None;
+        }
+        let next = tempfile::tempdir_in(dir).unwrap();
+        match outcome(next.path(), tree, &tarballs) {
+            (Some(plan), Ok(proof)) if self.is_published_as_expected(&plan, &proof) => None,
+            (plan, done) => {
+                Some(format!("with its tarball from the pool: {:?} {done:?}", plan.map(|plan| plan.layout)))
+            }
+        }
     }
 
     fn is_published_as_expected(&self, plan: &Plan, proof: &Proof) -> bool {
@@ -81,7 +110,7 @@ impl Layout {
 }
 
 /// What is planned, if anything can be, and what comes of it.
-fn outcome(dir: &Path, tree: &Path) -> (Option<Plan>, Result<Proof, Failure>) {
+fn outcome(dir: &Path, tree: &Path, pool: &[Pooled]) -> (Option<Plan>, Result<Proof, Failure>) {
     let repo = dir.join("hello.git");
     create_package_repo(&repo).unwrap();
     let pushed = Command::new("git")
@@ -104,8 +133,8 @@ fn outcome(dir: &Path, tree: &Path) -> (Option<Plan>, Result<Proof, Failure>) {
         commit: &commit,
         package: &package,
         version: &version,
-        pool: &[],
-        at: None,
+        pool,
+        branch: source::Branch::Now,
         scratch: Some(dir),
     };
     let plan = match source::plan(&wanted) {

@@ -23,8 +23,8 @@ use crate::record::State;
 use crate::record::audit::Entry;
 use crate::record::jobs::{self, Job};
 use crate::record::sources::{self, Conditions};
-use crate::record::{chroots, contents};
-use crate::source::{Layout, Proof, SourcePackage};
+use crate::record::{chroots, contents, pockets, pool};
+use crate::source::{Branch, Layout, Proof, SourcePackage};
 use crate::subprocess::CancellationToken;
 use crate::validate::{self, Plan, Request, Valid};
 use crate::{acl, source};
@@ -220,6 +220,7 @@ impl Task {
                 if let Some(from) = &from {
                     self.shared.write(|tx| jobs::set_copied_from(tx, self.job.id, from))?;
                 }
+                self.prove_source_of_copy().await?;
                 self.prove_copy().await?;
                 None
             }
@@ -369,6 +370,43 @@ impl Task {
         Ok(log)
     }
 
+    /// What an older release has built was never compared with its commit: that is done before another pocket gets it.
+    async fn prove_source_of_copy(&mut self) -> Result<(), Failure> {
+        let (job, config) = (self.job.clone(), self.config.clone());
+        let (package, version) = (&job.package, &job.version);
+        let Some(known) = self.shared.read(|db| pockets::known(db, package, version))? else { return Ok(()) };
+        if self.shared.read(|db| sources::is_proven(db, known.job))? {
+            return Ok(());
+        }
+        self.workspace.fresh().await?;
+        let work = self.workspace.dir.join("source");
+        let mut made = SourcePackage::default();
+        for file in self.shared.read(|db| pool::of_version(db, package, version))? {
+            let from = config.archive.root.join(&file.path);
+            let name = from.file_name().and_then(|name| name.to_str()).unwrap_or_default().to_owned();
+            if [".deb", ".udeb", ".changes", ".buildinfo"].iter().any(|suffix| name.ends_with(suffix)) {
+                continue;
+            }
+            std::fs::copy(&from, work.join(&name))?;
+            if name.ends_with(".dsc") {
+                made.dsc = work.join(&name);
+            }
+            made.files.push(work.join(&name));
+            made.tarballs.push((name, file.sha256));
+        }
+        let pooled = self.shared.read(|db| source::pooled(&config, db, package, version))?;
+        // The package is there already: what the branch has says nothing of it.
+        let plan = tokio::task::block_in_place(|| {
+            validate::plan_source(&config, &Request::of(&job), &pooled, Branch::Fixed(None), None)
+        })?;
+        let (request, _) = self.request_of(plan, &config.build_log(job.id)).await?;
+        let proof = source::prove(&request, &made, &self.cancel).await?;
+        Ok(self.shared.write(|tx| {
+            sources::fix(tx, known.job, &request.plan)?;
+            sources::proven(tx, known.job, &proof)
+        })?)
+    }
+
     /// What another pocket has built is built once more, if this one demands that and nobody has done it.
     async fn prove_copy(&mut self) -> Result<(), Failure> {
         let (package, version) = (&self.job.package, &self.job.version);
@@ -411,20 +449,29 @@ impl Task {
         let (job, config) = (&self.job, &self.config);
         let repo = config.git.package(&job.package);
         let fixed = self.shared.read(|db| sources::of(db, job.id))?;
-        let (at, layout) = fixed.map_or((None, None), |source| (source.branch, source.layout));
+        let layout = fixed.as_ref().and_then(|source| source.layout);
+        let branch = fixed.as_ref().map_or(Branch::Now, |source| Branch::Fixed(source.branch.as_ref()));
         let pool = self.shared.read(|db| source::pooled(config, db, &job.package, &job.version))?;
         let plan = tokio::task::block_in_place(|| {
-            let mut plan = validate::plan_source(config, &Request::of(job), &pool, at.as_ref(), None)?;
+            let mut plan = validate::plan_source(config, &Request::of(job), &pool, branch, None)?;
             // Whoever submitted it may have looked into the tarballs.
-            plan.layout = layout.or(plan.layout);
+            plan.layout = plan.layout.or(layout);
             source::pin(&repo, &plan)?;
             Ok::<_, Failure>(plan)
         })?;
         self.shared.write(|tx| sources::fix(tx, job.id, &plan))?;
+        let (request, from) = self.request_of(plan, log).await?;
+        self.say_plan(&request, &from)?;
+        Ok(request)
+    }
+
+    /// A plan with the programs that carry it out, and where those come from.
+    async fn request_of(&self, plan: source::Plan, log: &Path) -> Result<(source::Request, programs::From), Failure> {
+        let (job, config) = (&self.job, &self.config);
         let from = programs::From::of(config, self.pocket(), self.shared.publisher.host())?;
         let programs = programs::Unpacked::new(config).get(&from, &self.cancel).await?;
         let request = source::Request {
-            repo,
+            repo: config.git.package(&job.package),
             commit: job.commit.clone(),
             package: job.package.clone(),
             version: job.version.clone(),
@@ -434,8 +481,7 @@ impl Task {
             room: self.pocket().limits.disk.0,
             log: log.to_owned(),
         };
-        self.say_plan(&request, &from)?;
-        Ok(request)
+        Ok((request, from))
     }
 
     /// Says in the log what the source package is made of.
@@ -475,7 +521,8 @@ impl Task {
         })?;
         self.shared.read(|db| Ok(sources::demand_same(db, &job.package, &job.version, &sha256)))??;
         let lines = made.tarballs.iter().map(|(name, sum)| format!("  {name} has SHA-256 {sum}"));
-        Ok(append(&asked.log, &lines.collect::<Vec<_>>())?)
+        let notes = made.notes.iter().map(|note| format!("  {note}"));
+        Ok(append(&asked.log, &lines.chain(notes).collect::<Vec<_>>())?)
     }
 
     /// What is to be built, but for its source package.

@@ -11,7 +11,7 @@ use crate::source::{Bound, Layout, Origin, Plan, Proof, SourcePackage};
 /// What a job's source package is made of.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Source {
-    /// Where the branch pristine-tar was, if anything is taken from it.
+    /// Where the branch pristine-tar was, if it was asked and there was one.
     pub branch: Option<CommitId>,
     /// How the commit's tree holds it.
     pub layout: Option<Layout>,
@@ -28,6 +28,8 @@ pub struct Source {
     pub dsc: Option<String>,
     /// Its upstream tarballs, the main one first.
     pub tarballs: Vec<Tarball>,
+    /// Whether it was unpacked and compared with the commit.
+    pub proven: bool,
     /// Paths that a tarball has and the commit has not, and that the commit binds.
     pub extra: Vec<String>,
     /// What was left out or let go, each a sentence.
@@ -101,6 +103,7 @@ pub fn made(tx: &Transaction, job: JobId, package: &SourcePackage, dsc: &str, co
         "UPDATE job_source SET dsc = ?, dsc_sha256 = ?, isolation = ?, suites = ?, programs = ? WHERE job = ?",
         params![dsc, sha256, conditions.isolation, serde_json::to_string(conditions.suites)?, conditions.programs, job],
     )?;
+    add_notes(tx, job, &package.notes)?;
     for (name, sum) in &package.tarballs {
         tx.execute("UPDATE job_tarball SET sha256 = ? WHERE job = ? AND name = ?", params![sum, job, name])?;
     }
@@ -109,19 +112,31 @@ pub fn made(tx: &Transaction, job: JobId, package: &SourcePackage, dsc: &str, co
 
 /// Writes down what was proven of a job's source package.
 pub fn proven(tx: &Transaction, job: JobId, proof: &Proof) -> Result<()> {
-    let source = of(tx, job)?;
-    let mut notes = source.map(|source| source.notes).unwrap_or_default();
-    let new: Vec<&String> = proof.notes.iter().filter(|note| !notes.contains(*note)).collect();
-    let new: Vec<String> = new.into_iter().cloned().collect();
-    notes.extend(new);
+    add_notes(tx, job, &proof.notes)?;
     tx.execute(
-        "UPDATE job_source SET layout = ?, extra = ?, notes = ? WHERE job = ?",
-        params![proof.layout, list(&proof.extra)?, list(&notes)?, job],
+        "UPDATE job_source SET layout = ?, extra = ?, proven = 1 WHERE job = ?",
+        params![proof.layout, list(&proof.extra)?, job],
     )?;
     for (name, bound) in &proof.bound {
         tx.execute("UPDATE job_tarball SET bound = ? WHERE job = ? AND name = ?", params![bound, job, name])?;
     }
     Ok(())
+}
+
+fn add_notes(tx: &Transaction, job: JobId, new: &[String]) -> Result<()> {
+    let mut notes = of(tx, job)?.map(|source| source.notes).unwrap_or_default();
+    for note in new {
+        if !notes.contains(note) {
+            notes.push(note.clone());
+        }
+    }
+    tx.execute("UPDATE job_source SET notes = ? WHERE job = ?", params![list(&notes)?, job])?;
+    Ok(())
+}
+
+/// Whether a job's source package was proven to be its commit.
+pub fn is_proven(db: &Connection, job: JobId) -> Result<bool> {
+    Ok(of(db, job)?.is_some_and(|source| source.proven))
 }
 
 fn list(all: &[String]) -> Result<String> {
@@ -134,7 +149,7 @@ fn list(all: &[String]) -> Result<String> {
 
 /// What a job's source package is made of; `None`: it is a copy, or of a release that kept none of this.
 pub fn of(db: &Connection, job: JobId) -> Result<Option<Source>> {
-    let sql = "SELECT branch, layout, isolation, suites, programs, dsc_sha256, dsc, extra, notes FROM job_source WHERE job = ?";
+    let sql = "SELECT branch, layout, isolation, suites, programs, dsc_sha256, dsc, extra, notes, proven FROM job_source WHERE job = ?";
     let found = db.prepare_cached(sql)?.query_row([job], |row| {
         Ok(Source {
             branch: row.get(0)?,
@@ -147,6 +162,7 @@ pub fn of(db: &Connection, job: JobId) -> Result<Option<Source>> {
             tarballs: Vec::new(),
             extra: parsed(row.get(7)?)?,
             notes: parsed(row.get(8)?)?,
+            proven: row.get(9)?,
         })
     });
     let Some(mut source) = found.optional()? else { return Ok(None) };
@@ -253,6 +269,7 @@ mod tests {
             files: Vec::new(),
             architectures: Vec::new(),
             tarballs: vec![(name.clone(), "3".repeat(64))],
+            notes: Vec::new(),
         };
         let suites = ["stable".parse().unwrap()];
         let conditions = Conditions { isolation: "unshare", suites: &suites, programs: None };

@@ -62,10 +62,9 @@ impl Binding {
         self.sums.iter().any(|(_, of)| of == name)
     }
 
-    /// Whether a tarball of this component has a sum here.
-    pub fn names_component(&self, component: &str) -> bool {
-        let part = format!(".orig-{component}.tar.");
-        self.sums.iter().any(|(_, name)| name.contains(&part))
+    /// Whether a tarball whose name begins so has a sum here.
+    pub fn names_start(&self, start: &str) -> bool {
+        self.sums.iter().any(|(_, name)| name.starts_with(start))
     }
 
     /// Whether there are any sums.

@@ -7,14 +7,17 @@ use std::io::Read;
 use anyhow::{Context, Result, ensure};
 
 /// No part of a delta that is read here is larger.
-const MOST: u64 = 64 << 20;
+const MOST: u64 = 32 << 20;
+
+/// Of a tarball with more members it is found out when it is made what is in it.
+const MEMBERS: usize = 500_000;
 
 /// What a delta says of its tarball.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Delta {
     /// The SHA-256 of the tarball; deltas made before pristine-tar 1.50 have none.
     pub sha256: Option<String>,
-    /// The names of the tarball's members, those of directories with a slash at their end.
+    /// The names of the tarball's members, those of directories with a slash at their end; none if there are too many.
     pub members: Vec<Vec<u8>>,
 }
 
@@ -34,8 +37,10 @@ impl Delta {
             let mut content = Vec::new();
             entry.read_to_end(&mut content)?;
             if name == b"manifest" {
-                let lines = content.split(|&c| c == b'\n').filter(|line| !line.is_empty());
-                delta.members = lines.map(unescaped).collect();
+                let lines = || content.split(|&c| c == b'\n').filter(|line| !line.is_empty());
+                if lines().count() <= MEMBERS {
+                    delta.members = lines().map(unescaped).collect();
+                }
             } else {
                 let sum = String::from_utf8_lossy(&content).trim().to_owned();
                 ensure!(sum.len() == 64 && sum.bytes().all(|c| c.is_ascii_hexdigit()), "its sha256sum is none");

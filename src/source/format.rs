@@ -23,11 +23,13 @@ impl Format {
     /// Reads the format of a tree. Only the first line counts, as for dpkg-source.
     pub fn of(repo: &Repository, tree: &Tree) -> Result<Self, Failure> {
         let Ok(entry) = tree.get_path(Path::new("debian/source/format")) else { return Ok(Self::One) };
+        tree::refuse_link(&entry, "debian/source/format")?;
         let Ok(Some(blob)) = tree::blob(repo, entry.id(), 4096) else {
             return Err(fail("debian/source/format is not a small file".to_owned()));
         };
         let text = String::from_utf8_lossy(blob.content()).into_owned();
-        match text.lines().next().unwrap_or_default().trim() {
+        let words: Vec<&str> = text.lines().next().unwrap_or_default().split_whitespace().collect();
+        match &words.join(" ")[..] {
             "1.0" => Ok(Self::One),
             "3.0 (native)" => Ok(Self::Native),
             "3.0 (quilt)" => Ok(Self::Quilt),

@@ -36,6 +36,8 @@ pub struct Compared {
     pub layout: Option<Layout>,
     /// What tarballs have and the commit has not.
     pub extra: Vec<Vec<u8>>,
+    /// What is other than in the commit because the package asks that differences be looked over.
+    pub foreign: Vec<Vec<u8>>,
     /// What is let go, or stays out because the package asks for that; each a sentence.
     pub notes: Vec<String>,
 }
@@ -93,6 +95,7 @@ pub fn compare(
     let gone = found.removed.iter().filter(|path| !patches.touched.contains(**path) && !options.includes_removal());
     compared.extra = gone.map(|path| path.to_vec()).collect();
     compared.notes = notes(&found, options);
+    compared.foreign = found.foreign.iter().map(|path| path.to_vec()).collect();
     if format == Format::One {
         representable(&found, entries)?;
         compared.layout = Some(Layout::Diff);
@@ -139,6 +142,7 @@ struct Found<'a> {
     modes: Vec<&'a Path>,
     let_go: Vec<&'a Path>,
     looked_over: Vec<&'a Path>,
+    foreign: Vec<&'a Path>,
     unknown: bool,
 }
 
@@ -151,6 +155,7 @@ impl<'a> Found<'a> {
             modes: Vec::new(),
             let_go: Vec::new(),
             looked_over: Vec::new(),
+            foreign: Vec::new(),
             unknown: false,
         };
         let outside = |path: &Path| format == Format::One || !is_debian(path);
@@ -161,7 +166,7 @@ impl<'a> Found<'a> {
                 None => found.added.push(path),
                 Some(None) => found.unknown = true,
                 Some(Some(there)) if there == entry => {}
-                Some(Some(_)) if ignore.matches(path) => found.looked_over.push(path),
+                Some(Some(_)) if ignore.matches(path) => found.foreign.push(path),
                 Some(Some(there)) => {
                     if there.id == entry.id
                         && matches!((there.kind, entry.kind), (Kind::File { .. }, Kind::File { .. }))
@@ -186,9 +191,13 @@ fn notes(found: &Found, options: &Options) -> Vec<String> {
     }
     if !found.looked_over.is_empty() {
         let option = options.diff_ignore_option();
+        notes.push(format!("left out, as debian/source/options asks ({option}): {}", named(&found.looked_over)));
+    }
+    if !found.foreign.is_empty() {
+        let option = options.diff_ignore_option();
         notes.push(format!(
             "left as in the tarball, as debian/source/options asks ({option}): {}",
-            named(&found.looked_over)
+            named(&found.foreign)
         ));
     }
     let binaries: Vec<&Path> =
@@ -223,10 +232,10 @@ fn representable(found: &Found, entries: &Entries) -> Result<(), Failure> {
 
 fn no_layout(paths: &[&Path], gone: &[Vec<u8>]) -> Failure {
     let gone: Vec<&Path> = gone.iter().map(Vec::as_slice).collect();
-    let gone = if gone.is_empty() { String::new() } else { format!(", {} is not there", named(&gone)) };
+    let gone = if gone.is_empty() { String::new() } else { format!(", which also has {}", named(&gone)) };
     let text = format!(
-        "the tree is none of the layouts that a source package is made from: {} {} from the upstream tarball{gone}, and no patch \
-         in debian/patches says so: commit the change as a patch, or ask for one with 'single-debian-patch' or 'auto-commit' in \
+        "the tree is none of the layouts that a source package is made from: {} {} from the upstream tarball{gone}, and no patch in \
+         debian/patches says so: commit the change as a patch, or ask for one with 'single-debian-patch' or 'auto-commit' in \
          debian/source/options",
         named(paths),
         if paths.len() == 1 { "differs" } else { "differ" }

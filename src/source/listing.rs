@@ -57,11 +57,6 @@ impl Listing {
         Ok(read(unpacked).ok())
     }
 
-    /// Whether all contents are known.
-    pub fn is_known(&self) -> bool {
-        self.0.values().all(Option::is_some)
-    }
-
     /// Puts a component's tarball into its directory, in place of what the main one has there.
     pub fn add_component(&mut self, name: &str, component: Listing) {
         let dir = format!("{name}/").into_bytes();
@@ -77,10 +72,16 @@ fn read(unpacked: impl Read) -> Result<Listing> {
     let mut bytes = 0;
     for entry in archive.entries()? {
         let mut entry = entry?;
-        let Some(mut path) = plain(&entry.path_bytes()) else { continue };
         let kind = entry.header().entry_type();
+        if kind.is_pax_global_extensions() || kind.is_pax_local_extensions() {
+            // What "git archive" says of the commit is no member.
+            continue;
+        }
+        let Some(mut path) = plain(&entry.path_bytes()) else { continue };
         let here = if kind.is_dir() {
-            path.push(b'/');
+            if !path.ends_with(b"/") {
+                path.push(b'/');
+            }
             None
         } else if kind.is_symlink() {
             let target = entry.link_name_bytes().unwrap_or_default().into_owned();
@@ -93,7 +94,7 @@ fn read(unpacked: impl Read) -> Result<Listing> {
             ensure!(bytes <= UNPACKED, "it is too large");
             let mut content = Vec::new();
             entry.read_to_end(&mut content)?;
-            let executable = entry.header().mode()? & 0o100 != 0;
+            let executable = entry.header().mode()? & 0o111 != 0;
             let file = Entry { id: Oid::hash_object(ObjectType::Blob, &content)?, kind: Kind::File { executable } };
             files.insert(path.clone(), file);
             Some(file)
@@ -106,13 +107,14 @@ fn read(unpacked: impl Read) -> Result<Listing> {
     Ok(Listing(found.into_iter().filter(|(path, _)| !path.ends_with(b"/")).collect()))
 }
 
-/// A member's name without `./` and slashes around it; `None` for the top itself.
+/// A member's name without empty parts and `.`; with a slash at its end if it has one. `None` for the top itself.
 fn plain(name: &[u8]) -> Option<Vec<u8>> {
-    let mut name = name;
-    while let Some(rest) = name.strip_prefix(b"./").or(name.strip_prefix(b"/")) {
-        name = rest;
+    let parts = name.split(|&c| c == b'/').filter(|part| !part.is_empty() && *part != b".");
+    let mut plain = parts.collect::<Vec<_>>().join(&b'/');
+    if name.ends_with(b"/") && !plain.is_empty() {
+        plain.push(b'/');
     }
-    (!name.is_empty() && name != b".").then(|| name.to_owned())
+    (!plain.is_empty()).then_some(plain)
 }
 
 /// Takes the top directory off, if all is in one.
@@ -168,6 +170,9 @@ mod tests {
         let two = list(&[("x/a", "", 0o644), ("y/b", "", 0o644)]);
         assert_eq!(two.keys().map(|path| &path[..]).collect::<Vec<_>>(), [&b"x/a"[..], b"y/b"]);
         assert_eq!(list(&[("./x/a", "", 0o644), ("./x/b", "", 0o644)]).len(), 2);
+        let odd = list(&[("x//./a", "", 0o654), ("x/./d//b", "", 0o644)]);
+        assert_eq!(odd.keys().map(|path| &path[..]).collect::<Vec<_>>(), [&b"a"[..], b"d/b"]);
+        assert_eq!(odd[&b"a"[..]].unwrap().kind, Kind::File { executable: true });
         assert_eq!(list(&[("alone", "", 0o644)]).keys().next().unwrap(), b"alone");
     }
 

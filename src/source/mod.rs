@@ -30,6 +30,7 @@ mod resolve;
 mod sandbox;
 mod tarballs;
 mod tree;
+mod unpacked;
 mod upstream;
 
 use binding::Binding;
@@ -40,7 +41,7 @@ pub use layout::Layout;
 pub use plan::{Plan, Wanted, pin, plan, unpin};
 pub use proof::{Proof, prove};
 pub use resolve::resolve;
-pub use tarballs::{Origin, Pooled, Tarball, pooled};
+pub use tarballs::{Branch, Origin, Pooled, Tarball, pooled};
 pub use upstream::NAME as LOOK;
 
 /// What is to be made.
@@ -74,7 +75,7 @@ impl Request {
 }
 
 /// A source package.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct SourcePackage {
     /// The `.dsc`.
     pub dsc: PathBuf,
@@ -84,15 +85,17 @@ pub struct SourcePackage {
     pub architectures: Vec<String>,
     /// The SHA-256 of each upstream tarball, by name.
     pub tarballs: Vec<(String, String)>,
+    /// What has to be said of it; each a sentence.
+    pub notes: Vec<String>,
 }
 
 /// Makes the source package of a commit.
 pub async fn make(request: &Request, cancel: &CancellationToken) -> Result<SourcePackage, Failure> {
     let (export, dir) = (request.clone(), request.work.join(request.tree()));
     tokio::task::spawn_blocking(move || export.export(&dir)).await.map_err(anyhow::Error::from)??;
-    let tarballs = upstream::fetch(request, cancel).await?;
+    let fetched = upstream::fetch(request, cancel).await?;
     let made = package::build(request, cancel).await?;
-    Ok(SourcePackage { tarballs, ..made })
+    Ok(SourcePackage { tarballs: fetched.sums, notes: fetched.notes, ..made })
 }
 
 impl Request {

@@ -1,5 +1,6 @@
 //! What a package asks of dpkg-source: `debian/source/options` and `debian/source/local-options` (dpkg-source(1)).
 
+use std::cell::Cell;
 use std::collections::BTreeSet;
 
 use git2::{Repository, Tree};
@@ -32,6 +33,7 @@ impl Options {
         let mut lines = Vec::new();
         for name in ["debian/source/options", "debian/source/local-options"] {
             let Ok(entry) = tree.get_path(std::path::Path::new(name)) else { continue };
+            tree::refuse_link(&entry, name)?;
             let Ok(Some(blob)) = tree::blob(repo, entry.id(), MOST) else {
                 return Err(Failure::new(FailureKind::Tree, format!("{name} is not a small file")));
             };
@@ -118,7 +120,7 @@ impl Options {
     pub fn diff_ignore(&self) -> Result<Ignore, Failure> {
         let own = self.values("--diff-ignore").map(|value| if value.is_empty() { DEFAULT_DIFF_IGNORE } else { value });
         let patterns: Vec<&str> = own.chain(self.extend_diff_ignore()).collect();
-        Ignore::new(&patterns)
+        Ignore::perl(&patterns)
     }
 
     /// Tells which paths the package wants left out of tarballs: the patterns are those of tar(1), unanchored.
@@ -131,7 +133,7 @@ impl Options {
                 patterns.push(regex_of_glob(value));
             }
         }
-        Ignore::new(&patterns.iter().map(String::as_str).collect::<Vec<_>>())
+        Ignore::globs(&patterns)
     }
 }
 
@@ -163,29 +165,57 @@ fn parse(text: &str) -> Vec<String> {
 }
 
 /// Paths that are looked over.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Ignore {
-    regex: Option<pcre2::bytes::Regex>,
+    globs: Option<regex::bytes::Regex>,
+    perl: Option<pcre2::bytes::Regex>,
+    /// How often a pattern took too long.
+    gave_up: Cell<u32>,
 }
 
+/// The steps that a pattern may take for one path, and how often it may take more before it is no longer tried.
+const STEPS: &str = "(*LIMIT_MATCH=20000)";
+const GIVE_UP: u32 = 20;
+
 impl Ignore {
-    fn new(patterns: &[&str]) -> Result<Self, Failure> {
-        if patterns.is_empty() {
-            return Ok(Self { regex: None });
-        }
-        let fail = |why: String| Failure::new(FailureKind::Tree, format!("a pattern of debian/source/options {why}"));
-        let text = patterns.iter().map(|pattern| format!("(?:{pattern})")).collect::<Vec<_>>().join("|");
-        if text.len() > LONGEST {
-            return Err(fail(format!("is longer than {LONGEST} bytes")));
-        }
-        let regex =
-            pcre2::bytes::RegexBuilder::new().build(&text).map_err(|error| fail(format!("is none: {error}")))?;
-        Ok(Self { regex: Some(regex) })
+    fn fail(why: String) -> Failure {
+        Failure::new(FailureKind::Tree, format!("a pattern of debian/source/options {why}"))
     }
 
-    /// Whether a path is one of them. What takes the library too long is none.
+    /// Patterns of Perl's, as far as PCRE2 knows them.
+    fn perl(patterns: &[&str]) -> Result<Self, Failure> {
+        if patterns.is_empty() {
+            return Ok(Self::default());
+        }
+        let text = patterns.iter().map(|pattern| format!("(?:{pattern})")).collect::<Vec<_>>().join("|");
+        if text.len() > LONGEST {
+            return Err(Self::fail(format!("is longer than {LONGEST} bytes")));
+        }
+        let built = pcre2::bytes::RegexBuilder::new().build(&format!("{STEPS}{text}"));
+        let regex = built.map_err(|error| Self::fail(format!("is none: {error}")))?;
+        Ok(Self { perl: Some(regex), ..Self::default() })
+    }
+
+    /// Patterns that were made from those of tar(1).
+    fn globs(patterns: &[String]) -> Result<Self, Failure> {
+        if patterns.is_empty() {
+            return Ok(Self::default());
+        }
+        let built = regex::bytes::RegexBuilder::new(&patterns.join("|")).unicode(false).build();
+        let regex = built.map_err(|error| Self::fail(format!("is too large, or none: {error}")))?;
+        Ok(Self { globs: Some(regex), ..Self::default() })
+    }
+
+    /// Whether a path is one of them. A path for which that takes too long is none.
     pub fn matches(&self, path: &Path) -> bool {
-        self.regex.as_ref().is_some_and(|regex| regex.is_match(path).unwrap_or(false))
+        if self.globs.as_ref().is_some_and(|regex| regex.is_match(path)) {
+            return true;
+        }
+        let Some(regex) = self.perl.as_ref().filter(|_| self.gave_up.get() < GIVE_UP) else { return false };
+        regex.is_match(path).unwrap_or_else(|_| {
+            self.gave_up.set(self.gave_up.get() + 1);
+            false
+        })
     }
 }
 
@@ -223,10 +253,7 @@ fn regex_of_glob(glob: &str) -> String {
 }
 
 fn push_literal(regex: &mut String, c: char) {
-    if !c.is_alphanumeric() && c.is_ascii() {
-        regex.push('\\');
-    }
-    regex.push(c);
+    regex.push_str(&regex::escape(c.encode_utf8(&mut [0; 4])));
 }
 
 /// What `--diff-ignore` without a value means (dpkg-source(1)).

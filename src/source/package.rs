@@ -129,5 +129,5 @@ fn collect(request: &Request, dsc: &Path, text: &str) -> Result<SourcePackage, F
         return Err(fail(format!("dpkg-source lists {}, which is not there", missing.display())));
     }
     let architectures = field("Architecture").split_whitespace().map(str::to_owned).collect();
-    Ok(SourcePackage { dsc: dsc.to_owned(), files, architectures, tarballs: Vec::new() })
+    Ok(SourcePackage { dsc: dsc.to_owned(), files, architectures, tarballs: Vec::new(), notes: Vec::new() })
 }

@@ -26,6 +26,9 @@ impl Patches {
     pub fn of(repo: &Repository, entries: &Entries) -> Result<Self, Failure> {
         let mut patches = Self::default();
         let Some(series) = SERIES.iter().find_map(|path| entries.get(path.as_bytes())) else { return Ok(patches) };
+        if series.kind == tree::Kind::Link {
+            return Ok(Self { unknown: true, ..patches });
+        }
         let Some(series) = tree::blob(repo, series.id, MOST)? else { return Ok(Self { unknown: true, ..patches }) };
         let mut room = MOST;
         for name in names(series.content()) {

@@ -3,15 +3,16 @@
 
 use std::collections::BTreeSet;
 use std::path::Path;
+use std::time::Instant;
 
-use git2::{Oid, Repository};
+use git2::{ErrorCode, Oid, Repository};
 
 use super::binding::{Binding, KEYS, SUMS};
 use super::layout::{self, Layout, named};
 use super::listing::Listing;
 use super::options::Options;
 use super::patches::Patches;
-use super::tarballs::{Offers, Origin, Pooled, Tarball};
+use super::tarballs::{Branch, Offers, Origin, Pooled, Tarball};
 use super::tree::{self, Entries};
 use super::{Format, changelog, upstream};
 use crate::error::{Failure, FailureKind};
@@ -27,7 +28,7 @@ pub struct Plan {
     pub layout: Option<Layout>,
     /// The upstream tarballs, the main one first.
     pub tarballs: Vec<Tarball>,
-    /// Where the branch pristine-tar was, if anything is taken from it.
+    /// Where the branch pristine-tar was; `None`: there was none, or it is not asked.
     pub branch: Option<CommitId>,
     /// Paths that a tarball has and the commit has not, and that the commit binds.
     pub extra: Vec<String>,
@@ -50,8 +51,8 @@ pub struct Wanted<'a> {
     pub version: &'a Version,
     /// What the pool has of its upstream version.
     pub pool: &'a [Pooled],
-    /// Where the branch pristine-tar is taken from; `None`: where it is now.
-    pub at: Option<&'a CommitId>,
+    /// Where the branch pristine-tar is taken from.
+    pub branch: Branch<'a>,
     /// A directory to work in, if small tarballs may be made in it to look into them.
     pub scratch: Option<&'a Path>,
 }
@@ -75,7 +76,10 @@ pub fn plan(wanted: &Wanted) -> Result<Plan, Failure> {
         timestamp,
     };
     plan.notes.extend(encrypted(&repo, &entries)?);
-    let offers = Offers::new(&repo, (wanted.package, wanted.version), wanted.pool, wanted.at)?;
+    let offers = Offers::new(&repo, (wanted.package, wanted.version), wanted.pool, wanted.branch)?;
+    if format != Format::Native {
+        plan.branch = offers.branch.clone();
+    }
     match format {
         Format::Native => {}
         Format::One if !wanted.version.has_revision() => plan.layout = Some(Layout::NativeOne),
@@ -104,27 +108,32 @@ fn with_upstream(
     let components = components(plan, entries, offers, &binding);
     let (tarballs, notes) = offers.choose(repo, plan.format, &components)?;
     plan.notes.extend(notes);
-    let uses_branch = tarballs.iter().any(|tarball| matches!(tarball.origin, Origin::PristineTar { .. }));
-    plan.branch = offers.branch.clone().filter(|_| uses_branch);
     plan.tarballs = tarballs;
     for tarball in &plan.tarballs {
         binding.demand(&tarball.name, tarball.sha256.as_deref())?;
     }
     let patches = if plan.format == Format::Quilt { Patches::of(repo, entries)? } else { Patches::default() };
-    let mut seen = Seen { binding: &binding, forged: Vec::new() };
+    let deadline = Instant::now() + upstream::LOOK;
+    let mut seen = Seen { binding: &binding, forged: Vec::new(), deadline };
     let upstream = seen.listing(repo, plan, wanted)?;
     let compared = layout::compare(plan.format, entries, upstream.as_ref(), &patches, options)?;
     plan.layout = compared.layout;
+    for tarball in &mut plan.tarballs {
+        if let Origin::PristineTar { members, .. } = &mut tarball.origin {
+            // Of no use any more, and there may be many.
+            members.clear();
+        }
+    }
     plan.notes.extend(compared.notes);
-    for path in &compared.extra {
+    for path in compared.extra.iter().chain(&compared.foreign) {
         let tarball = holder(&plan.tarballs, path);
         if may_be_bound(&binding, tarball) && !seen.forged.contains(&tarball.name) {
-            plan.extra.push(crate::text::one_line(&tree::shown(path)));
             continue;
         }
-        let paths: Vec<&tree::Path> = compared.extra.iter().map(Vec::as_slice).collect();
+        let paths: Vec<&tree::Path> = compared.extra.iter().chain(&compared.foreign).map(Vec::as_slice).collect();
         return Err(unbound(tarball, tarball.sha256.as_deref(), &paths));
     }
+    plan.extra = compared.extra.iter().map(|path| crate::text::one_line(&tree::shown(path))).collect();
     Ok(())
 }
 
@@ -136,6 +145,8 @@ struct Seen<'a> {
     binding: &'a Binding,
     /// Those whose signature is by none of the commit's keys.
     forged: Vec<String>,
+    /// When looking into tarballs has to end.
+    deadline: Instant,
 }
 
 /// The components that the commit has: those whose directory is in the tree or, where upstream's files are not in it, those that
@@ -148,7 +159,7 @@ fn components(plan: &mut Plan, entries: &Entries, offers: &Offers, binding: &Bin
         entries.range(dir.clone()..).next().is_some_and(|(path, _)| path.starts_with(&dir))
     };
     let (taken, left): (BTreeSet<String>, BTreeSet<String>) = offered.into_iter().partition(|name| match is_bare {
-        true if binding.has_sums() => binding.names_component(name),
+        true if binding.has_sums() => binding.names_start(&offers.start(name)),
         true => true,
         false => has(name),
     });
@@ -193,9 +204,9 @@ impl Seen<'_> {
             }
             Origin::PristineTar { members, tree, .. } => {
                 let by_names = (!members.is_empty()).then(|| Listing::of_delta(repo, members, Some(*tree)));
-                let is_known = by_names.as_ref().is_some_and(Listing::is_known) && !is_checked;
                 let (Some(scratch), Some(branch)) = (wanted.scratch, &plan.branch) else { return Ok(by_names) };
-                if is_known || members.len() > SMALL {
+                let left = self.deadline.saturating_duration_since(Instant::now());
+                if left.is_zero() || members.len() > SMALL || !is_small(repo, *tree)? {
                     return Ok(by_names);
                 }
                 let look = |path: &Path| {
@@ -204,7 +215,7 @@ impl Seen<'_> {
                     }
                     Listing::of_tarball(path)
                 };
-                Ok(upstream::look(wanted.repo, branch, tarball, scratch, look)?.or(by_names))
+                Ok(upstream::look(wanted.repo, branch, tarball, (scratch, left), look)?.or(by_names))
             }
         }
     }
@@ -214,6 +225,17 @@ impl Seen<'_> {
             self.forged.push(tarball.name.clone());
         }
     }
+}
+
+/// Whether a tree is written out in no time: one blob may be in a thousand places.
+fn is_small(repo: &Repository, tree: Oid) -> Result<bool, Failure> {
+    let Ok(entries) = tree::entries(repo, &repo.find_tree(tree)?) else { return Ok(false) };
+    let odb = repo.odb()?;
+    let mut bytes = 0;
+    for entry in entries.values().take(2 * SMALL + 1) {
+        bytes += odb.read_header(entry.id)?.0 as u64;
+    }
+    Ok(entries.len() <= 2 * SMALL && bytes <= upstream::LOOK_ROOM)
 }
 
 /// The tarball that a path comes from.
@@ -332,7 +354,11 @@ pub fn unpin(repo: &Path, keep: &[CommitId]) -> anyhow::Result<()> {
         let name = reference.name().unwrap_or_default().to_owned();
         let of = name.strip_prefix(PINS).and_then(|rest| rest.split('/').next()).unwrap_or_default();
         if !keep.iter().any(|commit| commit.as_str() == of) {
-            reference.delete()?;
+            match reference.delete() {
+                // Somebody else was faster.
+                Err(error) if error.code() == ErrorCode::NotFound => {}
+                done => done?,
+            }
         }
     }
     Ok(())

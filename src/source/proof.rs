@@ -7,12 +7,10 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::PermissionsExt;
 use std::path::Path as FilePath;
 use std::time::Duration;
 
-use git2::{ObjectType, Oid, Repository};
+use git2::Repository;
 
 use super::binding::Bound;
 use super::layout::{VersionControl, is_debian, named};
@@ -20,7 +18,9 @@ use super::options::{INCLUDED, Options};
 use super::patches::{self, SERIES};
 use super::plan::{self, holder};
 use super::tree::{self, Entries, Entry, Kind, Path};
+use super::unpacked::{Found, Unpacked};
 use super::{Format, Layout, Request, SourcePackage, sandbox};
+use crate::build::remove_tree;
 use crate::confined;
 use crate::error::{Failure, FailureKind};
 use crate::gitrecord;
@@ -43,24 +43,49 @@ pub struct Proof {
 }
 
 /// Unpacks a source package and compares it with the commit, or says where they differ.
+///
+/// It is unpacked without applying patches first: a tarball that brings quilt's own notes of applied patches would have them left
+/// out in the build. Only where the tree has them applied, it is then unpacked as a build does.
 pub async fn prove(request: &Request, made: &SourcePackage, cancel: &CancellationToken) -> Result<Proof, Failure> {
-    let mut first = None;
+    let dir = request.work.with_file_name("proof");
+    let plain = unpack(request, made, true, &dir.join("plain"), cancel).await?;
+    refuse_notes(&plain)?;
+    let (mut plain, mut first) = (Some(plain), None);
     for layout in candidates(request)? {
-        let dir = request.work.with_file_name("proof").join(layout.as_str());
-        unpack(request, made, layout, &dir, cancel).await?;
+        let unpacked = match layout {
+            Layout::Applied => unpack(request, made, false, &dir.join("patched"), cancel).await?,
+            _ => plain.take().ok_or_else(|| Failure::new(FailureKind::System, "a layout is tried twice"))?,
+        };
         let (request, made) = (request.clone(), made.clone());
-        let compared = tokio::task::spawn_blocking(move || {
-            let proof = Comparison::new(&request, layout)?.prove(&made, &dir.join(TREE));
-            let _ = fs::remove_dir_all(&dir);
-            proof
-        });
+        let compared = tokio::task::spawn_blocking(move || Comparison::new(&request, layout)?.prove(&made, unpacked));
         match compared.await.map_err(anyhow::Error::from)? {
-            Ok(proof) => return Ok(proof),
-            Err(failure) if failure.kind == FailureKind::Differs => first = first.or(Some(failure)),
+            Ok(proof) => {
+                first = Some(Ok(proof));
+                break;
+            }
+            Err(failure) if failure.kind == FailureKind::Differs => first = first.or(Some(Err(failure))),
             Err(failure) => return Err(failure),
         }
     }
-    Err(first.unwrap_or_else(|| Failure::new(FailureKind::Differs, "the source package has no layout")))
+    remove_tree(&dir).await?;
+    first.unwrap_or_else(|| Err(Failure::new(FailureKind::Differs, "the source package has no layout")))
+}
+
+/// Refuses a package that says by itself which of its patches are applied: dpkg-source leaves quilt's notes in a tarball out under the
+/// names that tar usually gives them, and under no other.
+fn refuse_notes(plain: &Unpacked) -> Result<(), Failure> {
+    let notes: Vec<&Path> = plain.found.keys().map(Vec::as_slice).filter(|path| is_quilts(path)).collect();
+    if notes.is_empty() {
+        return Ok(());
+    }
+    let text =
+        format!("a tarball has notes of quilt's about applied patches: {}: repack it without .pc", named(&notes));
+    Err(Failure::new(FailureKind::Differs, text))
+}
+
+/// Whether a path is where quilt keeps its notes.
+fn is_quilts(path: &Path) -> bool {
+    path == b".pc" || path.starts_with(b".pc/")
 }
 
 /// The layouts that it may have, the likeliest first.
@@ -77,27 +102,28 @@ fn candidates(request: &Request) -> Result<Vec<Layout>, Failure> {
     })
 }
 
+/// The longest list of patches that is read, in bytes.
+const LONGEST_SERIES: u64 = 4 << 20;
+
 /// What the package is unpacked to.
 const TREE: &str = "tree";
 
 async fn unpack(
     request: &Request,
     made: &SourcePackage,
-    layout: Layout,
+    skip_patches: bool,
     dir: &FilePath,
     cancel: &CancellationToken,
-) -> Result<(), Failure> {
-    let _ = fs::remove_dir_all(dir);
+) -> Result<Unpacked, Failure> {
+    remove_tree(dir).await?;
     fs::create_dir_all(dir)?;
     let dsc = made.dsc.file_name().unwrap_or_default().to_string_lossy().into_owned();
     // The package is read by the build meanwhile: it cannot be written here.
-    let seen = [(request.work.as_path(), "/input")];
-    let mut cmd = confined::command(&request.programs.root, dir, request.room, &seen, "dpkg-source").args([
-        "--extract",
-        "--no-check",
-        "--no-copy",
-    ]);
-    if matches!(layout, Layout::Unapplied | Layout::Bare) {
+    let source = made.dsc.parent().unwrap_or(&request.work);
+    let seen = [(source, "/input")];
+    let mut cmd = confined::command(&request.programs.root, dir, request.room, &seen, "dpkg-source");
+    cmd = cmd.args(["--extract", "--no-check", "--no-copy"]);
+    if skip_patches && request.plan.format == Format::Quilt {
         cmd = cmd.arg("--skip-patches");
     }
     let cmd = cmd.args(["--", &format!("/input/{dsc}"), TREE]).total(LIMIT);
@@ -106,7 +132,8 @@ async fn unpack(
         let text = format!("the source package cannot be unpacked again: {}", done.describe());
         return Err(Failure::new(FailureKind::DpkgSource, text));
     }
-    Ok(())
+    let (tree, cancel) = (dir.join(TREE), cancel.clone());
+    tokio::task::spawn_blocking(move || Unpacked::look(&tree, &cancel)).await.map_err(anyhow::Error::from)?
 }
 
 /// One path that is not the same.
@@ -152,18 +179,21 @@ impl<'a> Comparison<'a> {
         Ok(Self { request, repo, entries, options, layout })
     }
 
-    fn prove(&self, made: &SourcePackage, unpacked: &FilePath) -> Result<Proof, Failure> {
-        let mut there = BTreeMap::new();
-        look(unpacked, &mut Vec::new(), 0, &mut there)?;
+    fn prove(&self, made: &SourcePackage, mut unpacked: Unpacked) -> Result<Proof, Failure> {
         let mut proof = Proof { layout: Some(self.layout), ..Proof::default() };
         let mut differences: Vec<(&Path, Difference)> = Vec::new();
+        let odb = self.repo.odb()?;
         for (path, entry) in &self.entries {
-            differences.extend(self.compare(path, entry, there.remove(path)).map(|difference| (&path[..], difference)));
+            let size = odb.read_header(entry.id)?.0 as u64;
+            differences
+                .extend(self.compare(path, entry, size, &mut unpacked)?.map(|difference| (&path[..], difference)));
         }
-        let (dpkgs, extra): (Vec<Vec<u8>>, Vec<Vec<u8>>) =
-            there.into_keys().partition(|path| self.is_dpkgs(path, unpacked));
+        let others = unpacked.found.iter().filter(|(path, _)| !self.entries.contains_key(*path));
+        let (dpkgs, extra): (Vec<_>, Vec<_>) = others.partition(|(path, found)| self.is_dpkgs(path, found));
+        let paths = |all: Vec<(&Vec<u8>, &Found)>| all.into_iter().map(|(path, _)| path.clone()).collect::<Vec<_>>();
+        let (dpkgs, extra) = (paths(dpkgs), paths(extra));
         self.say_dpkgs(&dpkgs, &mut proof);
-        self.explain(&mut differences, unpacked, &mut proof)?;
+        self.explain(&mut differences, &unpacked, &mut proof)?;
         let foreign = self.bind(made, &differences, extra, &mut proof)?;
         differences.retain(|(path, _)| !foreign.iter().any(|other| other == path));
         match differences.is_empty() {
@@ -172,32 +202,39 @@ impl<'a> Comparison<'a> {
         }
     }
 
-    fn compare(&self, path: &Path, entry: &Entry, there: Option<Entry>) -> Option<Difference> {
-        match there {
-            None => Some(Difference::Missing),
-            Some(there) if matches!(there.kind, Kind::Link) != matches!(entry.kind, Kind::Link) => {
-                Some(Difference::Type)
-            }
-            Some(there) if there.id != entry.id => Some(Difference::Bytes),
-            // dpkg-source makes it executable when it unpacks.
-            Some(there) if there.kind != entry.kind && path != b"debian/rules" => Some(Difference::Executable),
-            Some(_) => None,
+    fn compare(
+        &self,
+        path: &Path,
+        entry: &Entry,
+        size: u64,
+        unpacked: &mut Unpacked,
+    ) -> Result<Option<Difference>, Failure> {
+        let Some(there) = unpacked.found.get(path).copied() else { return Ok(Some(Difference::Missing)) };
+        if matches!(there.kind, Kind::Link) != matches!(entry.kind, Kind::Link) {
+            return Ok(Some(Difference::Type));
         }
+        if there.size != size || unpacked.id(path, &there)? != entry.id {
+            return Ok(Some(Difference::Bytes));
+        }
+        // dpkg-source makes it executable when it unpacks.
+        Ok((there.kind != entry.kind && path != b"debian/rules").then_some(Difference::Executable))
     }
 
     /// What dpkg-source adds of its own when it packs or unpacks.
-    fn is_dpkgs(&self, path: &Path, unpacked: &FilePath) -> bool {
+    fn is_dpkgs(&self, path: &Path, found: &Found) -> bool {
         let generated = self.options.generates_patch() && path.starts_with(b"debian/patches/debian-changes");
         let new_series = self.options.generates_patch() && path == SERIES[1].as_bytes();
         // The list of patches may have a vendor's name, and then gets its usual one as well.
-        let link = path == SERIES[1].as_bytes() && unpacked.join(SERIES[1]).is_symlink();
+        let link = path == SERIES[1].as_bytes() && found.kind == Kind::Link;
         let binaries = self.options.includes_binaries() && path == INCLUDED.as_bytes();
-        path.starts_with(b".pc/") || generated || new_series || link || binaries
+        // Those that dpkg-source has just written: a tarball's are refused before.
+        let notes = self.layout == Layout::Applied && is_quilts(path);
+        notes || generated || new_series || link || binaries
     }
 
     /// Says what dpkg-source adds, but for its own notes of which patches are applied.
     fn say_dpkgs(&self, added: &[Vec<u8>], proof: &mut Proof) {
-        let added: Vec<&Path> = added.iter().map(Vec::as_slice).filter(|path| !path.starts_with(b".pc/")).collect();
+        let added: Vec<&Path> = added.iter().map(Vec::as_slice).filter(|path| !is_quilts(path)).collect();
         if !added.is_empty() {
             let why = self.options.patch_option().map_or_else(String::new, |option| format!(" ({option})"));
             proof.notes.push(format!("added by dpkg-source{why}: {}", named(&added)));
@@ -212,7 +249,7 @@ impl<'a> Comparison<'a> {
     fn explain<'d>(
         &self,
         differences: &mut Vec<(&'d Path, Difference)>,
-        unpacked: &FilePath,
+        unpacked: &Unpacked,
         proof: &mut Proof,
     ) -> Result<(), Failure> {
         let vcs = VersionControl::new();
@@ -251,9 +288,9 @@ impl<'a> Comparison<'a> {
     }
 
     /// Whether the package's list of patches is the commit's and the generated one.
-    fn has_same_series(&self, unpacked: &FilePath) -> Result<bool, Failure> {
+    fn has_same_series(&self, unpacked: &Unpacked) -> Result<bool, Failure> {
         let Some(entry) = self.entries.get(SERIES[1].as_bytes()) else { return Ok(false) };
-        let Ok(text) = fs::read(unpacked.join(SERIES[1])) else { return Ok(false) };
+        let Some(text) = unpacked.read(SERIES[1].as_bytes(), LONGEST_SERIES) else { return Ok(false) };
         let blob = self.repo.find_blob(entry.id)?;
         let mine: Vec<&[u8]> = patches::names(blob.content()).collect();
         let theirs: Vec<&[u8]> = patches::names(&text).filter(|name| !name.starts_with(b"debian-changes")).collect();
@@ -261,7 +298,7 @@ impl<'a> Comparison<'a> {
         Ok(mine == theirs)
     }
 
-    /// What of the package comes from tarballs alone: all of it has to be bound. The paths of the commit of which the package itself asks
+    /// What of the package comes from tarballs: all of it has to be bound. Returns the paths of the commit of which the package itself asks
     /// that they be the tarball's.
     fn bind(
         &self,
@@ -282,7 +319,7 @@ impl<'a> Comparison<'a> {
             let sum = made.tarballs.iter().find(|(name, _)| *name == tarball.name).map(|(_, sum)| sum.as_str());
             let sum = sum.unwrap_or_default();
             let is_mine = |path: &&Vec<u8>| holder(tarballs, path).name == tarball.name;
-            let more: Vec<&Path> = extra.iter().filter(is_mine).map(Vec::as_slice).collect();
+            let more: Vec<&Path> = extra.iter().chain(&foreign).filter(is_mine).map(Vec::as_slice).collect();
             let bound = if binding.has_sum(&tarball.name, sum) {
                 Some(Bound::Sum)
             } else if binding.has_keys() && tarball.is_signed() {
@@ -340,35 +377,22 @@ impl<'a> Comparison<'a> {
     }
 }
 
-/// Every path below a directory that is no directory itself. Nothing runs there any more, and no link is followed.
-fn look(dir: &FilePath, at: &mut Vec<u8>, depth: usize, found: &mut BTreeMap<Vec<u8>, Entry>) -> Result<(), Failure> {
-    if depth > tree::MAX_DEPTH || found.len() > tree::MAX_ENTRIES {
-        let text =
-            format!("{} is too deep a directory, or there are too many files", crate::text::quoted(&tree::shown(at)));
-        return Err(Failure::new(FailureKind::Differs, text));
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn notes_of_applied_patches_are_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let look = || Unpacked::look(dir.path(), &CancellationToken::new()).unwrap();
+        fs::create_dir_all(dir.path().join("sub/.pc")).unwrap();
+        fs::write(dir.path().join("sub/.pc/applied-patches"), "x").unwrap();
+        refuse_notes(&look()).unwrap();
+        std::os::unix::fs::symlink("nowhere", dir.path().join(".pc")).unwrap();
+        assert_eq!(refuse_notes(&look()).unwrap_err().kind, FailureKind::Differs);
+        fs::remove_file(dir.path().join(".pc")).unwrap();
+        fs::create_dir(dir.path().join(".pc")).unwrap();
+        fs::write(dir.path().join(".pc/applied-patches"), "x").unwrap();
+        assert!(refuse_notes(&look()).unwrap_err().text.contains(".pc/applied-patches"));
     }
-    for entry in fs::read_dir(dir)? {
-        let entry = entry?;
-        let (name, about) = (entry.file_name(), entry.metadata()?);
-        let start = at.len();
-        at.extend_from_slice(name.as_bytes());
-        if about.is_dir() {
-            at.push(b'/');
-            look(&entry.path(), at, depth + 1, found)?;
-        } else if about.is_symlink() {
-            let target = fs::read_link(entry.path())?;
-            let id = Oid::hash_object(ObjectType::Blob, target.as_os_str().as_bytes())?;
-            found.insert(at.clone(), Entry { id, kind: Kind::Link });
-        } else if about.is_file() {
-            let id = Oid::hash_file(ObjectType::Blob, entry.path())?;
-            let executable = about.permissions().mode() & 0o100 != 0;
-            found.insert(at.clone(), Entry { id, kind: Kind::File { executable } });
-        } else {
-            let text =
-                format!("{} is neither file, directory nor symbolic link", crate::text::quoted(&tree::shown(at)));
-            return Err(Failure::new(FailureKind::Differs, text));
-        }
-        at.truncate(start);
-    }
-    Ok(())
 }

@@ -96,7 +96,21 @@ pub struct Offers<'a> {
     /// Where the branch pristine-tar is.
     pub branch: Option<CommitId>,
     tree: Option<Tree<'a>>,
+    /// Tarballs of the branch: name, component, suffix; whatever their compression.
+    deltas: Vec<(String, Option<String>, String)>,
 }
+
+/// Where the branch pristine-tar is taken from.
+#[derive(Debug, Clone, Copy)]
+pub enum Branch<'a> {
+    /// Where it is now.
+    Now,
+    /// Where it was when that was fixed; `None`: there was none.
+    Fixed(Option<&'a CommitId>),
+}
+
+/// The most components that a source package may have.
+const COMPONENTS: usize = 50;
 
 impl<'a> Offers<'a> {
     /// Looks at the branch as it is now, or as it was at a commit.
@@ -104,24 +118,50 @@ impl<'a> Offers<'a> {
         repo: &'a Repository,
         (package, version): (&'a PackageName, &'a Version),
         pool: &'a [Pooled],
-        at: Option<&CommitId>,
+        branch: Branch,
     ) -> Result<Self, Failure> {
-        let commit = match at {
-            Some(at) => Some(repo.find_commit(at.into()).map_err(|_| {
+        let commit = match branch {
+            Branch::Fixed(None) => None,
+            Branch::Fixed(Some(at)) => Some(repo.find_commit(at.into()).map_err(|_| {
                 let text = format!(
                     "commit {} of branch pristine-tar, where it was at submission, is gone: 'retry' takes the branch as it is now",
                     at.short()
                 );
                 Failure::new(FailureKind::Upstream, text)
             })?),
-            None => match repo.find_reference("refs/heads/pristine-tar") {
+            Branch::Now => match repo.find_reference("refs/heads/pristine-tar") {
                 Ok(branch) => Some(branch.peel_to_commit()?),
                 Err(error) if error.code() == ErrorCode::NotFound => None,
                 Err(error) => return Err(error.into()),
             },
         };
         let tree = commit.as_ref().map(git2::Commit::tree).transpose()?;
-        Ok(Self { package, version, pool, branch: commit.map(|commit| commit.id().into()), tree })
+        let branch = commit.map(|commit| commit.id().into());
+        let mut offers = Self { package, version, pool, branch, tree, deltas: Vec::new() };
+        let names = offers
+            .tree
+            .iter()
+            .flat_map(|tree| tree.iter().filter_map(|entry| entry.name().ok().map(str::to_owned)).collect::<Vec<_>>());
+        let tarball = |name: String| {
+            let name = name.strip_suffix(".delta")?;
+            let (component, suffix) = offers.parse(name)?;
+            Some((name.to_owned(), component.map(str::to_owned), suffix.to_owned()))
+        };
+        offers.deltas = names.filter_map(tarball).collect();
+        let components = offers.components().len();
+        if components > COMPONENTS {
+            let text = format!(
+                "{components} components of {package} are offered for {}: use up to {COMPONENTS}",
+                version.upstream()
+            );
+            return Err(Failure::new(FailureKind::Upstream, text));
+        }
+        Ok(offers)
+    }
+
+    /// What the name of a component's tarball begins with.
+    pub fn start(&self, component: &str) -> String {
+        format!("{}-{component}.tar.", self.stem())
     }
 
     fn stem(&self) -> String {
@@ -146,30 +186,16 @@ impl<'a> Offers<'a> {
         })
     }
 
-    /// Tarballs of the branch, by their names, whatever their compression.
-    fn deltas(&self) -> Vec<(String, Option<String>, String)> {
-        let entries = self
-            .tree
-            .iter()
-            .flat_map(|tree| tree.iter().filter_map(|entry| entry.name().ok().map(str::to_owned)).collect::<Vec<_>>());
-        let tarball = |name: String| {
-            let name = name.strip_suffix(".delta")?;
-            let (component, suffix) = self.parse(name)?;
-            Some((name.to_owned(), component.map(str::to_owned), suffix.to_owned()))
-        };
-        entries.filter_map(tarball).collect()
-    }
-
     /// The components that there are, without the main tarball.
     pub fn components(&self) -> BTreeSet<String> {
         let pool = self.pooled().filter_map(|(_, component, _)| component.map(str::to_owned));
-        pool.chain(self.deltas().into_iter().filter_map(|(_, component, _)| component)).collect()
+        pool.chain(self.deltas.iter().filter_map(|(_, component, _)| component.clone())).collect()
     }
 
     /// Whether there is a main tarball, of any kind.
     pub fn has_main(&self) -> bool {
         self.pooled().any(|(_, component, _)| component.is_none())
-            || self.deltas().iter().any(|(_, component, _)| component.is_none())
+            || self.deltas.iter().any(|(_, component, _)| component.is_none())
     }
 
     /// The main tarball and those of these components, and what is to be said of them.
@@ -193,10 +219,10 @@ impl<'a> Offers<'a> {
         notes: &mut Vec<String>,
     ) -> Result<Tarball, Failure> {
         let offered: Vec<(String, String)> = self
-            .deltas()
-            .into_iter()
+            .deltas
+            .iter()
             .filter(|(_, of, _)| of.as_deref() == component)
-            .map(|(name, _, suffix)| (name, suffix))
+            .map(|(name, _, suffix)| (name.clone(), suffix.clone()))
             .collect();
         let pooled = self.pooled().find(|(_, of, _)| *of == component);
         if let Some((file, _, suffix)) = pooled {
@@ -318,11 +344,17 @@ impl<'a> Offers<'a> {
                 continue;
             }
             let Ok(tree) = reference.peel_to_tree() else { continue };
-            let mut builder = repo.treebuilder(Some(&tree))?;
-            builder.filter(|entry| !entry.name().is_ok_and(|name| components.contains(name)))?;
-            let made = builder.write()?;
-            if made == id {
-                return Ok(Some(made));
+            let kept = || tree.iter().filter(|entry| !entry.name().is_ok_and(|name| components.contains(name)));
+            let line = |entry: git2::TreeEntry| {
+                [format!("{:o} ", entry.filemode()).as_bytes(), entry.name_bytes(), b"\0", entry.id().as_bytes()]
+                    .concat()
+            };
+            if Oid::hash_object(ObjectType::Tree, &kept().flat_map(line).collect::<Vec<u8>>())? == id {
+                let mut builder = repo.treebuilder(None)?;
+                for entry in kept() {
+                    builder.insert(entry.name_bytes(), entry.id(), entry.filemode())?;
+                }
+                return builder.write().map(Some);
             }
         }
         Ok(None)

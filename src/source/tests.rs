@@ -84,7 +84,7 @@ impl Package {
             package: &package,
             version: &version,
             pool: &pool,
-            at: None,
+            branch: Branch::Now,
             scratch: Some(self.dir.path()),
         };
         let plan = plan(&wanted)?;

@@ -52,10 +52,18 @@ pub enum Kind {
 pub type Entries = BTreeMap<Vec<u8>, Entry>;
 
 /// All paths of a tree together have no more bytes than this: one tree may be in a thousand places.
-const MAX_PATHS: usize = 256 << 20;
+pub const MAX_PATHS: usize = 256 << 20;
 
 /// Trees of up to so many files are looked through for pointers of Git LFS before a job is made.
 pub const QUICK: usize = 20_000;
+
+/// Refuses a link where a file has to be: dpkg-source would follow it, and what Git has of it is only where it leads.
+pub fn refuse_link(entry: &git2::TreeEntry, path: &str) -> Result<(), Failure> {
+    if entry.filemode() == 0o120000 {
+        return Err(refuse(path, "is a symbolic link: commit the file itself"));
+    }
+    Ok(())
+}
 
 /// Every path of a tree, or why no source package is made from it.
 pub fn entries(repo: &Repository, tree: &Tree) -> Result<Entries, Failure> {

@@ -24,15 +24,15 @@ const LIMIT: Duration = Duration::from_secs(30 * 60);
 /// The repository in which pristine-tar runs.
 const SCRATCH: &str = "pristine.git";
 
-/// Puts the tarballs of a plan into the work directory, with their signatures; the SHA-256 of each, by name.
-pub async fn fetch(request: &Request, cancel: &CancellationToken) -> Result<Vec<(String, String)>, Failure> {
+/// Puts the tarballs of a plan into the work directory, with their signatures; the SHA-256 of each, by name, and what has to be said.
+pub async fn fetch(request: &Request, cancel: &CancellationToken) -> Result<Fetched, Failure> {
     if let Some(branch) = &request.plan.branch {
         let (request, branch) = (request.clone(), branch.clone());
         tokio::task::spawn_blocking(move || prepare(&request.repo, &request.work, &branch))
             .await
             .map_err(anyhow::Error::from)??;
     }
-    let mut sums = Vec::new();
+    let (mut sums, mut notes) = (Vec::new(), Vec::new());
     for tarball in &request.plan.tarballs {
         let path = request.work.join(&tarball.name);
         match &tarball.origin {
@@ -47,6 +47,9 @@ pub async fn fetch(request: &Request, cancel: &CancellationToken) -> Result<Vec<
             }
             Origin::PristineTar { .. } => check_out(request, tarball, cancel).await?,
         }
+        if tarball.is_signed() {
+            notes.extend(unchecked(request, tarball).await?);
+        }
         let sum = tokio::task::spawn_blocking(move || digest(&path)).await.map_err(anyhow::Error::from)??.1;
         if let Some(expected) = tarball.sha256.as_ref().filter(|expected| **expected != sum) {
             return Err(differs(tarball, &sum, expected));
@@ -57,7 +60,25 @@ pub async fn fetch(request: &Request, cancel: &CancellationToken) -> Result<Vec<
     if request.plan.branch.is_some() {
         fs::remove_dir_all(request.work.join(SCRATCH))?;
     }
-    Ok(sums)
+    Ok(Fetched { sums, notes })
+}
+
+/// What came with a source package's tarballs.
+pub struct Fetched {
+    /// The SHA-256 of each, by name.
+    pub sums: Vec<(String, String)>,
+    /// What is to be said; each a sentence.
+    pub notes: Vec<String>,
+}
+
+/// Says of a signature that no key of the commit has made it: it is published, as dpkg-source does, and vouches for nothing.
+async fn unchecked(request: &Request, tarball: &Tarball) -> Result<Option<String>, Failure> {
+    let (file, signature) = (request.work.join(&tarball.name), request.work.join(format!("{}.asc", tarball.name)));
+    let (binding, path) = (request.binding()?, signature.clone());
+    let checked =
+        tokio::task::spawn_blocking(move || binding.verify(&file, &path)).await.map_err(anyhow::Error::from)?;
+    let Err(why) = checked else { return Ok(None) };
+    Ok(Some(format!("the signature {}.asc vouches for nothing: {why:#}", tarball.name)))
 }
 
 fn differs(tarball: &Tarball, sum: &str, expected: &str) -> Failure {
@@ -91,8 +112,8 @@ fn checkout(repo: &Path, work: &Path, room: u64, tarball: &Tarball) -> Cmd {
 pub const NAME: &str = "look-";
 
 /// How long a tarball may take that is made to look into it at submission, and how long the files may be that are written for it.
-const LOOK: Duration = Duration::from_secs(10);
-const LOOK_ROOM: u64 = 64 << 20;
+pub const LOOK: Duration = Duration::from_secs(10);
+pub const LOOK_ROOM: u64 = 64 << 20;
 
 /// Makes a small tarball in a directory of its own below `scratch`, and says what is in it; `None` where that cannot be done quickly: the
 /// job finds out.
@@ -100,13 +121,13 @@ pub fn look(
     repo: &Path,
     branch: &CommitId,
     tarball: &Tarball,
-    scratch: &Path,
+    (scratch, limit): (&Path, Duration),
     look: impl FnOnce(&Path) -> anyhow::Result<Option<Listing>>,
 ) -> Result<Option<Listing>, Failure> {
     fs::create_dir_all(scratch).with_context(|| format!("cannot create {}", scratch.display()))?;
     let dir = tempfile::Builder::new().prefix(NAME).tempdir_in(scratch)?;
     prepare(repo, dir.path(), branch)?;
-    let done = checkout(repo, dir.path(), LOOK_ROOM, tarball).total(LOOK).run_blocking()?;
+    let done = checkout(repo, dir.path(), LOOK_ROOM, tarball).total(limit).run_blocking()?;
     if !done.ok() {
         return Ok(None);
     }

@@ -41,7 +41,8 @@ pub fn run(session: &mut Session, args: &Args) -> Result<Exit> {
     })?;
     if state == State::Queued {
         let kept = sources::pinned(session.record.db(), &job.package)?;
-        source::unpin(&session.config.git.package(&job.package), &kept)?;
+        // What stays is removed at the end of the package's next job.
+        let _ = source::unpin(&session.config.git.package(&job.package), &kept);
     }
     session.ring();
     let word = if state == State::Queued { "cancelled" } else { "stopping" };

@@ -138,7 +138,8 @@ fn of_source(line: &dyn Fn(&str, &str) -> std::io::Result<()>, source: &Source) 
         let bound = match tarball.bound.map(|bound| bound.as_str()) {
             Some("sha256sums") => format!("the commit binds it by its sum in {SUMS}"),
             Some(how) => format!("the commit binds it by upstream's {how}"),
-            None => "the commit has all that is in it".to_owned(),
+            None if source.proven => "the commit has all that is in it".to_owned(),
+            None => "it was not compared with the commit".to_owned(),
         };
         line("", &bound)?;
     }

@@ -87,7 +87,7 @@ async fn make(
     let Held { pocket, package, commit, version, .. } = &asked.held;
     let request =
         Request { pocket: pocket.clone(), package: package.clone(), commit: commit.clone(), version: version.clone() };
-    let plan = validate::plan_source(config, &request, &asked.pool, None, None)?;
+    let plan = validate::plan_source(config, &request, &asked.pool, source::Branch::Now, None)?;
     let rules = &config.build.pockets[pocket];
     let from = From::of(config, rules, &chroot::host_architecture().await?)?;
     let request = source::Request {

@@ -10,6 +10,7 @@ CREATE TABLE job_source (
     programs  TEXT,                                     -- the chroot or image whose dpkg-source made it; NULL: the host's did
     dsc       TEXT,                                     -- the .dsc
     dsc_sha256 TEXT,
+    proven    INTEGER NOT NULL DEFAULT 0,               -- 1: it was unpacked and compared with the commit
     extra     TEXT NOT NULL,                            -- JSON: paths that a tarball has and the commit has not
     notes     TEXT NOT NULL                             -- JSON: what was left out or let go, each a sentence
 ) STRICT;
