@@ -74,9 +74,9 @@ pub struct Fetched {
 /// Says of a signature that no key of the commit has made it: it is published, as dpkg-source does, and vouches for nothing.
 async fn unchecked(request: &Request, tarball: &Tarball) -> Result<Option<String>, Failure> {
     let (file, signature) = (request.work.join(&tarball.name), request.work.join(format!("{}.asc", tarball.name)));
-    let (binding, path) = (request.binding()?, signature.clone());
+    let binding = request.binding()?;
     let checked =
-        tokio::task::spawn_blocking(move || binding.verify(&file, &path)).await.map_err(anyhow::Error::from)?;
+        tokio::task::spawn_blocking(move || binding.verify(&file, &signature)).await.map_err(anyhow::Error::from)?;
     let Err(why) = checked else { return Ok(None) };
     Ok(Some(format!("the signature {}.asc vouches for nothing: {why:#}", tarball.name)))
 }
