@@ -4,6 +4,15 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
+/// The room that a disk has to have for a program not to fail for want of it, in bytes.
+const LITTLE: u64 = 1 << 20;
+
+/// Whether the disk that a directory is on is full.
+pub fn is_full(dir: &Path) -> std::io::Result<bool> {
+    let disk = nix::sys::statvfs::statvfs(dir)?;
+    Ok(disk.blocks_available().saturating_mul(disk.fragment_size()) < LITTLE)
+}
+
 /// What an entry of a directory takes besides its blocks: an inode and its name, roughly.
 const ENTRY: u64 = 512;
 

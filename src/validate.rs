@@ -103,8 +103,9 @@ pub fn check(db: &Connection, config: &Config, request: &Request, job: Option<Jo
     Ok(plan)
 }
 
-/// Rule 6, of what is to be built: what its source package is made of. `pool`: what the pool has of its upstream version. `at`: where the branch pristine-tar is taken from; `None`: where
-/// it is now. `scratch`: where small tarballs may be made to look into them.
+/// Rule 6: decides what the source package of a request is made of.
+///
+/// `pool` is what the pool has of its upstream version. Small tarballs may be made in `scratch`, to look into them.
 pub fn plan_source(
     config: &Config,
     request: &Request,

@@ -40,7 +40,7 @@ pub mod subids;
 pub mod testbed;
 
 use crate::archive::Archive;
-use crate::chroot::{Chroot, Image, Manifest, Store};
+use crate::chroot::{self, Chroot, Image, Manifest, Store};
 use crate::config::{Config, Isolation, Limits};
 use crate::error::{Failure, FailureKind};
 use crate::names::{Architecture, Component, Distro, PackageName, PocketName, Suite, Version};
@@ -226,18 +226,13 @@ impl Builder {
 
     fn base(&self, request: &Request, architecture: &Architecture) -> Result<Base, Failure> {
         let distro = &request.distro;
-        let (found, what, option) = if request.isolation == Isolation::Vm {
-            (self.chroots.image(distro, architecture)?.map(Base::Image), "image", " --vm")
+        let is_image = request.isolation == Isolation::Vm;
+        let found = if is_image {
+            self.chroots.image(distro, architecture)?.map(Base::Image)
         } else {
-            (self.chroots.find(distro, architecture)?.map(Base::Chroot), "chroot", "")
+            self.chroots.find(distro, architecture)?.map(Base::Chroot)
         };
-        found.ok_or_else(|| {
-            let text = format!(
-                "there is no {what} {distro} {architecture}: an administrator makes it with 'invirt-build chroot create \
-                 {distro}{option} --arch {architecture}'"
-            );
-            Failure::new(FailureKind::Chroot, text)
-        })
+        found.ok_or_else(|| chroot::missing(distro, architecture, is_image))
     }
 
     /// Builds in each of these, one after the other.

@@ -23,7 +23,7 @@ pub use make::FAKEROOT;
 pub use manifest::{Installed, Manifest, Source};
 
 use crate::config::{Chroots, Config};
-use crate::error::Error;
+use crate::error::{Error, Failure, FailureKind};
 use crate::names::{Architecture, ChrootDigest, Distro};
 use crate::subprocess::{CancellationToken, Cmd};
 
@@ -196,6 +196,16 @@ fn remove_if_there(path: &Path) -> Result<bool> {
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
         Err(error) => Err(error).with_context(|| format!("cannot remove {}", path.display())),
     }
+}
+
+/// What a job fails of that finds no chroot, or no image.
+pub fn missing(distro: &Distro, architecture: &Architecture, is_image: bool) -> Failure {
+    let (what, option) = if is_image { ("image", " --vm") } else { ("chroot", "") };
+    let text = format!(
+        "there is no {what} {distro} {architecture}: an administrator makes it with 'invirt-build chroot create {distro}{option} \
+         --arch {architecture}'"
+    );
+    Failure::new(FailureKind::Chroot, text)
 }
 
 /// The architecture of this machine's own packages.

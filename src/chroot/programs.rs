@@ -14,7 +14,7 @@ use super::make::LIMIT;
 use super::{Chroot, Image, Manifest, Store};
 use crate::build::remove_tree;
 use crate::config::{Config, Isolation, Pocket};
-use crate::error::{Failure, FailureKind};
+use crate::error::Failure;
 use crate::names::{Architecture, ChrootDigest};
 use crate::subprocess::{CancellationToken, Cmd};
 
@@ -61,14 +61,8 @@ impl From {
         if pocket.isolation == Isolation::Schroot {
             return Ok(Self::Host);
         }
-        let distro = &pocket.distro;
-        let (what, option) = if pocket.isolation == Isolation::Vm { ("image", " --vm") } else { ("chroot", "") };
         let architecture = pocket.architectures.first().unwrap_or(host);
-        let text = format!(
-            "there is no {what} {distro} {architecture}: an administrator makes it with 'invirt-build chroot create \
-             {distro}{option} --arch {architecture}'"
-        );
-        Err(Failure::new(FailureKind::Chroot, text))
+        Err(super::missing(&pocket.distro, architecture, pocket.isolation == Isolation::Vm))
     }
 
     /// What is known of it; `None`: it is the host.
@@ -118,7 +112,7 @@ impl Unpacked {
         self.dir.join(digest.short())
     }
 
-    /// Waits for a lock: `make` is for whoever unpacks, `use` for whoever runs what is unpacked, which many do at a time.
+    /// Waits for a lock: the process that unpacks holds `make`; each one that runs what is unpacked holds `use`, shared with others.
     fn lock(&self, name: &str, why: &str, how: FlockArg) -> Result<Flock<File>> {
         fs::create_dir_all(&self.dir).with_context(|| format!("cannot create {}", self.dir.display()))?;
         let path = self.dir.join(format!("{name}.{why}"));

@@ -17,7 +17,7 @@ pub struct Source {
     pub layout: Option<Layout>,
     /// What kept the build from the host.
     pub isolation: Option<String>,
-    /// Suites of ours that the build might take packages from.
+    /// The service's own suites that build dependencies might come from.
     pub suites: Vec<Suite>,
     /// The chroot or image whose dpkg-source made it; `None`: the host's did, or it was not made yet.
     pub programs: Option<ChrootDigest>,
@@ -85,7 +85,7 @@ pub fn forget(tx: &Transaction, job: JobId) -> Result<()> {
     Ok(())
 }
 
-/// What a build is kept from the host by, and which packages of ours it may take.
+/// What keeps a build from the host, and which of the service's own packages it may take.
 #[derive(Debug, Clone)]
 pub struct Conditions<'a> {
     /// The isolation's name.

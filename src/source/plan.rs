@@ -329,7 +329,7 @@ fn encrypted(repo: &Repository, entries: &Entries) -> Result<Option<String>, Fai
 /// Where the pins of commits are.
 const PINS: &str = "refs/invirt/pin/";
 
-/// Keeps what a plan takes from Git from being collected, by refs of ours.
+/// Keeps git-gc(1) from collecting what a plan takes from Git, by refs that belong to the service.
 pub fn pin(repo: &Path, plan: &Plan) -> anyhow::Result<()> {
     let Some(branch) = &plan.branch else { return Ok(()) };
     let repo = gitrecord::open(repo)?;

@@ -24,7 +24,10 @@ pub async fn run_in(work: &Path, room: u64, cmd: Cmd, cancel: &CancellationToken
     let running = cmd.run(&ours);
     tokio::pin!(running);
     let outgrown = tokio::select! {
-        done = &mut running => return Ok(done?),
+        done = &mut running => {
+            let done = done?;
+            return if done.ok() || !disk::is_full(work)? { Ok(done) } else { Err(no_room(work)) };
+        }
         () = outgrown(work.to_owned(), room) => {
             ours.cancel();
             running.await
@@ -34,6 +37,12 @@ pub async fn run_in(work: &Path, room: u64, cmd: Cmd, cancel: &CancellationToken
     let most = room >> 20;
     let text = format!("making the source package took more than {most} MiB of disk space (limits.disk)");
     Err(Failure::new(FailureKind::SourceDisk, text))
+}
+
+/// What is nobody's fault but the machine's.
+fn no_room(work: &Path) -> Failure {
+    let text = format!("there is no room left on the disk of {}: 'retry' when there is", work.display());
+    Failure::new(FailureKind::System, text)
 }
 
 /// Waits until there is more than `room` below a directory.

@@ -178,7 +178,7 @@ pub fn shown(path: &Path) -> String {
 /// Files are read as a whole, so none is larger.
 const MAX_FILE: u64 = 1 << 30;
 
-/// A blob, unless it is larger than `most` bytes: a small repository can have huge ones, and whoever reads one has it in memory.
+/// A blob, unless it is larger than `most` bytes: a small repository can have huge ones, and a reader has one whole in memory.
 pub fn blob(repo: &Repository, id: Oid, most: u64) -> Result<Option<Blob<'_>>, git2::Error> {
     let (size, _) = repo.odb()?.read_header(id)?;
     if size as u64 > most { Ok(None) } else { repo.find_blob(id).map(Some) }

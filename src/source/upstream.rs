@@ -88,7 +88,7 @@ fn differs(tarball: &Tarball, sum: &str, expected: &str) -> Failure {
             tarball.name
         ),
         Origin::PristineTar { .. } => format!(
-            "pristine-tar makes {} with SHA-256 {sum}, and its delta says {expected}: commit it anew with 'pristine-tar commit', or \
+            "pristine-tar makes {} with SHA-256 {sum}, and its delta says {expected}: commit it again with 'pristine-tar commit', or \
              bring the tarball into the archive by another version",
             tarball.name
         ),

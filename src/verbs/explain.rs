@@ -157,7 +157,7 @@ fn of_source(line: &dyn Fn(&str, &str) -> std::io::Result<()>, source: &Source) 
     if let Some(isolation) = &source.isolation {
         line("isolation", isolation)?;
         let suites: Vec<&str> = source.suites.iter().map(Suite::as_str).collect();
-        line("suites", &format!("packages of ours may come from {}", suites.join(", ")))?;
+        line("suites", &format!("build dependencies might also come from {}", suites.join(", ")))?;
     }
     Ok(())
 }

@@ -6,7 +6,7 @@ CREATE TABLE job_source (
     branch    TEXT,                                     -- where pristine-tar was; NULL: nothing is taken from it
     layout    TEXT,                                     -- a Layout; NULL: it was not found out yet
     isolation TEXT,                                     -- of the build
-    suites    TEXT,                                     -- JSON: suites of ours that the build might take packages from
+    suites    TEXT,                                     -- JSON: the service's own suites that build dependencies might come from
     programs  TEXT,                                     -- the chroot or image whose dpkg-source made it; NULL: the host's did
     dsc       TEXT,                                     -- the .dsc
     dsc_sha256 TEXT,
