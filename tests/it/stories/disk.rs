@@ -8,6 +8,8 @@ use crate::world::{Apt, BUILD, Daemon, Disk, Repo, SOON, STATE, Tiny, World, eve
 fn service(world: &World) -> (Daemon, Repo) {
     world.stub_sbuild();
     let daemon = world.daemon();
+    // Nothing else writes to the disks.
+    world.wait_until_ready();
     let repo = world.repo("tiny");
     let commit = repo.version("1.0", Tiny::Works);
     world.publish("prod", "tiny", &commit);
