@@ -71,7 +71,7 @@ fn ours(n: usize) -> Result<()> {
     for k in 0..TIMES {
         let admission = build(dir.path(), &name(n + k * 3), &spec)?;
         let start = Instant::now();
-        let admitted = archive.examine(record.db(), &admission)?;
+        let admitted = Archive::examine(&admission)?;
         record.write(|tx| admitted.content.files.iter().try_for_each(|file| pool::intend(tx, &file.path)))?;
         archive.store(&admitted)?;
         publish(&mut record, vec![Change::Put(admitted.content)])?;

@@ -30,6 +30,7 @@ pub mod record;
 pub mod session;
 pub mod source;
 pub mod ssh;
+pub mod stanza;
 mod stored;
 pub mod subprocess;
 pub mod text;

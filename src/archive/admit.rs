@@ -3,6 +3,9 @@
 //! Nothing that a build returns is believed: names, versions, architectures, sizes and hashes are compared with each other, with
 //! the request, and with the source package, which was made before the build and without its help. A name in the pool stands
 //! for the same bytes for ever; only what no version has, because somebody died before the commit, is replaced.
+//!
+//! What a build returns costs the daemon a bounded amount of memory and work, and reading it ([`read`]) needs nothing of the record: so it
+//! keeps no other publication waiting.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -18,6 +21,10 @@ use crate::failpoint::{Point, reach};
 use crate::names::{Architecture, Component, PackageName, Version};
 use crate::record::contents::{Content, Kind, Part};
 use crate::record::pool::{self, PoolFile};
+use crate::stanza::{self, Stanza};
+
+/// The largest `.changes` or `.buildinfo`, in bytes. Those of Debian's largest packages are far below 1 MiB.
+const LARGEST_LIST: u64 = 4 << 20;
 
 /// What a build was asked for, and where what it returned is.
 #[derive(Debug, Clone)]
@@ -54,25 +61,25 @@ pub struct Admitted {
     built: Vec<PathBuf>,
 }
 
-/// Checks what a build has made; nothing is written.
-pub fn examine(db: &Connection, admission: &Admission) -> Result<Admitted, Failure> {
-    let returned = returned(&admission.dir)?;
+/// Checks what a build has made by itself; nothing is written.
+pub fn read(admission: &Admission) -> Result<Admitted, Failure> {
+    let returned = returned(admission)?;
     let dsc_name = format!("{}_{}.dsc", admission.source, admission.version.without_epoch());
     let changes: Vec<&String> = returned.keys().filter(|name| name.ends_with(".changes")).collect();
     let first = changes.first().ok_or_else(|| wrong("the build returned no .changes".to_owned()))?.to_string();
 
-    let (dsc, dsc_text) = paragraph(&admission.dir, &dsc_name)?;
+    let (dsc, dsc_text) = paragraph(&admission.dir, &dsc_name, stanza::LARGEST_SOURCE)?;
     same(admission, &dsc_name, &dsc, "Source")?;
-    let source_files = listed(&dsc_name, &dsc)?;
+    let source_files = listed(&dsc_name, &dsc, returned.len())?;
     let mut known: BTreeSet<String> = source_files.iter().map(|(name, ..)| name.clone()).collect();
     known.insert(dsc_name.clone());
     check_listed(&returned, &source_files)?;
     let source: BTreeSet<String> = known.clone();
     for name in changes {
-        let (control, _) = paragraph(&admission.dir, name)?;
+        let (control, _) = paragraph(&admission.dir, name, LARGEST_LIST)?;
         same(admission, name, &control, "Source")?;
-        check_changes(admission, name, &control)?;
-        let files = listed(name, &control)?;
+        let files = listed(name, &control, returned.len())?;
+        check_changes(admission, name, &control, &files)?;
         check_listed(&returned, &files)?;
         for (file, ..) in files {
             if !source.contains(&file) {
@@ -89,7 +96,8 @@ pub fn examine(db: &Connection, admission: &Admission) -> Result<Admitted, Failu
     let declared: BTreeSet<&str> = dsc.get("Binary").unwrap_or_default().split(',').map(str::trim).collect();
     let component = component_of(admission, section(&dsc))?;
     let directory = directory(&component, &admission.source);
-    let mut parts = vec![source_part(&dsc, &dsc_text, &dsc_name, &returned, &component, &directory)];
+    let mut parts = vec![source_part(&dsc, &dsc_text, &dsc_name, &returned, &component, &directory)?];
+    let mut room = deb::MAX_TOGETHER;
     let mut homes: BTreeMap<String, String> = BTreeMap::new();
     for (name, file) in &returned {
         let kind = match name.rsplit_once('.') {
@@ -97,24 +105,18 @@ pub fn examine(db: &Connection, admission: &Admission) -> Result<Admitted, Failu
             Some((_, "udeb")) => Kind::Udeb,
             _ => continue,
         };
-        let part = binary_part(admission, &declared, kind, name, file)?;
+        let part = binary_part(admission, &declared, kind, name, file, &mut room)?;
         homes.insert(
             name.clone(),
             self::directory(&part.component.parse().map_err(anyhow::Error::from)?, &admission.source),
         );
         parts.push(part);
     }
+    check_together(admission, &parts)?;
     let (mut files, mut built) = (Vec::new(), Vec::new());
     for (name, file) in returned {
         let path = format!("{}/{name}", homes.get(&name).unwrap_or(&directory));
-        let new = PoolFile { path, size: file.size, sha256: file.sha256 };
-        if pool::file(db, &new.path)?.is_some_and(|known| known != new) {
-            return Err(Failure::new(
-                FailureKind::Conflict,
-                format!("the pool has another {}: a file of a version never changes, so raise the version", new.path),
-            ));
-        }
-        files.push(new);
+        files.push(PoolFile { path, size: file.size, sha256: file.sha256 });
         built.push(file.path);
     }
     let content = Content {
@@ -127,13 +129,65 @@ pub fn examine(db: &Connection, admission: &Admission) -> Result<Admitted, Failu
     Ok(Admitted { content, built })
 }
 
+/// Checks that the pool can take it.
+pub fn fits(db: &Connection, admitted: &Admitted) -> Result<(), Failure> {
+    for new in &admitted.content.files {
+        if pool::file(db, &new.path)?.is_some_and(|known| known != *new) {
+            return Err(Failure::new(
+                FailureKind::Conflict,
+                format!("the pool has another {}: a file of a version never changes, so raise the version", new.path),
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// How much one version may bring into the index of one architecture.
+fn check_together(admission: &Admission, parts: &[Part]) -> Result<(), Failure> {
+    for architecture in &admission.architectures {
+        let mine = parts.iter().filter(|part| part.architecture == "all" || part.architecture == architecture.as_str());
+        let bytes: u64 = mine.map(|part| part.stanza.len() as u64).sum();
+        if bytes > stanza::LARGEST_TOGETHER {
+            return Err(wrong(format!(
+                "the binary packages for {architecture} have {} KiB in Packages, and {} KiB, four times what Debian's largest \
+                 source package has there, are the most",
+                bytes >> 10,
+                stanza::LARGEST_TOGETHER >> 10
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// The number of packages, by their names: before any of them is read.
+fn check_number<'a>(admission: &Admission, names: impl Iterator<Item = &'a String>) -> Result<(), Failure> {
+    let mut numbers: BTreeMap<&str, usize> = BTreeMap::new();
+    for name in names {
+        let Some((stem, "deb" | "udeb")) = name.rsplit_once('.') else { continue };
+        *numbers.entry(stem.rsplit_once('_').map_or("", |(_, architecture)| architecture)).or_default() += 1;
+    }
+    let of = |architecture: &str| numbers.get(architecture).copied().unwrap_or_default();
+    for architecture in &admission.architectures {
+        let number = of("all") + of(architecture.as_str());
+        if number > stanza::MOST_PACKAGES {
+            return Err(wrong(format!(
+                "the build returned {number} binary packages for {architecture}, and {}, four times what Debian's largest source \
+                 package has, are the most",
+                stanza::MOST_PACKAGES
+            )));
+        }
+    }
+    Ok(())
+}
+
 fn directory(component: &Component, source: &PackageName) -> String {
     format!("pool/{component}/{}/{source}", files::prefix(source.as_str()))
 }
 
 /// Every file that the build returned, by name.
-fn returned(dir: &Path) -> Result<BTreeMap<String, Checked>, Failure> {
-    let mut all = BTreeMap::new();
+fn returned(admission: &Admission) -> Result<BTreeMap<String, Checked>, Failure> {
+    let dir = &admission.dir;
+    let mut found = BTreeMap::new();
     for entry in fs::read_dir(dir).with_context(|| format!("cannot read {}", dir.display()))? {
         let entry = entry?;
         let name = entry.file_name().into_string().unwrap_or_default();
@@ -142,18 +196,31 @@ fn returned(dir: &Path) -> Result<BTreeMap<String, Checked>, Failure> {
             let shown = crate::text::quoted(&entry.file_name().to_string_lossy());
             return Err(wrong(format!("the build returned {shown}, which is not a plain file with a plain name")));
         }
-        let (size, sha256) = files::digest(&entry.path())?;
-        all.insert(name, Checked { path: entry.path(), size, sha256 });
+        found.insert(name, entry.path());
+    }
+    check_number(admission, found.keys())?;
+    let mut all = BTreeMap::new();
+    for (name, path) in found {
+        let (size, sha256) = files::digest(&path)?;
+        all.insert(name, Checked { path, size, sha256 });
     }
     Ok(all)
 }
 
-fn paragraph(dir: &Path, name: &str) -> Result<(Paragraph, String), Failure> {
+fn paragraph(dir: &Path, name: &str, largest: u64) -> Result<(Paragraph, String), Failure> {
     let path = dir.join(name);
-    if fs::metadata(&path).map_err(|_| wrong(format!("the build returned no {name}")))?.len() > 64 << 20 {
-        return Err(wrong(format!("{name} is larger than 64 MiB")));
+    if fs::metadata(&path).map_err(|_| wrong(format!("the build returned no {name}")))?.len() > largest {
+        return Err(wrong(format!("{name} is larger than {} KiB", largest >> 10)));
     }
     let text = fs::read_to_string(&path).map_err(|error| wrong(format!("{name} cannot be read: {error}")))?;
+    // Each field costs more memory than a line that goes on.
+    let fields = text.lines().filter(|line| !line.starts_with([' ', '\t'])).count();
+    if fields > stanza::MOST_FIELDS {
+        return Err(wrong(format!(
+            "{name} has {fields} lines that are fields, and {} are the most",
+            stanza::MOST_FIELDS
+        )));
+    }
     let parsed = text.parse().map_err(|error| wrong(format!("{name} does not parse: {error}")))?;
     Ok((parsed, text))
 }
@@ -175,7 +242,12 @@ fn same(admission: &Admission, name: &str, control: &Paragraph, field: &str) -> 
 }
 
 /// The name and the architectures of a `.changes`, and that each of its lists has the same files.
-fn check_changes(admission: &Admission, name: &str, control: &Paragraph) -> Result<(), Failure> {
+fn check_changes(
+    admission: &Admission,
+    name: &str,
+    control: &Paragraph,
+    files: &[(String, u64, String)],
+) -> Result<(), Failure> {
     if !admission.architectures.iter().any(|architecture| name == file_name(admission, architecture, "changes")) {
         return Err(wrong(format!("the build returned {name}, which is no .changes that was asked for")));
     }
@@ -185,13 +257,13 @@ fn check_changes(admission: &Admission, name: &str, control: &Paragraph) -> Resu
     if let Some(word) = architectures.split_whitespace().find(|word| !asked(word)) {
         return Err(wrong(format!("{name} is for {}, which was not asked for", crate::text::quoted(word))));
     }
-    let names = |field: &str| -> BTreeSet<&str> {
-        let lines = control.get(field).unwrap_or_default().lines();
-        lines.filter_map(|line| line.split_whitespace().last()).collect()
-    };
-    let hashed = names("Checksums-Sha256");
+    let hashed: BTreeSet<&str> = files.iter().map(|(file, ..)| file.as_str()).collect();
     for field in ["Checksums-Sha1", "Files"] {
-        if control.get(field).is_some() && names(field) != hashed {
+        let Some(list) = control.get(field) else { continue };
+        // One after the other: it may have far more lines than there are files.
+        let mut names = list.lines().filter_map(|line| line.split_whitespace().last());
+        let mut seen = BTreeSet::new();
+        if names.any(|file| !hashed.contains(file) || !seen.insert(file)) || seen.len() != hashed.len() {
             return Err(wrong(format!("{name} lists other files in {field} than in Checksums-Sha256")));
         }
     }
@@ -211,23 +283,27 @@ fn check_kind(admission: &Admission, changes: &str, file: &str) -> Result<(), Fa
         let shown = crate::text::quoted(file);
         return Err(wrong(format!("{changes} lists {shown}, which is neither a binary package nor the .buildinfo")));
     }
-    let (control, _) = paragraph(&admission.dir, file)?;
+    let (control, _) = paragraph(&admission.dir, file, LARGEST_LIST)?;
     same(admission, file, &control, "Source")
 }
 
-/// `Checksums-Sha256`: name, size and hash of each file.
-fn listed(of: &str, control: &Paragraph) -> Result<Vec<(String, u64, String)>, Failure> {
+/// `Checksums-Sha256`: name, size and hash of each file, of which there are `most`.
+fn listed(of: &str, control: &Paragraph, most: usize) -> Result<Vec<(String, u64, String)>, Failure> {
     let field = control.get("Checksums-Sha256").ok_or_else(|| wrong(format!("{of} has no Checksums-Sha256")))?;
-    field
-        .lines()
-        .filter(|line| !line.trim().is_empty())
-        .map(|line| match line.split_whitespace().collect::<Vec<_>>()[..] {
-            [hash, size, name] if size.parse::<u64>().is_ok() => {
-                Ok((name.to_owned(), size.parse().unwrap_or(0), hash.to_owned()))
-            }
-            _ => Err(wrong(format!("{of} has a line in Checksums-Sha256 that does not parse"))),
-        })
-        .collect()
+    let mut found = Vec::new();
+    for line in field.lines().filter(|line| !line.trim().is_empty()) {
+        let mut words = line.split_whitespace();
+        let (Some(hash), Some(Ok(size)), Some(name), None) =
+            (words.next(), words.next().map(str::parse), words.next(), words.next())
+        else {
+            return Err(wrong(format!("{of} has a line in Checksums-Sha256 that does not parse")));
+        };
+        if found.len() == most {
+            return Err(wrong(format!("{of} lists more files in Checksums-Sha256 than there are")));
+        }
+        found.push((name.to_owned(), size, hash.to_owned()));
+    }
+    Ok(found)
 }
 
 fn check_listed(returned: &BTreeMap<String, Checked>, listed: &[(String, u64, String)]) -> Result<(), Failure> {
@@ -246,13 +322,16 @@ fn check_listed(returned: &BTreeMap<String, Checked>, listed: &[(String, u64, St
     Ok(())
 }
 
+/// A word of the first binary package that the source package lists: its name, type, section, priority.
+fn of_first(dsc: &Paragraph, word: usize) -> &str {
+    let list = dsc.get("Package-List").unwrap_or_default();
+    let first = list.lines().find(|line| !line.trim().is_empty());
+    first.and_then(|line| line.split_whitespace().nth(word)).unwrap_or_default()
+}
+
 /// The section of a source package is that of the first binary that it lists.
 fn section(dsc: &Paragraph) -> &str {
-    let list = dsc.get("Package-List").unwrap_or_default();
-    list.lines()
-        .find(|line| !line.trim().is_empty())
-        .and_then(|line| line.split_whitespace().nth(2))
-        .unwrap_or_default()
+    of_first(dsc, 2)
 }
 
 /// `contrib/net` belongs to contrib, `net` to the default component.
@@ -274,18 +353,26 @@ fn source_part(
     returned: &BTreeMap<String, Checked>,
     component: &Component,
     directory: &str,
-) -> Part {
+) -> Result<Part, Failure> {
     let name = dsc.get("Source").unwrap_or_default().to_owned();
-    let kept =
-        deb::fields(dsc_text, &["Package", "Source", "Files", "Checksums-Sha1", "Checksums-Sha256", "Directory"]);
+    let kept = Stanza::read(dsc_text)
+        .and_then(|stanza| stanza.of_source())
+        .map_err(|error| wrong(format!("{dsc_name} {error:#}")))?;
     let own = &returned[dsc_name];
     let sums = dsc.get("Checksums-Sha256").unwrap_or_default().lines().map(str::trim).filter(|line| !line.is_empty());
     let sums: String = sums.map(|line| format!(" {line}\n")).collect();
+    let word = |field: &str, word: usize| match of_first(dsc, word) {
+        "" => String::new(),
+        value => format!("{field}: {value}\n"),
+    };
     let stanza = format!(
-        "Package: {name}\n{kept}Directory: {directory}\nChecksums-Sha256:\n{sums} {} {} {dsc_name}\n",
-        own.sha256, own.size
+        "Package: {name}\n{kept}Directory: {directory}\n{}{}Checksums-Sha256:\n{sums} {} {} {dsc_name}\n",
+        word("Priority", 3),
+        word("Section", 2),
+        own.sha256,
+        own.size
     );
-    Part { kind: Kind::Dsc, name, architecture: String::new(), component: component.to_string(), stanza }
+    Ok(Part { kind: Kind::Dsc, name, architecture: String::new(), component: component.to_string(), stanza })
 }
 
 fn binary_part(
@@ -294,9 +381,10 @@ fn binary_part(
     kind: Kind,
     file_name: &str,
     file: &Checked,
+    room: &mut u64,
 ) -> Result<Part, Failure> {
     let (control, text) =
-        deb::control(&file.path).map_err(|error| wrong(format!("{file_name} cannot be read: {error:#}")))?;
+        deb::control(&file.path, room).map_err(|error| wrong(format!("{file_name} cannot be read: {error:#}")))?;
     let field = |name: &str| control.get(name).unwrap_or_default();
     let package: PackageName = field("Package").parse().map_err(|error| wrong(format!("{file_name}: {error}")))?;
     let version: Version = field("Version").parse().map_err(|error| wrong(format!("{file_name}: {error}")))?;
@@ -325,7 +413,9 @@ fn binary_part(
         return Err(wrong(format!("{file_name} is a binary package that debian/control does not have")));
     }
     let component = component_of(admission, field("Section"))?;
-    let left_out = ["Package", "Source", "Filename", "Size", "MD5sum", "SHA1", "SHA256", "SHA512"];
+    let kept = Stanza::read(&text)
+        .and_then(|stanza| stanza.of_binary())
+        .map_err(|error| wrong(format!("the control file of {file_name} {error:#}")))?;
     // Written as others read it, however the package spells it.
     let source = match (package.as_str() == name, version.as_str() == source_version) {
         (true, true) => String::new(),
@@ -333,8 +423,7 @@ fn binary_part(
         (_, false) => format!("Source: {name} ({source_version})\n"),
     };
     let stanza = format!(
-        "Package: {package}\n{source}{}Filename: {}/{file_name}\nSize: {}\nSHA256: {}\n",
-        deb::fields(&text, &left_out),
+        "Package: {package}\n{source}{kept}Filename: {}/{file_name}\nSize: {}\nSHA256: {}\n",
         directory(&component, &admission.source),
         file.size,
         file.sha256

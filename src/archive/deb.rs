@@ -1,4 +1,4 @@
-//! Reads the control file of a binary package (deb(5)) without unpacking anything, and what index entries keep of it.
+//! Reads the control file of a binary package (deb(5)) without unpacking anything.
 //!
 //! What a package says here decides where it is shown and under which name, and dpkg reads it again where it is installed. So only
 //! what can be read in one way is read at all: the members that dpkg-deb makes in the order in which it makes them, plain files
@@ -8,22 +8,34 @@ use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{BufReader, Read, Seek, SeekFrom};
 use std::path::Path;
+use std::sync::Mutex;
 
 use anyhow::{Context, Result, bail, ensure};
 use deb822_fast::Paragraph;
 use liblzma::stream::{CONCATENATED, Stream};
 
-/// Larger control files are an attack.
-const MAX_CONTROL: u64 = 4 << 20;
+use crate::stanza::{LARGEST_BINARY, Stanza};
 
 /// No control member is larger, and none unpacks to more.
 const MAX_MEMBER: u64 = 64 << 20;
 
-/// What unpacking may take of memory: xz(1) needs 65 MiB at its highest level.
-const MAX_MEMORY: u64 = 128 << 20;
+/// The most that the control archives of one version may unpack to together.
+pub const MAX_TOGETHER: u64 = 256 << 20;
 
-/// The control file of a `.deb` or `.udeb`: its fields, and its text.
-pub fn control(path: &Path) -> Result<(Paragraph, String)> {
+/// What unpacking may take of memory: xz(1) needs 65 MiB at its highest level.
+const MAX_MEMORY: u64 = 66 << 20;
+
+/// The same for zstd, as the logarithm of its window.
+const MAX_WINDOW: u32 = 26;
+
+/// The most files in a control archive. Debian's have about ten.
+const MAX_FILES: usize = 1000;
+
+/// Held while a control archive is unpacked: however many builds return packages at once, the memory for one is enough.
+static UNPACKING: Mutex<()> = Mutex::new(());
+
+/// The control file of a `.deb` or `.udeb`: its fields, and its text. What its control archive unpacks to is taken off `room`.
+pub fn control(path: &Path, room: &mut u64) -> Result<(Paragraph, String)> {
     let mut file = BufReader::new(File::open(path)?);
     let mut magic = [0; 8];
     file.read_exact(&mut magic).context("it is no package")?;
@@ -36,22 +48,7 @@ pub fn control(path: &Path) -> Result<(Paragraph, String)> {
     format.skip(&mut file)?;
     let control = Member::next(&mut file)?;
     ensure!(control.size <= MAX_MEMBER, "its control archive is larger than {} MiB", MAX_MEMBER >> 20);
-    let data = control.data(&mut file);
-    let found = match control.name.as_str() {
-        "control.tar" => from_tar(data),
-        "control.tar.gz" => from_tar(flate2::read::MultiGzDecoder::new(data)),
-        "control.tar.xz" => {
-            let stream = Stream::new_stream_decoder(MAX_MEMORY, CONCATENATED)?;
-            from_tar(liblzma::read::XzDecoder::new_stream(data, stream))
-        }
-        "control.tar.zst" => {
-            let mut decoder = zstd::Decoder::new(data)?;
-            decoder.window_log_max(MAX_MEMORY.ilog2())?;
-            from_tar(decoder)
-        }
-        other => bail!("its second member is {}, not control.tar", crate::text::quoted(other)),
-    };
-    let text = found.context("its control archive")?;
+    let text = unpack(&control, &mut file, room).context("its control archive")?;
     control.skip(&mut file)?;
     let data = Member::next(&mut file)?;
     ensure!(data.name.starts_with("data.tar"), "its third member is {}, not data.tar", crate::text::quoted(&data.name));
@@ -59,8 +56,27 @@ pub fn control(path: &Path) -> Result<(Paragraph, String)> {
         data.end.next_multiple_of(2) == file.get_ref().metadata()?.len().next_multiple_of(2),
         "it does not end with data.tar"
     );
-    is_plain(&text).context("its control file")?;
+    Stanza::read(&text).context("its control file")?;
     Ok((text.parse().context("its control file does not parse")?, text))
+}
+
+fn unpack(control: &Member, file: &mut BufReader<File>, room: &mut u64) -> Result<String> {
+    let _one = UNPACKING.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    let data = control.data(file);
+    match control.name.as_str() {
+        "control.tar" => from_tar(data, room),
+        "control.tar.gz" => from_tar(flate2::read::MultiGzDecoder::new(data), room),
+        "control.tar.xz" => {
+            let stream = Stream::new_stream_decoder(MAX_MEMORY, CONCATENATED)?;
+            from_tar(liblzma::read::XzDecoder::new_stream(data, stream), room)
+        }
+        "control.tar.zst" => {
+            let mut decoder = zstd::Decoder::new(data)?;
+            decoder.window_log_max(MAX_WINDOW)?;
+            from_tar(decoder, room)
+        }
+        other => bail!("it is {}, not control.tar", crate::text::quoted(other)),
+    }
 }
 
 /// A member of an ar(5) archive, as deb(5) uses it: no long names, no symbols.
@@ -96,25 +112,36 @@ impl Member {
 }
 
 /// The control file of a control archive.
-fn from_tar(tar: impl Read) -> Result<String> {
-    let mut tar = tar.take(MAX_MEMBER);
+fn from_tar(tar: impl Read, room: &mut u64) -> Result<String> {
+    let most = MAX_MEMBER.min(*room);
+    let mut tar = tar.take(most);
     let mut control = None;
     let mut seen = BTreeSet::new();
     let mut archive = tar::Archive::new(&mut tar);
-    for entry in archive.entries()? {
+    // Raw: what names the entry that follows is an entry by itself, and nobody keeps as much of it as there is.
+    for entry in archive.entries()?.raw(true) {
         let mut entry = entry?;
         let path = entry.path_bytes().into_owned();
         let shown = || crate::text::quoted(&String::from_utf8_lossy(&path));
-        ensure!(entry.pax_extensions()?.is_none(), "{} has extended headers", shown());
         let name = path.strip_prefix(b"./").unwrap_or(&path);
-        match entry.header().entry_type() {
+        let kind = entry.header().entry_type();
+        match kind {
             tar::EntryType::Directory if name.is_empty() || name == b"." => continue,
             tar::EntryType::Regular if !name.is_empty() && !name.contains(&b'/') => {}
+            tar::EntryType::XHeader
+            | tar::EntryType::XGlobalHeader
+            | tar::EntryType::GNULongName
+            | tar::EntryType::GNULongLink => bail!("{} has extended headers", shown()),
             _ => bail!("{} is no plain file in it", shown()),
         }
         ensure!(seen.insert(name.to_vec()), "it has {} twice", shown());
+        ensure!(seen.len() <= MAX_FILES, "it has more than {MAX_FILES} files");
         if name == b"control" {
-            ensure!(entry.size() <= MAX_CONTROL, "its control file is larger than {} MiB", MAX_CONTROL >> 20);
+            ensure!(
+                entry.size() <= LARGEST_BINARY,
+                "its control file is larger than {} KiB, which is four times Debian's largest",
+                LARGEST_BINARY >> 10
+            );
             let mut text = String::new();
             entry.read_to_string(&mut text).context("its control file is not UTF-8")?;
             control = Some(text);
@@ -128,52 +155,14 @@ fn from_tar(tar: impl Read) -> Result<String> {
             n => ensure!(buffer[..n].iter().all(|byte| *byte == 0), "there is more behind its end"),
         }
     }
-    ensure!(tar.limit() > 0, "it unpacks to more than {} MiB", MAX_MEMBER >> 20);
+    ensure!(
+        tar.limit() > 0,
+        "it unpacks to more than {} MiB, or with those of the version's other packages to more than {} MiB",
+        MAX_MEMBER >> 20,
+        MAX_TOGETHER >> 20
+    );
+    *room -= most - tar.limit();
     control.context("there is no control file in it")
-}
-
-/// Each field once, one after the other, and no byte that means something else elsewhere.
-fn is_plain(text: &str) -> Result<()> {
-    let mut names = BTreeSet::new();
-    for line in text.trim_end_matches('\n').split('\n') {
-        ensure!(!line.trim().is_empty(), "has an empty line");
-        ensure!(!line.chars().any(|c| c.is_control() && c != '\t'), "has a control character");
-        if line.starts_with([' ', '\t']) {
-            ensure!(!names.is_empty(), "begins with a continuation line");
-            continue;
-        }
-        let name = line.split_once(':').map(|(name, _)| name).unwrap_or_default();
-        let plain = |c: char| c.is_ascii_alphanumeric() || "-_.+".contains(c);
-        let known = !name.is_empty() && !name.starts_with('-') && name.chars().all(plain);
-        ensure!(known, "has a line that is no field: {}", crate::text::quoted(line));
-        ensure!(names.insert(name.to_ascii_lowercase()), "has {name} twice");
-    }
-    Ok(())
-}
-
-/// Fields as they stand in `text`, but for those in `left_out`. The parsed form does not keep how lines are indented,
-/// and in a description that means something (Debian policy 5.6.13).
-pub fn fields(text: &str, left_out: &[&str]) -> String {
-    let mut kept = String::with_capacity(text.len());
-    let mut keep = false;
-    for line in text.lines().filter(|line| !line.trim().is_empty() && !line.starts_with('#')) {
-        if !line.starts_with([' ', '\t']) {
-            let name = line.split(':').next().unwrap_or_default().trim_end();
-            keep = !left_out.iter().any(|other| other.eq_ignore_ascii_case(name));
-        }
-        if keep {
-            kept.push_str(line.trim_end());
-            kept.push('\n');
-        }
-    }
-    kept
-}
-
-/// The source package that an index entry says it is from.
-pub fn source_of(stanza: &str) -> String {
-    let field = |name: &str| stanza.lines().find_map(|line| line.strip_prefix(name));
-    let source = field("Source: ").or_else(|| field("Package: ")).unwrap_or_default();
-    source.split_whitespace().next().unwrap_or_default().to_owned()
 }
 
 #[cfg(test)]
@@ -235,7 +224,7 @@ mod tests {
     fn read(bytes: &[u8]) -> Result<String, String> {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(&file, bytes).unwrap();
-        control(file.path()).map(|(_, text)| text).map_err(|error| format!("{error:#}"))
+        control(file.path(), &mut MAX_TOGETHER.clone()).map(|(_, text)| text).map_err(|error| format!("{error:#}"))
     }
 
     use tar::EntryType::{Directory, Regular, Symlink};
@@ -323,7 +312,9 @@ mod tests {
         let bomb = gz(&[tarred(&[(Regular, "./control", CONTROL)]), vec![0; 80 << 20]].concat());
         assert!(bomb.len() < 1 << 20 && read(&deb(&bomb)).unwrap_err().contains("unpacks to more"));
         let huge = "x".repeat(5 << 20);
-        assert!(read(&deb(&gz(&tarred(&[(Regular, "./control", &huge)])))).unwrap_err().contains("larger than 4 MiB"));
+        assert!(
+            read(&deb(&gz(&tarred(&[(Regular, "./control", &huge)])))).unwrap_err().contains("larger than 304 KiB")
+        );
         // A dictionary of 1.5 GiB.
         let header = b"\xfd7zXZ\0\0\x04\xe6\xd6\xb4\x46\x02\x00\x21\x01\x24\0\0\0";
         let mut block = header.to_vec();
@@ -336,20 +327,36 @@ mod tests {
 
     #[test]
     fn fields_that_say_two_things_are_refused() {
-        for (text, word) in [
-            (format!("{CONTROL}package: bash\n"), "package twice"),
-            (format!("{CONTROL}\nPackage: bash\n"), "empty line"),
-            (format!("{CONTROL} \t\nPackage: bash\n"), "empty line"),
-            (format!("{CONTROL}\rPackage: bash\n"), "control character"),
-            (format!("{CONTROL} \x1b]0;x\x07\n"), "control character"),
-            (format!("{CONTROL}# Package: bash\n"), "no field"),
-            (format!("{CONTROL}Filename\n"), "no field"),
-            (format!("{CONTROL}: x\n"), "no field"),
-            (format!(" x\n{CONTROL}"), "continuation"),
-            (String::new(), "empty line"),
-        ] {
-            let said = read(&deb(&gz(&tarred(&[(Regular, "./control", &text)])))).unwrap_err();
-            assert!(said.contains(word), "{word}: {said}");
+        let text = format!("{CONTROL}package: bash\n");
+        assert!(read(&deb(&gz(&tarred(&[(Regular, "./control", &text)])))).unwrap_err().contains("twice"));
+    }
+
+    #[test]
+    fn all_packages_of_a_version_have_one_room() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let padded = gz(&[tarred(&[(Regular, "./control", CONTROL)]), vec![0; 30 << 20]].concat());
+        std::fs::write(file.path(), deb(&padded)).unwrap();
+        let mut room = 80 << 20;
+        for _ in 0..2 {
+            control(file.path(), &mut room).unwrap();
         }
+        assert!((19 << 20..21 << 20).contains(&room), "{room}");
+        let said = format!("{:#}", control(file.path(), &mut room).unwrap_err());
+        assert!(said.contains("to more than 256 MiB"), "{said}");
+    }
+
+    #[test]
+    fn nobody_keeps_a_name_as_long_as_an_archive() {
+        let mut tar = tar::Builder::new(Vec::new());
+        let mut header = tar::Header::new_gnu();
+        header.as_gnu_mut().unwrap().name[..13].copy_from_slice(b"././@LongLink");
+        header.set_entry_type(tar::EntryType::GNULongName);
+        header.set_size(8 << 20);
+        header.set_cksum();
+        tar.append(&header, std::io::repeat(b'x').take(8 << 20)).unwrap();
+        assert!(read(&deb(&gz(&tar.into_inner().unwrap()))).unwrap_err().contains("extended headers"));
+        let names: Vec<String> = (0..=MAX_FILES).map(|n| format!("./f{n}")).collect();
+        let many: Vec<Entry> = names.iter().map(|name| (Regular, &name[..], "")).collect();
+        assert!(read(&deb(&gz(&tarred(&many)))).unwrap_err().contains("more than 1000 files"));
     }
 }

@@ -29,8 +29,9 @@ use crate::failpoint::{Point, reach};
 use crate::names::{Architecture, Component, PackageName, Suite};
 use crate::record::contents::{self, Content, Kind, Part, SuiteState};
 use crate::record::{now, snapshots};
+use crate::stanza;
 pub use admit::{Admission, Admitted};
-pub use deb::{control, fields};
+pub use deb::control;
 pub use files::{digest, digest_of};
 use index::{Edits, Index};
 pub use sign::{Keys, Signed};
@@ -147,9 +148,14 @@ impl Archive {
         files::write_whole(&path, &key)
     }
 
-    /// Checks what a build has made, and changes nothing.
-    pub fn examine(&self, db: &Connection, admission: &Admission) -> Result<Admitted, Failure> {
-        admit::examine(db, admission)
+    /// Checks what a build has made, and changes nothing. It needs neither the record nor anybody to wait.
+    pub fn examine(admission: &Admission) -> Result<Admitted, Failure> {
+        admit::read(admission)
+    }
+
+    /// Checks that the pool can take what was examined.
+    pub fn fits(&self, db: &Connection, admitted: &Admitted) -> Result<(), Failure> {
+        admit::fits(db, admitted)
     }
 
     /// Puts what was examined into the pool. Each of its files is an intent of the record already.
@@ -392,7 +398,7 @@ fn add(
                 Some(edited) => edited.clone(),
                 None => index::find(db, &spec.suite, &path, &part.name)?,
             };
-            let owner = theirs.map(|stanza| deb::source_of(&stanza));
+            let owner = theirs.map(|stanza| stanza::source_of(&stanza));
             if let Some(owner) = owner.filter(|owner| owner != content.source.as_str()) {
                 return Err(takeover(&part.name, content, &owner, &spec.suite));
             }

@@ -47,7 +47,8 @@ impl Fixture {
     }
 
     fn admit(&mut self, admission: &Admission) -> Result<Content, Failure> {
-        let admitted = self.archive.examine(self.record.db(), admission)?;
+        let admitted = Archive::examine(admission)?;
+        self.archive.fits(self.record.db(), &admitted)?;
         self.record.write(|tx| admitted.content.files.iter().try_for_each(|file| pool::intend(tx, &file.path)))?;
         self.archive.store(&admitted)?;
         Ok(admitted.content)
@@ -293,7 +294,7 @@ fn a_build_that_returns_something_else_is_refused() {
         let (before, rest) = text.split_once("Binary:").unwrap();
         let rest = rest.split_once("\nArchitecture").unwrap().1;
         fs::write(&dsc, format!("{before}Binary: {declared}\nArchitecture{rest}")).unwrap();
-        let examined = archive.archive.examine(archive.record.db(), &admission);
+        let examined = Archive::examine(&admission);
         let said = examined.map_or_else(|failure| failure.text, |_| String::new());
         assert_eq!(said.is_empty(), admitted, "{binaries:?}: {said}");
         assert!(admitted || said.contains("debian/control does not have"), "{said}");

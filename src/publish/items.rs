@@ -123,7 +123,8 @@ fn content(
         components: config.build.pockets[&job.pocket].components.clone(),
         architectures: publisher.architectures(config, &job.pocket),
     };
-    let admitted = archive.examine(record.db(), &admission)?;
+    let admitted = Archive::examine(&admission)?;
+    archive.fits(record.db(), &admitted)?;
     record.write(|tx| admitted.content.files.iter().try_for_each(|file| pool::intend(tx, &file.path)))?;
     archive.store(&admitted)?;
     Ok(Change::Put(admitted.content))

@@ -17,6 +17,7 @@ use crate::subprocess::CancellationToken;
 
 mod binding;
 mod changelog;
+mod control;
 mod delta;
 mod format;
 mod layout;

@@ -13,6 +13,7 @@ use super::options::{Options, VERSION_CONTROL};
 use super::{Format, Layout, Request, SourcePackage, sandbox};
 use crate::error::{Failure, FailureKind};
 use crate::gitrecord;
+use crate::stanza::{self, Stanza};
 use crate::subprocess::CancellationToken;
 
 /// How long it may take.
@@ -33,7 +34,16 @@ pub async fn build(request: &Request, cancel: &CancellationToken) -> Result<Sour
         return Err(Failure::new(FailureKind::DpkgSource, complaint(&output).unwrap_or_else(|| done.describe())));
     }
     let dsc = request.work.join(format!("{}_{}.dsc", request.package, request.version.without_epoch()));
-    let text = std::fs::read_to_string(&dsc).with_context(|| format!("dpkg-source did not make {}", dsc.display()))?;
+    let size = std::fs::metadata(&dsc).with_context(|| format!("dpkg-source did not make {}", dsc.display()))?.len();
+    if size > stanza::LARGEST_SOURCE {
+        let (is, most) = (size >> 10, stanza::LARGEST_SOURCE >> 10);
+        let text = format!("the .dsc has {is} KiB, and {most} KiB, four times what Debian's largest has, are the most");
+        return Err(Failure::new(FailureKind::Tree, text));
+    }
+    let text = std::fs::read_to_string(&dsc).with_context(|| format!("{} cannot be read", dsc.display()))?;
+    Stanza::read(&text)
+        .and_then(|stanza| stanza.of_source())
+        .map_err(|error| Failure::new(FailureKind::Tree, format!("the .dsc {error:#}")))?;
     collect(request, &dsc, &text)
 }
 

@@ -14,7 +14,7 @@ use super::options::Options;
 use super::patches::Patches;
 use super::tarballs::{Branch, Offers, Origin, Pooled, Tarball};
 use super::tree::{self, Entries};
-use super::{Format, changelog, upstream};
+use super::{Format, changelog, control, upstream};
 use crate::error::{Failure, FailureKind};
 use crate::gitrecord;
 use crate::names::{CommitId, PackageName, Version};
@@ -63,6 +63,7 @@ pub fn plan(wanted: &Wanted) -> Result<Plan, Failure> {
     let tree = repo.find_commit(wanted.commit.into())?.tree()?;
     let format = Format::of(&repo, &tree)?;
     format.check(wanted.version, None)?;
+    control::check(&repo, &tree)?;
     let entries = tree::entries(&repo, &tree)?;
     let options = Options::of(&repo, &tree)?;
     let timestamp = changelog(wanted.repo, wanted.commit)?.timestamp;
