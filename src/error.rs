@@ -170,6 +170,8 @@ crate::stored::stored_enum! {
         Conflict = "publish.conflict",
         /// A binary package of it belongs to another source package of the suite.
         Takeover = "publish.takeover",
+        /// Three daemons in a row died while they published it.
+        Crash = "publish.crash",
         /// The disk is full or fails, a program is missing, or the daemon hit a bug.
         System = "system.error",
     }

@@ -35,14 +35,15 @@ pub fn make_dirs(dir: &Path) -> Result<()> {
     sync_dir(parent)
 }
 
+/// Creates a file that is not there yet.
+pub fn create_new(path: &Path) -> Result<File> {
+    let options = OpenOptions::new().write(true).create_new(true).mode(0o644).open(path);
+    options.with_context(|| format!("cannot create {}", path.display()))
+}
+
 /// Writes a new file, durably but for its directory entry.
 pub fn write_new(path: &Path, parts: &[&[u8]]) -> Result<()> {
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o644)
-        .open(path)
-        .with_context(|| format!("cannot create {}", path.display()))?;
+    let mut file = create_new(path)?;
     for part in parts {
         file.write_all(part)?;
     }

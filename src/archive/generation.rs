@@ -2,7 +2,8 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::Path;
+use std::io::Write;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result};
@@ -58,9 +59,9 @@ pub fn write(root: &Path, db: &Connection, prepared: &Prepared, kept: &[String],
             listed.push(file);
         }
     }
-    let written: Vec<Vec<Listed>> =
-        prepared.indexes.par_iter().map(|index| write_index(&dir, index)).collect::<Result<_>>()?;
-    listed.extend(written.into_iter().flatten());
+    for index in &prepared.indexes {
+        listed.extend(write_index(&dir, db, index)?);
+    }
     listed.sort_by(|a, b| a.path.cmp(&b.path));
     by_hash(&before, &dir, db, prepared, &listed)?;
     reach(Point::SuiteIndexed)?;
@@ -91,35 +92,60 @@ fn date(before: &Path, dir: &Path) -> Result<()> {
     Ok(())
 }
 
-fn write_index(dir: &Path, index: &Index) -> Result<Vec<Listed>> {
-    let blocks = index
-        .buckets
-        .iter()
-        .map(|bucket| xz::Block { unpadded: bucket.unpadded, uncompressed: bucket.plain.len() as u64 });
+/// Writes an index in every form. No more of it than a bucket is in memory at a time.
+fn write_index(dir: &Path, db: &Connection, index: &Index) -> Result<Vec<Listed>> {
+    let blocks = index.buckets.iter().map(|it| xz::Block { unpadded: it.unpadded, uncompressed: it.size });
     let (header, footer) = xz::frame(blocks);
-    let plain: Vec<&[u8]> = index.buckets.iter().map(|bucket| &bucket.plain[..]).collect();
-    let empty = if index.buckets.is_empty() { empty_gzip()? } else { Vec::new() };
-    let mut gz: Vec<&[u8]> = index.buckets.iter().map(|bucket| &bucket.gz[..]).collect();
-    gz.push(&empty);
-    let mut xz: Vec<&[u8]> = vec![&header];
-    xz.extend(index.buckets.iter().map(|bucket| &bucket.xz[..]));
-    xz.push(&footer);
-    [plain, gz, xz]
-        .into_par_iter()
-        .zip(SUFFIXES)
-        .map(|(parts, suffix)| {
-            let path = format!("{}{suffix}", index.path);
-            let mut hash = Sha256::new();
-            parts.iter().for_each(|part| hash.update(part));
-            let size = parts.iter().map(|part| part.len() as u64).sum();
-            let listed = Listed { path, size, sha256: crate::text::hex(&hash.finalize()) };
-            let target = dir.join(home(&listed));
-            fs::create_dir_all(target.parent().context("an index has a directory")?)?;
-            files::write_new(&target, &parts)?;
-            reach(Point::SuiteIndexWritten)?;
-            Ok(listed)
-        })
-        .collect()
+    let mut forms = SUFFIXES.iter().map(|suffix| Form::new(dir, index, suffix)).collect::<Result<Vec<_>>>()?;
+    forms[2].add(&header)?;
+    for bucket in &index.buckets {
+        bucket.look(db, |body| {
+            let parts = [&body.plain, &body.gz, &body.xz];
+            forms.par_iter_mut().zip(parts).try_for_each(|(form, part)| form.add(part))
+        })?;
+    }
+    if index.buckets.is_empty() {
+        forms[1].add(&empty_gzip()?)?;
+    }
+    forms[2].add(&footer)?;
+    forms.into_par_iter().map(|form| form.finish(dir)).collect()
+}
+
+/// A file of an index that is being written.
+struct Form {
+    path: String,
+    temporary: PathBuf,
+    file: fs::File,
+    hash: Sha256,
+    size: u64,
+}
+
+impl Form {
+    fn new(dir: &Path, index: &Index, suffix: &str) -> Result<Self> {
+        let path = format!("{}{suffix}", index.path);
+        let target = dir.join(&path);
+        let name = target.file_name().context("an index has a name")?.to_string_lossy();
+        let temporary = target.with_file_name(format!(".{name}.new"));
+        fs::create_dir_all(target.parent().context("an index has a directory")?)?;
+        Ok(Self { path, file: files::create_new(&temporary)?, temporary, hash: Sha256::new(), size: 0 })
+    }
+
+    fn add(&mut self, part: &[u8]) -> Result<()> {
+        self.hash.update(part);
+        self.size += part.len() as u64;
+        Ok(self.file.write_all(part)?)
+    }
+
+    /// Gives it its name: where that is may depend on its hash.
+    fn finish(self, dir: &Path) -> Result<Listed> {
+        let listed = Listed { path: self.path, size: self.size, sha256: crate::text::hex(&self.hash.finalize()) };
+        self.file.sync_all()?;
+        let target = dir.join(home(&listed));
+        fs::create_dir_all(target.parent().context("an index has a directory")?)?;
+        fs::rename(&self.temporary, &target)?;
+        reach(Point::SuiteIndexWritten)?;
+        Ok(listed)
+    }
 }
 
 fn empty_gzip() -> Result<Vec<u8>> {

@@ -33,7 +33,8 @@ use crate::stanza;
 pub use admit::{Admission, Admitted};
 pub use deb::control;
 pub use files::{digest, digest_of};
-use index::{Edits, Index};
+pub use index::Foreseen;
+use index::{Edits, Finder, Index};
 pub use sign::{Keys, Signed};
 
 /// What a suite is made of.
@@ -172,15 +173,54 @@ impl Archive {
     /// Writes the next generation of a suite, if it has to change: because of `changes`, because its description or its
     /// keys have, or because it is soon no longer valid. The caller is the only one who prepares.
     pub fn prepare(&self, db: &Connection, spec: &SuiteSpec, changes: &[Change]) -> Result<Prepared, Failure> {
-        self.next(db, spec, changes, false)
+        self.prepare_foreseen(db, spec, changes, &Foreseen::default())
+    }
+
+    /// The same, with what [`Archive::foresee`] has compressed for it.
+    pub fn prepare_foreseen(
+        &self,
+        db: &Connection,
+        spec: &SuiteSpec,
+        changes: &[Change],
+        foreseen: &Foreseen,
+    ) -> Result<Prepared, Failure> {
+        self.next(db, spec, changes, false, foreseen)
+    }
+
+    /// Compresses what [`Archive::prepare`] will need if nobody publishes to the same places before; nothing is written. It takes long,
+    /// and nobody has to wait for it.
+    pub fn foresee(
+        &self,
+        db: &Connection,
+        spec: &SuiteSpec,
+        changes: &[Change],
+        foreseen: &Foreseen,
+    ) -> Result<(), Failure> {
+        let recorded = contents::suite(db, &spec.suite)?.unwrap_or_default();
+        if recorded.release != self.describe(spec) {
+            // All of it is written anew, which is rare.
+            return Ok(());
+        }
+        let edits = self.edits(db, spec, changes, false)?;
+        for (path, edits) in spec.paths().into_iter().filter_map(|path| Some((path.clone(), edits.get(&path)?))) {
+            foreseen.keep(Index::edited(db, &spec.suite, &path, edits, &Foreseen::default())?);
+        }
+        Ok(())
     }
 
     /// Writes the next generation of a suite from nothing but what the record says of its contents, whatever is shown now.
     pub fn rewrite(&self, db: &Connection, spec: &SuiteSpec) -> Result<Prepared, Failure> {
-        self.next(db, spec, &[], true)
+        self.next(db, spec, &[], true, &Foreseen::default())
     }
 
-    fn next(&self, db: &Connection, spec: &SuiteSpec, changes: &[Change], rewrite: bool) -> Result<Prepared, Failure> {
+    fn next(
+        &self,
+        db: &Connection,
+        spec: &SuiteSpec,
+        changes: &[Change],
+        rewrite: bool,
+        foreseen: &Foreseen,
+    ) -> Result<Prepared, Failure> {
         let recorded = contents::suite(db, &spec.suite)?.unwrap_or_default();
         let mut before = recorded.generation;
         if rewrite {
@@ -209,7 +249,7 @@ impl Archive {
             rewrite,
         };
         if !prepared.unchanged {
-            self.write(db, spec, &keys, &mut prepared)?;
+            self.write(db, spec, &keys, &mut prepared, foreseen)?;
         }
         Ok(prepared)
     }
@@ -237,14 +277,21 @@ impl Archive {
         }
     }
 
-    fn write(&self, db: &Connection, spec: &SuiteSpec, keys: &Keys, prepared: &mut Prepared) -> Result<(), Failure> {
+    fn write(
+        &self,
+        db: &Connection,
+        spec: &SuiteSpec,
+        keys: &Keys,
+        prepared: &mut Prepared,
+        foreseen: &Foreseen,
+    ) -> Result<(), Failure> {
         let edits = self.edits(db, spec, &prepared.changes, prepared.anew)?;
         let mut kept = Vec::new();
         for path in spec.paths() {
             match edits.get(&path) {
                 None if !prepared.anew => kept.push(path),
                 Some(edits) if !prepared.anew => {
-                    prepared.indexes.push(Index::edited(db, &spec.suite, &path, edits)?);
+                    prepared.indexes.push(Index::edited(db, &spec.suite, &path, edits, foreseen)?);
                 }
                 edits => prepared.indexes.push(Index::fresh(&path, edits.unwrap_or(&Edits::new()))?),
             }
@@ -392,11 +439,12 @@ fn add(
     edits: &mut BTreeMap<String, Edits>,
     checked: bool,
 ) -> Result<(), Failure> {
+    let mut finder = Finder::new(db, &spec.suite);
     for part in &content.parts {
         for path in spec.indexes(part.kind).filter(|_| checked) {
             let theirs = match edits.get(&path).and_then(|edits| edits.get(&part.name)) {
                 Some(edited) => edited.clone(),
-                None => index::find(db, &spec.suite, &path, &part.name)?,
+                None => finder.find(&path, &part.name)?,
             };
             let owner = theirs.map(|stanza| stanza::source_of(&stanza));
             if let Some(owner) = owner.filter(|owner| owner != content.source.as_str()) {

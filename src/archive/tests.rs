@@ -394,3 +394,50 @@ fn owner_and_heir_can_come_in_one_set() {
     archive.publish("stable", set).unwrap();
     assert!(archive.packages("stable").contains("Package: tool\nSource: other\n"));
 }
+
+#[test]
+fn what_was_compressed_before_the_lock_is_used_whatever_came_between() {
+    let mut archive = Fixture::new();
+    archive.publish_new("stable", "hello", "1.0", &[("hello", "amd64", "")]).unwrap();
+    let spec = archive.spec("stable");
+    let foresee = |archive: &Fixture, content: &Content| {
+        let foreseen = Foreseen::default();
+        archive.archive.foresee(archive.record.db(), &spec, &[Change::Put(content.clone())], &foreseen).unwrap();
+        assert_eq!(foreseen.left(), 2, "Packages and Sources");
+        foreseen
+    };
+    let publish = |archive: &mut Fixture, content: Content, foreseen: &Foreseen| {
+        let changes = [Change::Put(content)];
+        let prepared = archive.archive.prepare_foreseen(archive.record.db(), &spec, &changes, foreseen).unwrap();
+        archive.record.write(|tx| Archive::record(tx, &prepared, "test")).unwrap();
+        archive.archive.flip(prepared.suite(), prepared.generation()).unwrap();
+        foreseen.left()
+    };
+    let two = archive.artifacts("two", "1.0", &[("two", "amd64", "")]);
+    let two = archive.admit(&two).unwrap();
+    let three = archive.artifacts("three", "1.0", &[("three", "amd64", "")]);
+    let three = archive.admit(&three).unwrap();
+    let (of_two, of_three) = (foresee(&archive, &two), foresee(&archive, &three));
+    assert_eq!(publish(&mut archive, two, &of_two), 0);
+    assert_eq!(publish(&mut archive, three, &of_three), 2, "it was for a suite that is no more");
+    archive.apt("stable", &["update"]);
+    archive.apt("stable", &["download", "hello=1.0", "two=1.0", "three=1.0"]);
+}
+
+#[test]
+fn a_version_brings_no_more_than_so_much() {
+    let mut archive = Fixture::new();
+    let large = format!("Provides: {}\n", (0..30_000).map(|n| format!("p{n:06}")).collect::<Vec<_>>().join(", "));
+    let names: Vec<String> = (0..8).map(|n| format!("hello{n}")).collect();
+    let binaries = |more: usize| names.iter().take(more).map(|name| (&name[..], "all", &large[..])).collect::<Vec<_>>();
+    archive.publish_new("stable", "few", "1.0", &binaries(7)).unwrap();
+    let failure = archive.admit(&archive.artifacts("many", "1.0", &binaries(8))).unwrap_err();
+    assert!(failure.text.contains("for amd64 have ") && failure.text.contains("and 1852 KiB"), "{failure}");
+
+    let number = archive.artifacts("hello", "1.0", &[("hello", "amd64", "")]);
+    for n in 0..stanza::MOST_PACKAGES {
+        fs::write(number.dir.join(format!("x{n}_1.0_{}.deb", ["all", "amd64"][n % 2])), "x").unwrap();
+    }
+    let failure = archive.admit(&number).unwrap_err();
+    assert!(failure.text.contains("returned 2181 binary packages for amd64"), "{failure}");
+}

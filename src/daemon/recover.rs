@@ -3,12 +3,15 @@
 use std::sync::Arc;
 
 use anyhow::Result;
+use rusqlite::Transaction;
 
 use super::shared::Shared;
 use super::worker::Workspace;
 use crate::config::Config;
+use crate::error::{Failure, FailureKind};
 use crate::failpoint::{Point, reach};
-use crate::record::{State, jobs};
+use crate::record::State;
+use crate::record::jobs::{self, Job};
 
 /// Ends what a dead daemon left: its claims, its builds, its work, and the moves that its publications owe.
 pub async fn run(config: &Arc<Config>, shared: &Shared) -> Result<()> {
@@ -16,19 +19,16 @@ pub async fn run(config: &Arc<Config>, shared: &Shared) -> Result<()> {
     std::fs::create_dir_all(config.scratch())?;
     let mut keep = Vec::new();
     for job in shared.read(jobs::open)? {
+        let tried = shared.read(|db| jobs::publications(db, job.id))?;
+        // We hold the instance lock, so whoever claimed it is dead.
+        let ended = job.state.is_running() && shared.write(|tx| let_go(tx, &job, tried))?;
+        if job.state.is_running() {
+            reach(Point::RecoverGivenBack)?;
+        }
         // Daemons may die one after the other before it is published.
-        if shared.read(|db| jobs::was_publishing(db, job.id))? {
+        if tried > 0 && !ended {
             keep.push(job.id);
         }
-        if !job.state.is_running() {
-            continue;
-        }
-        // We hold the instance lock, so whoever claimed it is dead.
-        shared.write(|tx| match &job.cancel_by {
-            Some(by) if job.state != State::Publishing => jobs::cancelled(tx, job.id, job.state, by),
-            _ => jobs::give_back(tx, job.id, job.state, "the daemon was restarted"),
-        })?;
-        reach(Point::RecoverGivenBack)?;
     }
     for error in Workspace::sweep(config, &keep).await? {
         shared.complain("work of an earlier daemon is left", &error);
@@ -36,4 +36,71 @@ pub async fn run(config: &Arc<Config>, shared: &Shared) -> Result<()> {
     reach(Point::RecoverSwept)?;
     shared.project(config).await?;
     Ok(reach(Point::Recovered)?)
+}
+
+/// How many daemons may die over the publication of one job.
+const DEATHS: usize = 3;
+
+/// Takes a job from a dead daemon: to its end, if somebody wanted it cancelled or it is what daemons die of, and otherwise back to the
+/// queue. Whether it has ended.
+fn let_go(tx: &Transaction, job: &Job, tried: usize) -> Result<bool> {
+    if let Some(by) = &job.cancel_by {
+        jobs::cancelled(tx, job.id, job.state, by)?;
+        return Ok(true);
+    }
+    if job.state == State::Publishing && tried >= DEATHS {
+        let text = "the daemon died three times in a row while it published this job: the system log has what it said last; 'retry' \
+                    builds it again";
+        jobs::fail(tx, job.id, job.state, &Failure::new(FailureKind::Crash, text))?;
+        return Ok(true);
+    }
+    jobs::give_back(tx, job.id, job.state, "the daemon was restarted")?;
+    Ok(false)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::publish::testing::{Service, alice};
+
+    /// What becomes of a job whose daemon has died.
+    async fn after(service: &Service, config: &Arc<Config>) -> Vec<(State, Option<FailureKind>)> {
+        // Every daemon has a connection of its own.
+        run(config, &Shared::open(config).await.unwrap()).await.unwrap();
+        let all = jobs::lately_finished(service.record.db(), 9).unwrap();
+        let open = jobs::open(service.record.db()).unwrap();
+        all.into_iter().chain(open).map(|job| (job.state, job.failure)).collect()
+    }
+
+    #[tokio::test]
+    async fn a_job_that_daemons_die_of_fails() {
+        let mut service = Service::new();
+        let config = Arc::new(service.config.clone());
+        let commit = service.commit("hello", "1.0");
+        let id = service.job("prod", "hello", "1.0", &commit);
+        let built = config.scratch().join(format!("job-{id}/built"));
+        for _ in 0..2 {
+            std::fs::create_dir_all(&built).unwrap();
+            assert_eq!(after(&service, &config).await, [(State::Queued, None)]);
+            assert!(built.exists(), "it is published from what was built");
+            service.begin(id);
+        }
+        assert_eq!(after(&service, &config).await, [(State::Failed, Some(FailureKind::Crash))]);
+        assert!(!built.exists());
+        // A retry has as many tries again, and builds again.
+        service.record.write(|tx| jobs::retry(tx, id, State::Failed, &alice())).unwrap();
+        assert_eq!(jobs::publications(service.record.db(), id).unwrap(), 0);
+        service.begin(id);
+        assert_eq!(after(&service, &config).await, [(State::Queued, None)]);
+    }
+
+    #[tokio::test]
+    async fn a_publication_that_was_to_be_cancelled_is_not_tried_again() {
+        let mut service = Service::new();
+        let config = Arc::new(service.config.clone());
+        let commit = service.commit("hello", "1.0");
+        let id = service.job("prod", "hello", "1.0", &commit);
+        service.record.write(|tx| jobs::ask_to_cancel(tx, id, &alice())).unwrap();
+        assert_eq!(after(&service, &config).await, [(State::Cancelled, None)]);
+    }
 }

@@ -234,7 +234,7 @@ impl Task {
     }
 
     fn was_built(&self) -> Result<bool> {
-        Ok(self.workspace.built().exists() && self.shared.read(|db| jobs::was_publishing(db, self.job.id))?)
+        Ok(self.workspace.built().exists() && self.shared.read(|db| jobs::publications(db, self.job.id))? > 0)
     }
 
     fn advance(&mut self, to: State) -> Result<(), Failure> {

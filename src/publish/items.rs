@@ -1,10 +1,11 @@
 //! What is written for a set of jobs before they are published.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use super::publication::{Part, Publication, in_step, superproject};
 use super::{Item, Publisher, tags};
-use crate::archive::{Admission, Archive, Change};
+use crate::archive::{Admission, Admitted, Archive, Change, Foreseen};
 use crate::config::Config;
 use crate::error::{Error, Failure, FailureKind};
 use crate::gitrecord::{self, Move};
@@ -15,18 +16,67 @@ use crate::record::pockets::{self, Known};
 use crate::record::{Record, pool, sources};
 use crate::validate::{self, Request};
 
+/// What can be done of a publication before anybody has to wait for it.
+pub struct Beforehand {
+    /// What each item's build has made, in the order of the items.
+    admitted: Vec<Option<Admitted>>,
+    /// What of the suites' indexes is compressed.
+    foreseen: Foreseen,
+}
+
+impl Beforehand {
+    /// Reads what was built, and compresses what will be in indexes. Nothing is written, and nobody is kept from publishing.
+    pub fn of(publisher: &Publisher, config: &Config, items: &[Item]) -> Result<Self, Failure> {
+        let mut admitted = Vec::new();
+        for item in items {
+            let admission = item.built.as_ref().map(|dir| admission(publisher, config, &item.job, dir));
+            admitted.push(admission.map(|admission| Archive::examine(&admission)).transpose()?);
+        }
+        let foreseen = Foreseen::default();
+        let compress = || foresee(publisher, config, items, &admitted, &foreseen);
+        // In threads of its own: those that others wait for have better things to do. What is wrong is said under the lock.
+        let threads = rayon::ThreadPoolBuilder::new().build().map_err(anyhow::Error::from)?;
+        let _ = threads.install(compress);
+        Ok(Self { admitted, foreseen })
+    }
+}
+
+fn foresee(
+    publisher: &Publisher,
+    config: &Config,
+    items: &[Item],
+    admitted: &[Option<Admitted>],
+    foreseen: &Foreseen,
+) -> Result<(), Failure> {
+    let (archive, record) = (Archive::open(config)?, Record::open(&config.database())?);
+    let mut changes: BTreeMap<&PocketName, Vec<Change>> = BTreeMap::new();
+    for (item, admitted) in items.iter().zip(admitted) {
+        let content = match admitted {
+            Some(admitted) => Some(admitted.content.clone()),
+            None => contents::content(record.db(), &item.job.package, &item.job.version)?,
+        };
+        changes.entry(&item.job.pocket).or_default().extend(content.map(Change::Put));
+    }
+    for (pocket, changes) in changes {
+        archive.foresee(record.db(), &publisher.suite(config, pocket), &changes, foreseen)?;
+    }
+    Ok(())
+}
+
 /// Puts what was built into the pool, and writes Git objects and the next generation of every suite that changes.
 pub fn prepare(
     publisher: &Publisher,
     config: &Config,
     record: &mut Record,
     items: &[Item],
+    beforehand: Beforehand,
 ) -> Result<Publication, Failure> {
+    let Beforehand { admitted, foreseen } = beforehand;
     let archive = Archive::open(config)?;
     let names: Vec<String> = items.iter().map(|item| format!("job {}", item.job.id)).collect();
     let mut publication = Publication { note: names.join(", "), ..Publication::default() };
     let mut changes: BTreeMap<PocketName, Vec<(&Job, Change)>> = BTreeMap::new();
-    for item in items {
+    for (item, admitted) in items.iter().zip(admitted) {
         let job = &item.job;
         let mine = changes.entry(job.pocket.clone()).or_default();
         if let Some((other, _)) = mine.iter().find(|(other, _)| other.package == job.package) {
@@ -35,7 +85,7 @@ pub fn prepare(
         }
         let part = part(config, record, job)?;
         still_valid(config, record, &part)?;
-        mine.push((job, content(publisher, config, &archive, record, item)?));
+        mine.push((job, content(&archive, record, job, admitted)?));
         publication.add(config, record, part)?;
     }
     for (pocket, changes) in changes {
@@ -45,7 +95,7 @@ pub fn prepare(
         publication.superprojects.extend(mv.new.map(|new| (config.branch(&pocket), new.into())));
         publication.refs.push((Some(last), mv));
         let changes: Vec<Change> = changes.into_iter().map(|(_, change)| change).collect();
-        let prepared = archive.prepare(record.db(), &publisher.suite(config, &pocket), &changes)?;
+        let prepared = archive.prepare_foreseen(record.db(), &publisher.suite(config, &pocket), &changes, &foreseen)?;
         publication.suites.push((Some(last), prepared));
     }
     Ok(publication)
@@ -98,16 +148,19 @@ fn part(config: &Config, record: &Record, job: &Job) -> Result<Part, Failure> {
     Ok(Part { job: job.clone(), request: Request::of(job), known })
 }
 
-/// What the suite is to show for this item: what was built, once it is in the pool, or what the pool has.
-fn content(
-    publisher: &Publisher,
-    config: &Config,
-    archive: &Archive,
-    record: &mut Record,
-    item: &Item,
-) -> Result<Change, Failure> {
-    let job = &item.job;
-    let Some(dir) = &item.built else {
+fn admission(publisher: &Publisher, config: &Config, job: &Job, dir: &Path) -> Admission {
+    Admission {
+        dir: dir.to_owned(),
+        source: job.package.clone(),
+        version: job.version.clone(),
+        components: config.build.pockets[&job.pocket].components.clone(),
+        architectures: publisher.architectures(config, &job.pocket),
+    }
+}
+
+/// What the suite is to show for a job: what was built, once it is in the pool, or what the pool has.
+fn content(archive: &Archive, record: &mut Record, job: &Job, admitted: Option<Admitted>) -> Result<Change, Failure> {
+    let Some(admitted) = admitted else {
         return match contents::content(record.db(), &job.package, &job.version)? {
             Some(content) => Ok(Change::Put(content)),
             None => Err(Failure::new(
@@ -116,14 +169,6 @@ fn content(
             )),
         };
     };
-    let admission = Admission {
-        dir: dir.clone(),
-        source: job.package.clone(),
-        version: job.version.clone(),
-        components: config.build.pockets[&job.pocket].components.clone(),
-        architectures: publisher.architectures(config, &job.pocket),
-    };
-    let admitted = Archive::examine(&admission)?;
     archive.fits(record.db(), &admitted)?;
     record.write(|tx| admitted.content.files.iter().try_for_each(|file| pool::intend(tx, &file.path)))?;
     archive.store(&admitted)?;

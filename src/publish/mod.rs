@@ -1,6 +1,8 @@
 //! Publishing: one transaction with one commit point, for a set of changes to pockets.
 //!
-//! 1. Artifacts are checked and put in the pool; Git objects and the next generation of each suite are written. All of
+//! Before it, what was built is read and what indexes will hold is compressed: that takes long, and nobody waits for it.
+//!
+//! 1. Artifacts are put in the pool; Git objects and the next generation of each suite are written. All of
 //!    it is only ever added, and nothing shows it yet.
 //! 2. One SQLite COMMIT: what pockets and suites hold, the jobs' state, and the moves now owed.
 //! 3. The owed moves are made: mark, tag, package branch, superproject branch, suite. Each is a compare-and-set and can be
@@ -116,9 +118,10 @@ impl Publisher {
     /// Publishes all of `items` or none. When this returns `Ok` they are in the record for good; what could not be done
     /// after that is returned, each a sentence. Moves that are owed still are tried again by [`Publisher::upkeep`].
     pub fn publish(&self, config: &Config, items: &[Item]) -> Result<Vec<String>, Failure> {
+        let beforehand = items::Beforehand::of(self, config, items)?;
         let mut record = self.exclusive(config)?;
         let settled = settle(config, &mut record)?;
-        let published = items::prepare(self, config, &mut record, items)
+        let published = items::prepare(self, config, &mut record, items, beforehand)
             .and_then(|publication| commit(config, &mut record, &settled, &publication));
         if published.is_err() {
             // What was put into the pool for it goes again: now, or when the daemon starts.

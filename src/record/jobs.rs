@@ -367,10 +367,12 @@ pub fn steps(db: &Connection, id: JobId) -> Result<Vec<Step>> {
     Ok(steps.collect::<Result<_, _>>()?)
 }
 
-/// Whether an open job was `publishing` since it was queued by somebody: what it publishes is built.
-pub fn was_publishing(db: &Connection, id: JobId) -> Result<bool> {
+/// How often an open job was `publishing` since it was queued by somebody. If it was, what it publishes is built; if it was more than
+/// once, daemons died.
+pub fn publications(db: &Connection, id: JobId) -> Result<usize> {
     let steps = steps(db, id)?;
-    Ok(steps.iter().rev().take_while(|step| !step.state.is_end()).any(|step| step.state == State::Publishing))
+    let lately = steps.iter().rev().take_while(|step| !step.state.is_end());
+    Ok(lately.filter(|step| step.state == State::Publishing).count())
 }
 
 #[cfg(test)]

@@ -63,7 +63,7 @@ impl State {
             Queued => matches!(next, Preparing | Cancelled),
             Preparing => matches!(next, Building | Publishing | Failed | Cancelled | Queued),
             Building => matches!(next, Publishing | Failed | Cancelled | Queued),
-            Publishing => matches!(next, Published | Failed | Queued),
+            Publishing => matches!(next, Published | Failed | Cancelled | Queued),
             Failed | Cancelled => matches!(next, Queued),
             Published => false,
         }
@@ -119,6 +119,7 @@ mod tests {
                 "build.result",
                 "publish.conflict",
                 "publish.takeover",
+                "publish.crash",
                 "system.error",
             ]
         );

@@ -27,18 +27,21 @@ pub fn run(session: &mut Session, args: &Args) -> Result<Exit> {
         let job = jobs::get(tx, job.id)?;
         match job.state {
             State::Queued => jobs::cancelled(tx, job.id, State::Queued, &who)?,
-            State::Preparing | State::Building => jobs::ask_to_cancel(tx, job.id, &who)?,
-            State::Publishing => {
-                return Err(
-                    Error::try_again(format!("job {} is being published: it is too late to stop it", job.id)).into()
-                );
-            }
+            // What is being published is so, but for a daemon that dies over it: the next one does not try again.
+            State::Preparing | State::Building | State::Publishing => jobs::ask_to_cancel(tx, job.id, &who)?,
             State::Published | State::Failed | State::Cancelled => {
                 return Err(Error::invalid(format!("job {} is {} already", job.id, job.state)).into());
             }
         }
         Ok(job.state)
     })?;
+    if state == State::Publishing {
+        let text = format!(
+            "job {} is being published: it is too late to stop that; only if the daemon dies before it is done, the job ends as cancelled",
+            job.id
+        );
+        return Err(Error::try_again(text).into());
+    }
     if state == State::Queued {
         let kept = sources::pinned(session.record.db(), &job.package)?;
         // What stays is removed at the end of the package's next job.

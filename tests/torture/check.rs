@@ -493,7 +493,7 @@ fn trace(id: i64, steps: &[String], jobs: &mut Jobs, found: &mut Findings) {
             "queued" => ["preparing", "cancelled"].contains(&to),
             "preparing" => ["building", "publishing", "failed", "cancelled", "queued"].contains(&to),
             "building" => ["publishing", "failed", "cancelled", "queued"].contains(&to),
-            "publishing" => ["published", "failed", "queued"].contains(&to),
+            "publishing" => ["published", "failed", "cancelled", "queued"].contains(&to),
             "failed" | "cancelled" => to == "queued",
             _ => false,
         };

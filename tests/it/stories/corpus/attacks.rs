@@ -21,6 +21,8 @@ struct Attack {
     checks: Vec<String>,
     /// Whether it is about a real build; the others are built by `script/lib/sbuild-stub`, which returns what they like.
     really: bool,
+    /// Whether it is about what it costs the daemon to look at it.
+    heavy: bool,
 }
 
 impl Attack {
@@ -35,7 +37,8 @@ impl Attack {
         let expect = value("expect: ").pop().unwrap_or_else(|| panic!("{name} does not say how it ends"));
         let (end, words) = expect.split_once(' ').unwrap_or((&expect, ""));
         let (end, words) = (end.to_owned(), words.to_owned());
-        Self { name, path, end, words, checks: value("check: "), really: head.contains(&"really") }
+        let is = |word: &str| head.contains(&word);
+        Self { name, path, end, words, checks: value("check: "), really: is("really"), heavy: is("heavy") }
     }
 
     fn all() -> Vec<Self> {
@@ -174,7 +177,15 @@ fn no_repository_and_no_result_of_a_build_does_harm() {
     let (real, made_up): (Vec<Attack>, Vec<Attack>) = attacks.into_iter().partition(|attack| attack.really);
     carry_out(&range, &real);
     range.world.stub_sbuild();
-    carry_out(&range, &made_up);
+    let (heavy, light): (Vec<Attack>, Vec<Attack>) = made_up.into_iter().partition(|attack| attack.heavy);
+    carry_out(&range, &light);
+    // All of it together, so that what several cost at once counts.
+    let rest = daemon.memory("VmRSS");
+    daemon.forget_peak();
+    carry_out(&range, &heavy);
+    let peak = daemon.memory("VmHWM");
+    println!("the daemon has {rest} KiB at rest, and {peak} KiB at its peak");
+    assert!(peak < rest + (128 << 10), "the daemon went from {rest} KiB to {peak} KiB");
     range.world.unstub_sbuild();
     range.honest_build();
     before.is_untouched();
