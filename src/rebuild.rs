@@ -123,7 +123,9 @@ impl Original {
     pub fn of(config: &Config, db: &Connection, job: &Job) -> Result<Self> {
         let (package, version) = (&job.package, &job.version);
         let files = pool::of_version(db, package, version)?;
-        let Some(known) = pockets::known(db, package, version)?.filter(|_| !files.is_empty()) else {
+        // A version that was let go may be another commit's.
+        let known = pockets::known(db, package, version)?.filter(|known| known.commit == job.commit);
+        let Some(known) = known.filter(|_| !files.is_empty()) else {
             let text = format!("job {} has published nothing that is still in the pool: 'status {0}' shows it", job.id);
             return Err(Error::invalid(text).into());
         };

@@ -2,7 +2,8 @@
 //!
 //! 1. The pocket is configured, the package's repository exists, and COMMIT resolves to one commit in it.
 //! 2. `debian/changelog` there parses and names the package; its version is valid.
-//! 3. No version ever names two commits. The same version of the same commit is copied, not built again.
+//! 3. No version ever names two commits, but for one that an administrator let go; its old commit never has it again. The same
+//!    version of the same commit is copied, not built again.
 //! 4. Unless the pocket allows backtracking, the commit descends from what the pocket has, and its version is greater.
 //! 5. What was published is fixed: Git does not have this version as published at another commit. Tags that the service did
 //!    not make never refuse anything; publication puts those aside that are in the way.
@@ -18,7 +19,7 @@ use crate::config::Config;
 use crate::error::{Error, Failure, FailureKind};
 use crate::names::{CommitId, JobId, PackageName, PocketName, Version};
 use crate::record::jobs::{self, Job};
-use crate::record::{contents, pockets};
+use crate::record::{contents, pockets, released};
 use crate::{gitrecord, source};
 
 /// A request whose names and commit were looked up: rules 1 and 2 hold.
@@ -173,6 +174,15 @@ fn check_unique(db: &Connection, config: &Config, request: &Request) -> Result<V
                 job.commit.short(),
                 job.id,
                 commit.short()
+            ))
+            .into());
+        }
+        if let Some(old) = released::of_commit(db, package, version, commit)? {
+            return Err(Error::invalid(format!(
+                "version {version} of {package} ({}) was let go by {}, and this commit never has it again: commit a change, or raise \
+                 the version in debian/changelog",
+                commit.short(),
+                old.by
             ))
             .into());
         }

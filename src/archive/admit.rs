@@ -21,6 +21,7 @@ use crate::failpoint::{Point, reach};
 use crate::names::{Architecture, Component, PackageName, Version};
 use crate::record::contents::{Content, Kind, Part};
 use crate::record::pool::{self, PoolFile};
+use crate::record::released;
 use crate::stanza::{self, Stanza};
 
 /// The largest `.changes` or `.buildinfo`, in bytes. Those of Debian's largest packages are far below 1 MiB.
@@ -137,6 +138,9 @@ pub fn fits(db: &Connection, admitted: &Admitted) -> Result<(), Failure> {
                 FailureKind::Conflict,
                 format!("the pool has another {}: a file of a version never changes, so raise the version", new.path),
             ));
+        }
+        if pool::file(db, &new.path)?.is_none() {
+            released::demand_new(db, &new.path, &new.sha256)?;
         }
     }
     Ok(())

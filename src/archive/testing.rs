@@ -22,7 +22,7 @@ pub fn a_key(path: &Path) {
 /// A binary package to make: name, architecture, more control fields.
 pub type Binary<'a> = (&'a str, &'a str, &'a str);
 
-/// What a build of this package would return, in a new directory below `dir`.
+/// What a build of this package would return, in a new directory below `dir`. No two have the same bytes.
 pub fn artifacts(dir: &Path, source: &str, version: &str, binaries: &[Binary]) -> PathBuf {
     let out = dir.join(format!("{source}-{version}-{}", number()));
     fs::create_dir(&out).unwrap();
@@ -31,8 +31,9 @@ pub fn artifacts(dir: &Path, source: &str, version: &str, binaries: &[Binary]) -
         let root = dir.join(format!("root-{}", number()));
         fs::create_dir_all(root.join("DEBIAN")).unwrap();
         let control = format!(
-            "Package: {name}\nVersion: {version}\nArchitecture: {architecture}\nMaintainer: A <a@example.org>\n{}{more}\
+            "Package: {name}\nVersion: {version}\nArchitecture: {architecture}\nMaintainer: A <a@example.org>\nNumber: {}\n{}{more}\
              Description: x\n first\n .\n  verbatim\n",
+            number(),
             if *name == source { String::new() } else { format!("Source: {source}\n") },
         );
         fs::write(root.join("DEBIAN/control"), control).unwrap();
@@ -43,7 +44,7 @@ pub fn artifacts(dir: &Path, source: &str, version: &str, binaries: &[Binary]) -
         built.push(file);
     }
     let tarball = format!("{source}_{version}.tar.xz");
-    fs::write(out.join(&tarball), format!("{source} {version}")).unwrap();
+    fs::write(out.join(&tarball), format!("{source} {version} {}", number())).unwrap();
     let sums = |names: &[String]| -> String {
         let line = |name: &String| {
             let (size, sha256) = files::digest(&out.join(name)).unwrap();

@@ -20,7 +20,7 @@ use crate::config::Config;
 use crate::error::{Failure, FailureKind};
 use crate::failpoint::{Point, reach};
 use crate::gitrecord;
-use crate::names::{Architecture, PocketName, Principal, Suite};
+use crate::names::{Architecture, PackageName, PocketName, Principal, Suite, Version};
 use crate::record::jobs::Job;
 use crate::record::moves::{self, Owed, What};
 use crate::record::{Record, contents, pool, seal};
@@ -29,6 +29,7 @@ mod gc;
 mod items;
 mod lock;
 mod publication;
+mod release;
 mod rollback;
 mod tags;
 
@@ -36,6 +37,7 @@ pub use gc::Collected;
 pub use lock::PublishLock;
 use publication::Publication;
 pub use publication::stamp;
+pub use release::LetGo;
 pub use rollback::RolledBack;
 pub use tags::{aside, mark_all, mark_versions, write as write_tag};
 
@@ -156,6 +158,32 @@ impl Publisher {
         let collected = gc::forget(config, &mut record, by)?;
         sweep_pool(config, &mut record)?;
         Ok(collected)
+    }
+
+    /// Lets a version go that only pockets with allow_backtracking ever had and no suite shows. What could not be done after it was
+    /// recorded is returned, too, each a sentence.
+    pub fn release(
+        &self,
+        config: &Config,
+        package: &PackageName,
+        version: &Version,
+        reason: &str,
+        by: &Principal,
+    ) -> Result<(LetGo, Vec<String>), Failure> {
+        let mut record = self.exclusive(config)?;
+        // What a suite still shows must not go, nor a mark that is still to be made.
+        let settled = settle(config, &mut record)?;
+        if let Some(blocking) = settled.unmade.first() {
+            let text = format!("an earlier publication is not complete: {}", blocking.why);
+            return Err(Failure::new(FailureKind::Conflict, text));
+        }
+        let done = release::release(config, &mut record, package, version, reason, by)?;
+        reach(Point::PublishCommitted)?;
+        let mut troubles = settle(config, &mut record).unwrap_or_default().troubles();
+        let swept = sweep_pool(config, &mut record);
+        troubles.extend(swept.err().map(|error| format!("its files cannot be removed: {error:#}")));
+        let _ = sign_trail(config, &mut record);
+        Ok((done, troubles))
     }
 
     /// Ends what earlier publications have left, as far as that can be done: their moves, and files on their way.

@@ -13,7 +13,7 @@ use crate::gitrecord;
 use crate::names::{CommitId, PackageName, PocketName, Principal, Suite, Version};
 use crate::record::audit::Entry;
 use crate::record::pockets::{self, Held};
-use crate::record::{Record, contents, jobs, snapshots};
+use crate::record::{Record, contents, jobs, released, snapshots};
 
 /// What a rollback did.
 #[derive(Debug, Serialize)]
@@ -44,6 +44,12 @@ pub fn prepare(
     let then = snapshots::contents(record.db(), suite, number)?.ok_or_else(|| {
         invalid(format!("suite {suite} has no snapshot {number}: 'archive snapshots {suite}' lists them"))
     })?;
+    if let Some(old) = released::of_snapshot(record.db(), suite, number)? {
+        return Err(invalid(format!(
+            "snapshot {number} of suite {suite} had {} {}, which was let go: 'archive snapshots {suite}' lists others",
+            old.package, old.version
+        )));
+    }
     let now: BTreeMap<PackageName, Version> = contents::sources(record.db(), suite)?.into_iter().collect();
     let then: BTreeMap<PackageName, Version> = then.into_iter().collect();
     let mut changed: Vec<_> = then

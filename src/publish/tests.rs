@@ -4,7 +4,8 @@ use super::testing::{Service, alice, package};
 use super::*;
 use crate::config::Keep;
 use crate::names::CommitId;
-use crate::record::{State, contents, jobs, pockets, snapshots};
+use crate::record::{State, audit, contents, jobs, pockets, released, snapshots};
+use crate::validate::{self, Request};
 
 #[test]
 fn a_set_is_seen_whole() {
@@ -343,4 +344,114 @@ fn git_itself_verifies_tags_that_are_signed() {
     let item = service.item("prod", "hello", "2.0");
     service.publish_all(&[item]).unwrap_err();
     assert_eq!(at(&service, "refs/tags/2.0"), None);
+}
+
+#[test]
+fn a_version_that_was_let_go_can_be_had_by_another_commit() {
+    let mut service = Service::new();
+    let (hello, version): (_, Version) = (package("hello"), "1.0".parse().unwrap());
+    let release = |service: &Service| {
+        let done = service.publisher.release(&service.config, &hello, &version, "a slip of the pen", &alice());
+        done.map(|(done, troubles)| {
+            assert_eq!(troubles, [""; 0]);
+            done
+        })
+    };
+    let refused = |service: &Service, word: &str| {
+        let failure = release(service).unwrap_err();
+        assert!(failure.text.contains(word), "{word}: {failure}");
+    };
+    refused(&service, "was never published");
+    let first = service.publish("dev", "hello", "1.0");
+    refused(&service, "suite unstable shows hello 1.0");
+    service.publish("dev", "hello", "2.0");
+    let commit = service.commit("hello", "1.0");
+    let open = service.job("dev", "hello", "1.0", &commit);
+    refused(&service, "is publishing");
+    let failure = Failure::new(FailureKind::System, "x");
+    service.record.write(|tx| jobs::fail(tx, open, State::Publishing, &failure)).unwrap();
+
+    let old = pool::of_version(service.record.db(), &hello, &version).unwrap();
+    let mark = || gitrecord::ref_value(&service.repo("hello"), "refs/invirt/published/1.0").unwrap();
+    assert!(mark().is_some());
+    assert_eq!(release(&service).unwrap().files, 4);
+    assert!(mark().is_none() && !service.in_pool("hello", "hello_1.0_amd64.deb"));
+    refused(&service, "was never published");
+    let mut said = Vec::new();
+    let see = |entry: audit::Recorded| {
+        said.extend(entry.field("reason").filter(|_| entry.event == "archive.release").map(str::to_owned));
+        Ok(())
+    };
+    audit::each_after(service.record.db(), 0, see).unwrap();
+    assert_eq!(said, ["a slip of the pen"]);
+
+    // Its snapshot cannot be had again, and its commit never has the version again.
+    let unstable: Suite = "unstable".parse().unwrap();
+    let failure = service.publisher.rollback(&service.config, &unstable, 2, &alice()).unwrap_err();
+    assert!(failure.text.contains("had hello 1.0, which was let go"), "{failure}");
+    let request = Request {
+        pocket: "dev".parse().unwrap(),
+        package: hello.clone(),
+        commit: first.clone(),
+        version: version.clone(),
+    };
+    let said = validate::check(service.record.db(), &service.config, &request, None).unwrap_err().to_string();
+    assert!(said.contains("was let go by alice"), "{said}");
+
+    // Another commit has it, but none of the old bytes.
+    let again = service.publish("dev", "hello", "1.0");
+    assert_ne!(again, first);
+    let new = pool::of_version(service.record.db(), &hello, &version).unwrap();
+    for file in &old {
+        let same = new.iter().find(|new| new.path == file.path).unwrap();
+        let orig = file.path.contains(".orig");
+        assert!(orig || same.sha256 != file.sha256, "{}", file.path);
+    }
+    assert_eq!(service.shown("unstable", "hello"), ["1.0"]);
+    service.publish("dev", "hello", "3.0");
+    assert_eq!(release(&service).unwrap().commit, again, "a number can be let go more than once");
+    for file in old.iter().chain(&new) {
+        let failure = released::demand_new(service.record.db(), &file.path, &file.sha256).unwrap_err();
+        assert!(failure.text.contains("of a file of hello 1.0, which was let go"), "{failure}");
+    }
+    let left = service.publisher.collect(&service.config, &alice()).unwrap();
+    assert_eq!(left.files + left.strays.len(), 0);
+}
+
+#[test]
+fn what_a_tagging_pocket_had_is_never_let_go() {
+    let mut service = Service::new();
+    service.publish("prod", "hello", "1.0");
+    service.publish("prod", "hello", "2.0");
+    let (hello, version): (_, Version) = (package("hello"), "1.0".parse().unwrap());
+    let release = |service: &Service| {
+        service.publisher.release(&service.config, &hello, &version, "x", &alice()).unwrap_err().text
+    };
+    assert!(release(&service).contains("is tagged"));
+    // What a pocket allows now and did not then: the record knows which jobs there were.
+    service.publish("dev", "world", "1.0");
+    service.publish("dev", "world", "2.0");
+    service.config.build.pockets.get_mut(&"dev".parse().unwrap()).unwrap().allow_backtracking = false;
+    let world = package("world");
+    let failure = service.publisher.release(&service.config, &world, &version, "x", &alice()).unwrap_err();
+    assert!(failure.text.contains("was in dev, which does not allow backtracking"), "{failure}");
+}
+
+#[test]
+fn what_gc_removed_is_known_when_its_version_is_let_go() {
+    let mut service = Service::new();
+    for version in ["1.0", "2.0"] {
+        service.publish("dev", "hello", version);
+    }
+    let (hello, version): (_, Version) = (package("hello"), "1.0".parse().unwrap());
+    let old = pool::of_version(service.record.db(), &hello, &version).unwrap();
+    service.config.archive.keep = Keep { versions: Some(1), days: None };
+    service.publisher.collect(&service.config, &alice()).unwrap();
+    let deb = old.iter().find(|file| file.path.ends_with(".deb")).unwrap();
+    released::demand_new(service.record.db(), &deb.path, &deb.sha256).unwrap();
+    let (done, _) = service.publisher.release(&service.config, &hello, &version, "x", &alice()).unwrap();
+    assert_eq!(done.files, 0);
+    for file in old {
+        released::demand_new(service.record.db(), &file.path, &file.sha256).unwrap_err();
+    }
 }

@@ -19,6 +19,7 @@ pub mod jobs;
 pub mod moves;
 pub mod pockets;
 pub mod pool;
+pub mod released;
 pub mod seal;
 pub mod snapshots;
 pub mod sources;
@@ -33,6 +34,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("schema/0002-archive.sql"),
     include_str!("schema/0003-chroots.sql"),
     include_str!("schema/0004-sources.sql"),
+    include_str!("schema/0005-released.sql"),
 ];
 
 /// How long a transaction waits for another writer before the caller is told to try again.

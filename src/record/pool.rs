@@ -82,13 +82,13 @@ pub fn forget_intents(tx: &Transaction) -> Result<()> {
     Ok(())
 }
 
-/// Forgets what the pool has of a version. Files that no other version has become intents: they are to be removed.
+/// Forgets what the pool has of a version, but for the hashes. Files that no other version has become intents: they are to be removed.
 pub fn forget_version(tx: &Transaction, source: &PackageName, version: &Version) -> Result<()> {
     let files = of_version(tx, source, version)?;
     for table in ["pool_version_file", "pool_part", "pool_version"] {
         tx.execute(&format!("DELETE FROM {table} WHERE source = ? AND version = ?"), params![source, version])?;
     }
-    for file in files {
+    for file in &files {
         let gone = tx
             .prepare_cached(
                 "DELETE FROM pool_file WHERE path = ?1
@@ -97,6 +97,10 @@ pub fn forget_version(tx: &Transaction, source: &PackageName, version: &Version)
             .execute([&file.path])?;
         if gone == 1 {
             intend(tx, &file.path)?;
+            tx.prepare_cached(
+                "INSERT INTO past_file (package, version, path, sha256) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING",
+            )?
+            .execute(params![source, version, file.path, file.sha256])?;
         }
     }
     Ok(())

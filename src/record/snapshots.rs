@@ -72,5 +72,11 @@ pub fn forget(tx: &Transaction, suite: &Suite, number: i64) -> Result<()> {
              AND number >= since AND number < until)",
         [suite],
     )?;
+    tx.execute(
+        "DELETE FROM released_source WHERE suite = ? AND NOT EXISTS (
+             SELECT 1 FROM snapshot WHERE snapshot.suite = released_source.suite
+             AND number >= since AND number < until)",
+        [suite],
+    )?;
     Ok(())
 }

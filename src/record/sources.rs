@@ -4,6 +4,7 @@ use anyhow::Result;
 use rusqlite::{Connection, OptionalExtension, Transaction, params};
 use serde::Serialize;
 
+use super::released;
 use crate::error::{Failure, FailureKind};
 use crate::names::{ChrootDigest, CommitId, JobId, PackageName, Suite, Version};
 use crate::source::{Bound, Layout, Origin, Plan, Proof, SourcePackage};
@@ -203,7 +204,7 @@ pub fn dsc_of(db: &Connection, package: &PackageName, version: &Version) -> Resu
     Ok(db.prepare_cached(sql)?.query_row(params![package, version], |row| row.get(0)).optional()?)
 }
 
-/// Refuses a version's second `.dsc` if it is another than the first.
+/// Refuses a version's second `.dsc` if it is another than the first, and a first one if it is that of a version that was let go.
 pub fn demand_same(db: &Connection, package: &PackageName, version: &Version, sha256: &str) -> Result<(), Failure> {
     match dsc_of(db, package, version)? {
         Some(first) if first != sha256 => {
@@ -213,7 +214,8 @@ pub fn demand_same(db: &Connection, package: &PackageName, version: &Version, sh
             );
             Err(Failure::new(FailureKind::Differs, text))
         }
-        _ => Ok(()),
+        Some(_) => Ok(()),
+        None => released::demand_new(db, &format!("the .dsc of {package} {version}"), sha256),
     }
 }
 

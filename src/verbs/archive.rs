@@ -1,4 +1,4 @@
-//! `archive snapshots|rollback|gc`: what suites were, back to it, and what need not be kept.
+//! `archive snapshots|rollback|gc|release`: what suites were, back to it, what need not be kept, and what is let go.
 
 use std::io::Write;
 
@@ -6,7 +6,7 @@ use anyhow::Result;
 
 use crate::error::{Error, Exit};
 use crate::log::Severity;
-use crate::names::Suite;
+use crate::names::{PackageName, Suite, Version};
 use crate::publish::Publisher;
 use crate::record::{contents, snapshots};
 use crate::session::{Session, table, time};
@@ -29,7 +29,23 @@ pub enum Archive {
     },
     /// Forget the snapshots that archive.keep does not keep, and remove what nothing needs
     Gc,
+    /// Let a version go that no suite shows and only pockets with allow_backtracking ever had
+    ///
+    /// Its number may then be used again, for another commit. What was published under it never is again. Snapshots that had it
+    /// cannot be rolled back to.
+    Release {
+        /// The source package
+        package: String,
+        /// Its version
+        version: String,
+        /// Why, for the audit trail
+        #[arg(long, value_name = "TEXT")]
+        reason: String,
+    },
 }
+
+/// The longest reason.
+const LONGEST_REASON: usize = 1000;
 
 /// Runs the verb.
 pub fn run(session: &mut Session, verb: &Archive) -> Result<Exit> {
@@ -38,6 +54,9 @@ pub fn run(session: &mut Session, verb: &Archive) -> Result<Exit> {
         Archive::Snapshots { suite } => list(session, &suite.parse()?),
         Archive::Rollback { suite, number } => rollback(session, &suite.parse()?, *number),
         Archive::Gc => collect(session),
+        Archive::Release { package, version, reason } => {
+            release(session, &package.parse()?, &version.parse()?, reason.trim())
+        }
     }
 }
 
@@ -92,6 +111,37 @@ fn collect(session: &mut Session) -> Result<Exit> {
             done.strays.len()
         ))?;
     }
+    Ok(Exit::Ok)
+}
+
+fn release(session: &mut Session, package: &PackageName, version: &Version, reason: &str) -> Result<Exit> {
+    if reason.is_empty() || reason.len() > LONGEST_REASON || reason.contains(char::is_control) {
+        let text = format!("--reason is a line of text that says why, of at most {LONGEST_REASON} bytes");
+        return Err(Error::usage(text).into());
+    }
+    let publisher = Publisher::open(&session.config)?;
+    let (done, troubles) = publisher.release(&session.config, package, version, reason, &session.who)?;
+    session.log.event(
+        Severity::Warning,
+        "release",
+        &[
+            ("package", package.as_str()),
+            ("version", version.as_str()),
+            ("commit", done.commit.as_str()),
+            ("by", session.who.as_str()),
+            ("reason", reason),
+        ],
+    );
+    report(&troubles)?;
+    if session.json {
+        session.print_json(&done)?;
+        return Ok(Exit::Ok);
+    }
+    session.line(format!(
+        "{package} {version} no longer names commit {}, and {} files are gone: another commit may have the version",
+        done.commit.short(),
+        done.files
+    ))?;
     Ok(Exit::Ok)
 }
 

@@ -54,8 +54,9 @@ struct Built {
 
 impl Explained {
     fn read(session: &Session, job: &Job, db: &Connection) -> Result<Self> {
-        let known = pockets::known(db, &job.package, &job.version)?;
-        let is_published = job.state == State::Published;
+        // A version that was let go may be another commit's.
+        let known = pockets::known(db, &job.package, &job.version)?.filter(|known| known.commit == job.commit);
+        let is_published = job.state == State::Published && known.is_some();
         let other =
             known.as_ref().filter(|known| is_published && known.job != job.id).map(|known| jobs::get(db, known.job));
         let other = other.transpose()?.filter(|_| chroots::of(db, job.id).is_ok_and(|own| own.is_empty()));

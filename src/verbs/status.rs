@@ -8,7 +8,7 @@ use crate::error::Exit;
 use crate::publish;
 use crate::record::jobs::{self, Job};
 use crate::record::pool::{self, PoolFile};
-use crate::record::{State, chroots, hooks, now, sources};
+use crate::record::{State, chroots, hooks, now, pockets, sources};
 use crate::session::{Session, span, table, time};
 use crate::source::Layout;
 
@@ -107,12 +107,14 @@ fn one(session: &Session, job: &Job) -> Result<Exit> {
 }
 
 /// What the binaries that the job published were built with and from: one file for each architecture, below the archive's
-/// root. A version that `archive gc` removed has none.
+/// root. A version that `archive gc` removed, or that was let go, has none.
 fn buildinfo(session: &Session, job: &Job) -> Result<Vec<PoolFile>> {
-    if job.state != State::Published {
+    let db = session.record.db();
+    let known = pockets::known(db, &job.package, &job.version)?;
+    if job.state != State::Published || known.is_none_or(|known| known.commit != job.commit) {
         return Ok(Vec::new());
     }
-    let mut files = pool::of_version(session.record.db(), &job.package, &job.version)?;
+    let mut files = pool::of_version(db, &job.package, &job.version)?;
     files.retain(|file| file.path.ends_with(".buildinfo"));
     Ok(files)
 }

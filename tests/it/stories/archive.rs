@@ -5,7 +5,7 @@ use std::path::Path;
 
 use nix::sys::signal::Signal;
 
-use crate::world::{Apt, CONFIG, SOON, Tiny, World, bare, eventually, run};
+use crate::world::{Apt, BUILD, CONFIG, SOON, Tiny, World, bare, eventually, run};
 
 #[test]
 fn a_suite_goes_back_and_a_branch_that_was_moved_is_put_back() {
@@ -85,4 +85,58 @@ fn clients_change_from_one_key_to_the_next_without_a_bad_day() {
     world.build("bob", &["status"]).ok().says(&["warning: signing key ", "expires in 19 days"]);
     let _ = fs::remove_file("/etc/invirtibuilder/soon.asc");
     let _ = fs::remove_file(two);
+}
+
+#[test]
+fn a_number_that_dev_used_up_is_given_back_but_not_what_it_stood_for() {
+    let world = World::new();
+    world.stub_sbuild();
+    let daemon = world.daemon();
+    let repo = world.repo("tiny");
+    let slip = repo.version("1.0", Tiny::Works);
+    let job = world.submit("dev", "tiny", &slip);
+    world.wait_for(&job, "published", BUILD);
+    let old = fs::read("/srv/apt/pool/main/t/tiny/tiny_1.0.dsc").unwrap();
+    repo.write("debian/a-change", "x\n");
+    let meant = repo.commit("what was meant");
+    world.build("alice", &["submit", "prod", "tiny", &meant]).refused(65, &["version 1.0 of tiny is commit"]);
+
+    let release = |version: &str| world.local(&["archive", "release", "tiny", version, "--reason", "dev used it up"]);
+    world.build("alice", &["archive", "release", "tiny", "1.0", "--reason", "x"]).refused(77, &["on the server only"]);
+    world.local(&["archive", "release", "tiny", "1.0"]).refused(64, &["--reason"]);
+    world.local(&["archive", "release", "tiny", "1.0", "--reason", " "]).refused(64, &["says why"]);
+    release("1.0").refused(65, &["suite unstable shows tiny 1.0"]);
+    release("9.0").refused(65, &["was never published", "'history tiny'"]);
+    let next = repo.version("1.1", Tiny::Works);
+    world.publish("dev", "tiny", &next);
+    release("1.0").ok().says(&["tiny 1.0 no longer names commit", "another commit may have the version"]);
+    world.local(&["audit", "show", "--event", "archive.release"]).ok().says(&["dev used it up", &slip]);
+    world.local(&["audit", "verify"]).ok();
+    world.local(&["verify", "--deep"]).ok();
+    assert!(!Path::new("/srv/apt/pool/main/t/tiny/tiny_1.0.dsc").exists());
+    world.build("bob", &["status", &job]).ok();
+
+    // Neither the commit nor what was made of it comes back.
+    world.build("alice", &["submit", "dev", "tiny", &slip]).refused(65, &["was let go by", "never has it again"]);
+    repo.git(&["checkout", "-q", "--detach", &slip]);
+    repo.git(&["commit", "-q", "--amend", "-m", "the same in other words"]);
+    let same = repo.git(&["rev-parse", "HEAD"]);
+    repo.push("origin", &[&format!("{same}:refs/heads/same")]).ok();
+    let job = world.submit("dev", "tiny", &same);
+    world.wait_for(&job, "failed", BUILD);
+    let status = world.status(&job);
+    assert_eq!(status["job"]["failure"], "publish.conflict", "{status}");
+    assert!(status["job"]["reason"].as_str().unwrap().contains("of a file of tiny 1.0, which was let go"), "{status}");
+
+    // Another commit has the number, is tagged with it where that is done, and keeps it.
+    world.publish("prod", "tiny", &meant);
+    let apt = Apt::new("stable");
+    assert_eq!(apt.update().candidate("tiny").as_deref(), Some("1.0"));
+    assert_ne!(fs::read("/srv/apt/pool/main/t/tiny/tiny_1.0.dsc").unwrap(), old);
+    assert!(repo.served("refs/tags/1.0").is_some());
+    world.publish("prod", "tiny", &next);
+    release("1.0").refused(65, &["is tagged"]);
+    world.local(&["verify", "--deep"]).ok();
+    drop(daemon);
+    world.unstub_sbuild();
 }
