@@ -234,6 +234,23 @@ pub fn check_control(text: &str) -> Result<()> {
     Ok(())
 }
 
+/// What `Packages` and `Sources` have from us, of that which only an archive writes.
+const OURS: &[&str] = &["Checksums-Sha256", "Directory", "Filename", "SHA256", "Size"];
+
+/// Looks at an entry that an older release has made, and that looked at less.
+pub fn check_entry(text: &str) -> Result<()> {
+    let stanza = Stanza::read(text)?;
+    ensure!(
+        text.len() as u64 <= LARGEST_SOURCE + (4 << 10),
+        "has {} KiB, which is more than any may have",
+        text.len() >> 10
+    );
+    match stanza.fields.iter().find(|(name, _)| is_the_archives(name) && !is_in(OURS, name)) {
+        Some((name, _)) => bail!("has the field {name}, which only the archive writes"),
+        None => Ok(()),
+    }
+}
+
 /// The source package that an index entry says it is from.
 pub fn source_of(stanza: &str) -> String {
     let field = |name: &str| stanza.lines().find_map(|line| line.strip_prefix(name));
@@ -317,6 +334,15 @@ mod tests {
         for name in ["A_b", "a.b", "a+b", "1a", &"x".repeat(65)] {
             let text = format!("{CONTROL}{name}: x\n");
             assert!(Stanza::read(&text).unwrap().of_binary().unwrap_err().to_string().contains("letters, digits"));
+        }
+    }
+
+    #[test]
+    fn entries_of_an_older_release_are_looked_at() {
+        let entry = format!("{CONTROL}Foo: x\nFilename: pool/x\nSize: 1\nSHA256: 0\n");
+        check_entry(&entry).unwrap();
+        for more in ["Checksums-Sha512: x\n", "Files: x\n", "Homepage: a\u{85}b\n", "Size: 2\n"] {
+            check_entry(&format!("{entry}{more}")).unwrap_err();
         }
     }
 

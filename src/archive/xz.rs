@@ -11,7 +11,7 @@ use liblzma::write::XzEncoder;
 /// Stream flags: CRC32 as the check of each block.
 const FLAGS: [u8; 2] = [0, 1];
 
-/// Larger than any bucket, and small to set up.
+/// As large as all but a few buckets, and small to set up.
 const DICTIONARY: u32 = 1 << 20;
 
 /// What the index says about a block.

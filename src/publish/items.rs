@@ -10,10 +10,11 @@ use crate::config::Config;
 use crate::error::{Error, Failure, FailureKind};
 use crate::gitrecord::{self, Move};
 use crate::names::{JobId, PocketName};
-use crate::record::contents;
+use crate::record::contents::{self, Content};
 use crate::record::jobs::Job;
 use crate::record::pockets::{self, Known};
 use crate::record::{Record, pool, sources};
+use crate::stanza;
 use crate::validate::{self, Request};
 
 /// What can be done of a publication before anybody has to wait for it.
@@ -162,7 +163,7 @@ fn admission(publisher: &Publisher, config: &Config, job: &Job, dir: &Path) -> A
 fn content(archive: &Archive, record: &mut Record, job: &Job, admitted: Option<Admitted>) -> Result<Change, Failure> {
     let Some(admitted) = admitted else {
         return match contents::content(record.db(), &job.package, &job.version)? {
-            Some(content) => Ok(Change::Put(content)),
+            Some(content) => known_well(&content).map(|()| Change::Put(content)),
             None => Err(Failure::new(
                 FailureKind::Conflict,
                 format!("the pool has no {} {} to copy", job.package, job.version),
@@ -173,6 +174,20 @@ fn content(archive: &Archive, record: &mut Record, job: &Job, admitted: Option<A
     record.write(|tx| admitted.content.files.iter().try_for_each(|file| pool::intend(tx, &file.path)))?;
     archive.store(&admitted)?;
     Ok(Change::Put(admitted.content))
+}
+
+/// What an older release has published may have entries that would not be made now; they reach no other suite.
+fn known_well(content: &Content) -> Result<(), Failure> {
+    for part in &content.parts {
+        stanza::check_entry(&part.stanza).map_err(|error| {
+            let text = format!(
+                "the entry of {} in the index of {} {} {error:#}: an older release made it, so raise the version",
+                part.name, content.source, content.version
+            );
+            Failure::new(FailureKind::Conflict, text)
+        })?;
+    }
+    Ok(())
 }
 
 /// The superproject commit of a pocket, and the move to it.

@@ -1,6 +1,6 @@
 //! From a commit to a source package.
 //!
-//! The source package comes from the commit alone, and that is proven each time. [`plan`] decides from the commit, the branch
+//! The source package comes from the commit alone, and that is proven each time. [`plan()`] decides from the commit, the branch
 //! pristine-tar and the pool what it is made of. [`make`] writes the files out as the objects hold them (no filters, no attributes,
 //! no hooks), and has the distro's own dpkg-source make the package. [`prove`] unpacks it again and compares every path with the
 //! commit. Nothing from the repository runs on the host: dpkg-source and pristine-tar, which read it, run in a sandbox with no network
