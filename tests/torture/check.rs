@@ -439,6 +439,8 @@ pub struct Jobs {
     pub built_again: usize,
     /// Interrupted while publishing, and then published without being built again.
     pub resumed: usize,
+    /// Why jobs failed, the most frequent first: a sentence, and how often.
+    pub failures: Vec<(String, String)>,
 }
 
 /// Every accepted job is at one end, and went there by ways that there are.
@@ -476,6 +478,12 @@ pub fn jobs(accepted: impl Iterator<Item = i64>, found: &mut Findings) -> Result
     for row in rows(&db, published)? {
         found.say(format!("job {} is published, but the trail has no publication of it", row[0]));
     }
+    if !jobs.ended.contains_key("published") {
+        found.say("nothing was published: what is shown here means nothing".to_owned());
+    }
+    let failures = "SELECT failure || ': ' || substr(reason, 1, 200), count(*) FROM job WHERE state = 'failed'
+         GROUP BY 1 ORDER BY 2 DESC LIMIT 12";
+    jobs.failures = rows(&db, failures)?.into_iter().map(|row| (row[0].clone(), row[1].clone())).collect();
     let clashes = "SELECT a.package, a.version FROM job a JOIN job b ON a.package = b.package AND a.version = b.version
          AND a.commit_id < b.commit_id WHERE a.state = 'published' AND b.state = 'published'";
     for row in rows(&db, clashes)? {

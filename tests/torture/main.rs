@@ -291,6 +291,9 @@ impl Torture {
         }
         println!("jobs accepted    {} by clients", told.accepted.len());
         println!("jobs by state    {:?}", jobs.ended);
+        for (sentence, times) in &jobs.failures {
+            println!("failed           {times:>5} {sentence}");
+        }
         println!("built again      {} (interrupted while building)", jobs.built_again);
         println!("resumed          {} (interrupted while publishing, not built again)", jobs.resumed);
         println!("lost jobs        {}", jobs.lost);

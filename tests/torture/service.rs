@@ -58,6 +58,14 @@ pub fn set_up() -> Result<()> {
         r#"{{ "distro": "bookworm", "architecture": "amd64", "created": 0, "digest": "{digest}", "sources": [] }}"#
     );
     fs::write(format!("{CHROOTS}/bookworm-amd64.json"), manifest)?;
+    // The programs of that chroot, which make source packages, are this machine's.
+    let programs = format!("{STATE}/programs/{}", &digest[..16]);
+    run(as_service("mkdir").args(["-p", &format!("{programs}/usr"), &format!("{programs}/etc")]))?;
+    for name in ["bin", "sbin", "lib", "lib64"] {
+        std::os::unix::fs::symlink(format!("usr/{name}"), format!("{programs}/{name}"))?;
+    }
+    run(Command::new("cp").args(["-r", "/etc/dpkg", &format!("{programs}/etc/")]))?;
+    run(Command::new("mount").args(["--bind", "/usr", &format!("{programs}/usr")]))?;
     let settings = format!("chroots: {{ dir: {CHROOTS}, unpacked: false }}\ndaemon: {{ jobs: 3 }}\n");
     fs::write("/etc/invirtibuilder/conf.d/torture.yaml", settings)?;
     label(0)?;
