@@ -6,12 +6,12 @@ declare -A NEEDS=(
 	[run]="apt-utils bubblewrap ca-certificates curl debian-archive-keyring diffoscope-minimal dpkg-dev e2fsprogs fakeroot git iproute2 gnupg gpgv
 		arch-test jq krb5-admin-server krb5-kdc krb5-pkinit krb5-user libnet-remctl-perl mmdebstrap openssh-client openssh-server
 		openssl perl pristine-tar procps sudo
-		remctl-client remctl-server sbuild schroot uidmap util-linux xz-utils zstd"
+		remctl-client remctl-server sbuild schroot sqlite3 uidmap util-linux xz-utils zstd"
 	[demo]="devscripts git-buildpackage libdistro-info-perl"
 	[layouts]="devscripts dgit git-buildpackage git-debrebase gpg libgit-wrapper-perl liblist-compare-perl libstring-shellquote-perl
 		pristine-tar quilt"
 	[lint]="shellcheck"
-	[package]="debhelper dpkg-dev liblzma-dev lintian man-db po-debconf sqlite3"
+	[package]="debhelper dpkg-dev liblzma-dev lintian man-db po-debconf"
 	[foreign]="qemu-user-static"
 	[readers]="nginx-light"
 	[vm]="e2fsprogs qemu-system-x86 qemu-utils"
