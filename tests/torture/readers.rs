@@ -172,9 +172,10 @@ fn fetch(stop: &AtomicBool) -> Result<()> {
     let packages = packages.into_iter().collect::<Result<Vec<_>>>()?;
     while !stop.load(Ordering::Relaxed) {
         // What the superproject names was in the packages before.
-        git(&superproject, &["fetch", "--quiet", "origin", "+refs/*:refs/*"])?;
+        git(&superproject, &["fetch", "--quiet", "--prune", "origin", "+refs/*:refs/*"])?;
         for (package, repo) in &packages {
-            git(repo, &["fetch", "--quiet", "origin", "+refs/*:refs/*"])?;
+            // A tag of people's that is put aside, `1.5/x` for instance, goes before ours comes: a mirror prunes.
+            git(repo, &["fetch", "--quiet", "--prune", "origin", "+refs/*:refs/*"])?;
             let link = git(&superproject, &["rev-parse", &format!("dev:{package}")])?;
             git(repo, &["cat-file", "-e", &format!("{}^{{commit}}", link.trim())])?;
         }
