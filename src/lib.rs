@@ -10,6 +10,7 @@ pub mod chroot;
 pub mod cli;
 pub mod config;
 mod confined;
+mod copies;
 pub mod daemon;
 mod disk;
 pub mod error;

@@ -13,9 +13,10 @@ use serde::Serialize;
 
 use crate::archive::digest;
 use crate::build::{Base, Builder, Request};
-use crate::chroot::Store;
+use crate::chroot::{Manifest, Store};
 use crate::config::{Config, Isolation};
 use crate::error::{Error, Failure, FailureKind};
+use crate::record::chroots::BuiltIn;
 use crate::record::jobs::{self, Job};
 use crate::record::{chroots, pockets, pool};
 use crate::subprocess::CancellationToken;
@@ -165,23 +166,38 @@ impl Original {
         Ok(original)
     }
 
-    /// Builds it again with what this request says, but for the source, and compares.
+    /// What it takes to build it again with what this request says, but for the source.
+    pub fn request(&self, request: Request) -> Result<Request> {
+        let dsc = self.source.iter().find(|path| path.extension().is_some_and(|suffix| suffix == "dsc"));
+        let dsc = dsc.context("the pool has no source package of it")?.clone();
+        Ok(Request { dsc, source_files: self.source.clone(), ..request })
+    }
+
+    /// Builds it again in these, and compares.
     pub async fn build_again(
         &self,
         builder: &Builder,
         request: Request,
+        bases: &[Base],
         cancel: &CancellationToken,
     ) -> Result<Vec<Compared>, Failure> {
-        let dsc = self.source.iter().find(|path| path.extension().is_some_and(|suffix| suffix == "dsc"));
-        let request = Request {
-            dsc: dsc.context("the pool has no source package of it")?.clone(),
-            source_files: self.source.clone(),
-            isolation: Isolation::Unshare,
-            ..request
-        };
-        builder.build(&request, &self.bases, cancel).await?;
+        let request = Request { isolation: isolation(bases), ..self.request(request)? };
+        builder.build(&request, bases, cancel).await?;
         Ok(compare(&self.packages, &packages_in(&request.output)?))
     }
+}
+
+/// What keeps a build in these from the host.
+pub fn isolation(bases: &[Base]) -> Isolation {
+    let in_machines = bases.iter().all(|base| matches!(base, Base::Image(_)));
+    if in_machines { Isolation::Vm } else { Isolation::Unshare }
+}
+
+/// What the record says of a build in these.
+pub fn built_in(bases: &[Base]) -> Vec<BuiltIn> {
+    let of =
+        |manifest: &Manifest| BuiltIn { architecture: manifest.architecture.clone(), digest: manifest.digest.clone() };
+    bases.iter().map(|base| of(base.manifest())).collect()
 }
 
 #[cfg(test)]

@@ -7,7 +7,8 @@
 //! 4. Unless the pocket allows backtracking, the commit descends from what the pocket has, and its version is greater.
 //! 5. What was published is fixed: Git does not have this version as published at another commit. Tags that the service did
 //!    not make never refuse anything; publication puts those aside that are in the way.
-//! 6. A source package can be made of the commit, as far as that can be told before it is ([`plan_source`]).
+//! 6. A copy fits: the pocket's own build could have had all that the build had which is copied ([`copies`]).
+//! 7. A source package can be made of the commit, as far as that can be told before it is ([`plan_source`]).
 
 use std::path::Path;
 
@@ -20,7 +21,7 @@ use crate::error::{Error, Failure, FailureKind};
 use crate::names::{CommitId, JobId, PackageName, PocketName, Version};
 use crate::record::jobs::{self, Job};
 use crate::record::{contents, pockets, released};
-use crate::{gitrecord, source};
+use crate::{copies, gitrecord, source};
 
 /// A request whose names and commit were looked up: rules 1 and 2 hold.
 #[derive(Debug, Clone)]
@@ -98,13 +99,16 @@ pub enum Plan {
 /// that is checked again; `None` for a new request.
 pub fn check(db: &Connection, config: &Config, request: &Request, job: Option<JobId>) -> Result<Plan> {
     let plan = check_record(db, config, request, job)?;
-    if let Plan::Run(_) = plan {
+    if let Plan::Run(valid) = &plan {
         check_git(db, config, request)?;
+        if let Valid::Copy { .. } = valid {
+            copies::check(db, config, &request.pocket, &request.package, &request.version)?;
+        }
     }
     Ok(plan)
 }
 
-/// Rule 6: decides what the source package of a request is made of.
+/// Rule 7: decides what the source package of a request is made of.
 ///
 /// `pool` is what the pool has of its upstream version. Small tarballs may be made in `scratch`, to look into them.
 pub fn plan_source(

@@ -69,7 +69,7 @@ impl Builder {
             Room::Disk => self.write_on_disk(&mut spec, &scratch.join("layer"), limits.disk.0).await?,
         }
         fill(&mut spec, request, &manifest.architecture, all, installing)?;
-        let run = Run { manifest, local: &request.local, limits, scratch };
+        let run = Run { manifest, local: &request.local, given: request.given.clone(), limits, scratch };
         self.sandboxed(run, spec, slot, |cmd| cmd.log(&request.log, request.limits.log.0), cancel).await
     }
 

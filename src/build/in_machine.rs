@@ -74,7 +74,7 @@ impl Builder {
         let nothing = Dependencies::of(&request.dsc, all).is_some_and(|asked| asked.are_in(manifest));
         let installing = if nothing { Installing::Nothing } else { Installing::AfterUpdate };
         fill(&mut spec, request, &manifest.architecture, all, installing)?;
-        let run = Run { manifest, local: &request.local, limits: &limits, scratch };
+        let run = Run { manifest, local: &request.local, given: request.given.clone(), limits: &limits, scratch };
         self.sandboxed(run, spec, slot, |cmd| cmd.log(&request.log, request.limits.log.0), cancel).await
     }
 }

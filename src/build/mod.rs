@@ -49,7 +49,7 @@ use bounds::Bounds;
 use cgroup::{Breach, Groups};
 use large::Large;
 use layers::Layers;
-use proxy::{Cache, Mirrors, Proxy, Suites};
+use proxy::{Cache, Ledger, Mirrors, Proxy, Suites};
 pub use ready::Ready;
 pub use remove::remove_tree;
 use room::Room;
@@ -92,6 +92,8 @@ pub struct Request {
     /// Names of the binary packages in those, and what they provide: where one of these is among the build dependencies, they
     /// are installed anew. `None`: they are in any case.
     pub others: Option<HashSet<String>>,
+    /// Which packages of those suites the build was given, once it has run.
+    pub given: Ledger,
     /// What keeps the build from the host.
     pub isolation: Isolation,
     /// What the build may use.
@@ -159,6 +161,7 @@ impl Request {
             architectures,
             local: local.collect(),
             others: None,
+            given: Ledger::default(),
             isolation: config.build.pockets[pocket].isolation,
             limits: config.build.pockets[pocket].limits.clone(),
             scratch: places.scratch,
@@ -285,7 +288,7 @@ impl Builder {
     ) -> Result<(Finished, Option<Breach>), Failure> {
         let socket = run.scratch.join("proxy");
         let _ = fs::remove_file(&socket);
-        let (mirrors, suites) = (Mirrors::of(&run.manifest.sources), Suites::of(run.local));
+        let (mirrors, suites) = (Mirrors::of(&run.manifest.sources), Suites::of(run.local, run.given));
         let proxy = Proxy::start(&socket, mirrors, suites, Cache::open(&self.cache)?)?;
         spec.binds.push(Bind { from: socket, to: spec.proxy.clone(), writable: true });
         let groups = Groups::create(slot.number(), run.limits).await?;
@@ -430,6 +433,7 @@ fn fill(
 struct Run<'a> {
     manifest: &'a Manifest,
     local: &'a [LocalSuite],
+    given: Ledger,
     limits: &'a Limits,
     scratch: &'a Path,
 }

@@ -257,6 +257,7 @@ mod tests {
                 digest: format!("{created:02}").repeat(32).parse().unwrap(),
                 sources: Vec::new(),
                 packages: Vec::new(),
+                definition: None,
             };
             fs::create_dir(&new).unwrap();
             fs::write(new.join("manifest"), serde_json::to_vec(&manifest).unwrap()).unwrap();

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use sha2::{Digest, Sha256};
 
 use super::{Manifest, Source, manifest, mirrors};
 use crate::config::{Chroots, Definition};
@@ -67,7 +68,27 @@ pub async fn make(
         digest,
         sources: [sources, theirs].concat(),
         packages,
+        definition: Some(fingerprint(&definition)?),
     })
+}
+
+/// SHA-256 of what a definition says besides its sources, the bytes of its hook among it. The hook's other files are its own matter.
+fn fingerprint(definition: &Definition) -> Result<String> {
+    let mut hash = Sha256::new();
+    let mut add = |bytes: &[u8]| {
+        hash.update((bytes.len() as u64).to_be_bytes());
+        hash.update(bytes);
+    };
+    let mut packages: Vec<&str> = definition.packages.iter().map(String::as_str).collect();
+    packages.sort_unstable();
+    add(packages.join(",").as_bytes());
+    let mut foreign: Vec<&str> = definition.foreign_architectures.iter().map(Architecture::as_str).collect();
+    foreign.sort_unstable();
+    add(foreign.join(",").as_bytes());
+    if let Some(hook) = &definition.hook {
+        add(&fs::read(hook).with_context(|| format!("cannot read the hook {}", hook.display()))?);
+    }
+    Ok(crate::text::hex(&hash.finalize()))
 }
 
 fn suite(definition: &Definition, distro: &Distro) -> Result<Suite> {
@@ -120,6 +141,27 @@ fn options(definition: &Definition, architecture: &Architecture, more: Option<&s
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_definition_is_known_by_what_it_says_not_by_its_order() {
+        let dir = tempfile::tempdir().unwrap();
+        let hook = dir.path().join("finish");
+        fs::write(&hook, "one").unwrap();
+        let of =
+            |text: &str| fingerprint(&serde_yaml::from_str(&text.replace("HOOK", &hook.to_string_lossy())).unwrap());
+        let first = of("{ packages: [a, b], hook: HOOK }").unwrap();
+        assert_eq!(of("{ packages: [b, a], hook: HOOK }").unwrap(), first);
+        for other in [
+            "{ packages: [a, b] }",
+            "{ packages: [a], hook: HOOK }",
+            "{ foreign_architectures: [amd64, i386], hook: HOOK }",
+        ] {
+            assert_ne!(of(other).unwrap(), first, "{other}");
+        }
+        fs::write(&hook, "two").unwrap();
+        assert_ne!(of("{ packages: [a, b], hook: HOOK }").unwrap(), first);
+        assert!(of("{ hook: /nowhere/finish }").is_err());
+    }
 
     #[test]
     fn a_definition_is_told_to_mmdebstrap() {

@@ -61,6 +61,18 @@ pub struct Manifest {
     /// The packages in it, by name.
     #[serde(default)]
     pub packages: Vec<Installed>,
+    /// SHA-256 of what the configuration said of it besides its sources; `None`: an older release made it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub definition: Option<String>,
+}
+
+impl Source {
+    /// Without what may differ between mirrors of one archive.
+    fn what_counts(self) -> (Option<(String, String)>, Suite, Vec<Component>) {
+        let mut components = self.components;
+        components.sort_unstable();
+        (self.key.map(|key| (self.uri, key)), self.suite, components)
+    }
 }
 
 impl Manifest {
@@ -68,6 +80,22 @@ impl Manifest {
     pub(super) fn read(path: &Path) -> Result<Self> {
         let text = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
         serde_json::from_slice(&text).with_context(|| format!("{} does not parse", path.display()))
+    }
+
+    /// Whether both were made by one definition, at whatever time: with packages of the same archives, and the same finish. Where
+    /// a mirror of the distro's own archive is does not matter, as the distro's keys vouch for it.
+    pub fn has_definition_of(&self, other: &Self) -> bool {
+        let sources = |manifest: &Self| {
+            let mut all: Vec<_> = manifest.without_passwords().sources.into_iter().map(Source::what_counts).collect();
+            all.sort_unstable();
+            all
+        };
+        let said = match (&self.definition, &other.definition) {
+            (Some(mine), Some(theirs)) => mine == theirs,
+            // The sources are all that an older release wrote down.
+            _ => true,
+        };
+        said && self.distro == other.distro && sources(self) == sources(other)
     }
 
     /// The same without the passwords that URLs may hold: for whoever may read the record.
@@ -161,6 +189,33 @@ mod tests {
         assert_eq!(names, ["a 1", "b 1:2-3"]);
         std::fs::write(&path, [0; 1024]).unwrap();
         assert!(examine(&path).is_err(), "it is no chroot");
+    }
+
+    #[test]
+    fn another_mirror_or_another_day_is_no_other_definition() {
+        let made = |sources: &str, definition: &str| -> Manifest {
+            let digest = "0".repeat(64);
+            let text = format!(
+                r#"{{ "distro": "sid", "architecture": "amd64", "created": 1, "digest": "{digest}", "sources": [{sources}]{definition} }}"#
+            );
+            serde_json::from_str(&text).unwrap()
+        };
+        let source = |uri: &str, more: &str| {
+            format!(r#"{{ "uri": "{uri}", "suite": "sid", "components": ["main", "contrib"]{more} }}"#)
+        };
+        let (a, b) = (source("http://a/debian", ""), source("http://u:p@b/debian", ""));
+        let (mine, key) = (r#", "definition": "1""#, r#", "key": "K""#);
+        let first = made(&a, mine);
+        assert!(first.has_definition_of(&made(&b, mine)));
+        assert!(first.has_definition_of(&made(&a, "")), "an older release said no more");
+        assert!(!first.has_definition_of(&made(&a, r#", "definition": "2""#)));
+        assert!(!first.has_definition_of(&made(&source("http://a/debian", key), mine)));
+        assert!(!first.has_definition_of(&made(&format!("{a}, {}", source("http://c", key)), mine)));
+        let theirs = made(&source("http://c", key), mine);
+        assert!(
+            !theirs.has_definition_of(&made(&source("http://d", key), mine)),
+            "nobody's keys say that it is the same"
+        );
     }
 
     #[test]

@@ -233,6 +233,7 @@ mod tests {
             digest: format!("{n:02x}").repeat(32).parse().unwrap(),
             sources: Vec::new(),
             packages: Vec::new(),
+            definition: None,
         }
     }
 

@@ -156,6 +156,11 @@ fn one_pocket(config: &Config, name: &PocketName, found: &mut Vec<(KeyPath, Stri
             found.push((at(&format!("build_depends_from.{n}")), format!("there is no pocket {from}")));
         }
     }
+    for (n, from) in pocket.copies_from.iter().enumerate() {
+        if !config.build.pockets.contains_key(from) {
+            found.push((at(&format!("copies_from.{n}")), format!("there is no pocket {from}")));
+        }
+    }
     let branch = config.branch(name);
     if !git2::Reference::is_valid_name(&format!("refs/heads/{branch}")) || branch.starts_with('-') {
         found.push((at("git"), format!("{} is not a branch name", crate::text::quoted(&branch))));

@@ -139,6 +139,9 @@ pub struct Pocket {
     pub allow_backtracking: bool,
     /// Pockets whose suites may satisfy build dependencies; `None` is the pocket itself.
     pub build_depends_from: Option<Vec<PocketName>>,
+    /// Pockets whose builds this one takes as they are, whatever those had that builds of its own may not have: their users can
+    /// bring anything into it.
+    pub copies_from: Vec<PocketName>,
     /// What keeps a build from the host. With `schroot` nothing does: a package's maintainer scripts are root on it.
     pub isolation: Isolation,
     /// Whether everything is built twice, and published only if both builds gave the same packages, bit by bit.
@@ -149,26 +152,17 @@ pub struct Pocket {
     pub limits: Limits,
 }
 
-/// `isolation:`
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Isolation {
-    /// Unprivileged user namespaces.
-    Unshare,
-    /// A virtual machine.
-    Vm,
-    /// schroot(1).
-    Schroot,
-}
-
-impl Isolation {
-    /// As it is written in the configuration.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Unshare => "unshare",
-            Self::Vm => "vm",
-            Self::Schroot => "schroot",
-        }
+crate::stored::stored_enum! {
+    /// `isolation:`, the weaker before the stronger.
+    #[derive(Deserialize)]
+    #[serde(rename_all = "lowercase")]
+    pub enum Isolation {
+        /// schroot(1), which keeps nothing from the host.
+        Schroot = "schroot",
+        /// Unprivileged user namespaces.
+        Unshare = "unshare",
+        /// A virtual machine.
+        Vm = "vm",
     }
 }
 
@@ -320,6 +314,7 @@ impl Default for Pocket {
             architectures: Vec::new(),
             allow_backtracking: false,
             build_depends_from: None,
+            copies_from: Vec::new(),
             isolation: Isolation::Unshare,
             require_reproducible: false,
             require_isolation: false,
@@ -384,6 +379,19 @@ impl Pocket {
             "in a schroot the maintainer scripts of build dependencies are root on this machine, and builds have its \
              network: for packages that you trust",
         )
+    }
+
+    /// What whoever configures this pocket should know of all that it says.
+    pub fn caveats(&self) -> Vec<String> {
+        let copies = (!self.copies_from.is_empty()).then(|| {
+            let from: Vec<&str> = self.copies_from.iter().map(PocketName::as_str).collect();
+            format!(
+                "copies_from: what {} has built comes here as it is, whatever it was built with: whoever may submit there can \
+                 bring anything into this pocket",
+                from.join(" or ")
+            )
+        });
+        self.caveat().map(str::to_owned).into_iter().chain(copies).collect()
     }
 }
 

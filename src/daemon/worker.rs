@@ -21,13 +21,14 @@ use crate::publish::Item;
 use crate::rebuild::{self, Compared, Original};
 use crate::record::State;
 use crate::record::audit::Entry;
+use crate::record::chroots::Reproduced;
 use crate::record::jobs::{self, Job};
 use crate::record::sources::{self, Conditions};
-use crate::record::{chroots, contents, pockets, pool};
+use crate::record::{builds, chroots, contents, pockets, pool};
 use crate::source::{Branch, Layout, Proof, SourcePackage};
 use crate::subprocess::CancellationToken;
 use crate::validate::{self, Plan, Request, Valid};
-use crate::{acl, source};
+use crate::{acl, copies, source};
 
 /// Carries the job out.
 pub async fn run(shared: Arc<Shared>, config: Arc<Config>, job: Job, cancel: CancellationToken) {
@@ -319,6 +320,7 @@ impl Task {
         };
         let (proof, built) = tokio::join!(proof, self.build_in(&builder, &request, &bases, &stop));
         self.say_how_it_was_carried_out();
+        self.keep_given(&request)?;
         let proof = proof?;
         self.shared.write(|tx| sources::proven(tx, self.job.id, &proof))?;
         // The log of a build that failed may be full.
@@ -343,7 +345,8 @@ impl Task {
             let first = rebuild::packages_in(&request.output)?;
             let again = self.again(request)?;
             builder.build(&again, bases, cancel).await?;
-            self.proven(&rebuild::compare(&first, &rebuild::packages_in(&again.output)?))?;
+            let compared = rebuild::compare(&first, &rebuild::packages_in(&again.output)?);
+            self.proven(&compared, request.isolation, bases)?;
         }
         Ok(())
     }
@@ -407,23 +410,36 @@ impl Task {
         })?)
     }
 
-    /// What another pocket has built is built once more, if this one demands that and nobody has done it.
+    /// What another pocket has built is built once more, if this one demands that and nobody has done it under its conditions.
     async fn prove_copy(&mut self) -> Result<(), Failure> {
-        let (package, version) = (&self.job.package, &self.job.version);
-        if !self.pocket().require_reproducible
-            || self.shared.read(|db| chroots::reproduced(db, package, version))?.is_some()
+        let (pocket, package, version) = (&self.job.pocket, &self.job.package, &self.job.version);
+        if !self.pocket().require_reproducible {
+            return Ok(());
+        }
+        let counts = |proof: &_| self.shared.read(|db| copies::counts(db, &self.config, pocket, proof));
+        if let Some(proof) = self.shared.read(|db| chroots::reproduced(db, package, version))?
+            && counts(&proof)?
         {
             return Ok(());
         }
         let original = self.shared.read(|db| Original::of(&self.config, db, &self.job)).map_err(|error| {
             Failure::new(FailureKind::Unreproducible, format!("it cannot be built a second time: {error:#}"))
         })?;
+        let as_before = Reproduced {
+            at: 0,
+            isolation: Some(rebuild::isolation(&original.bases)),
+            chroots: rebuild::built_in(&original.bases),
+        };
+        let as_before = counts(&as_before)?;
         let log = self.begin().await?;
         self.advance(State::Building)?;
+        let builder = Builder::new(&self.config)?;
         let request = self.again(&self.build_request(&log))?;
-        let compared = original.build_again(&Builder::new(&self.config)?, request, &self.cancel).await;
+        let own = if as_before { Vec::new() } else { builder.bases(&original.request(request.clone())?)? };
+        let bases = if as_before { &original.bases } else { &own };
+        let compared = original.build_again(&builder, request, bases, &self.cancel).await;
         self.say_how_it_was_carried_out();
-        self.proven(&compared?)
+        self.proven(&compared?, rebuild::isolation(bases), bases)
     }
 
     /// The same request, once more.
@@ -435,9 +451,10 @@ impl Task {
         Ok(build::Request { output, others: None, ..request.clone() })
     }
 
-    fn proven(&self, compared: &[Compared]) -> Result<(), Failure> {
+    fn proven(&self, compared: &[Compared], isolation: Isolation, bases: &[Base]) -> Result<(), Failure> {
         rebuild::demand_same(compared)?;
-        Ok(self.shared.write(|tx| chroots::set_reproduced(tx, &self.job.package, &self.job.version))?)
+        let (package, version, built_in) = (&self.job.package, &self.job.version, rebuild::built_in(bases));
+        Ok(self.shared.write(|tx| chroots::set_reproduced(tx, package, version, isolation, &built_in))?)
     }
 
     fn pocket(&self) -> &Pocket {
@@ -508,7 +525,7 @@ impl Task {
         let suites: Vec<_> = build.local.iter().map(|local| local.suite.clone()).collect();
         let from = programs::From::of(&self.config, self.pocket(), self.shared.publisher.host())?;
         let conditions = Conditions {
-            isolation: self.pocket().isolation.as_str(),
+            isolation: self.pocket().isolation,
             suites: &suites,
             programs: from.manifest().map(|manifest| &manifest.digest),
         };
@@ -523,6 +540,17 @@ impl Task {
         let lines = made.tarballs.iter().map(|(name, sum)| format!("  {name} has SHA-256 {sum}"));
         let notes = made.notes.iter().map(|note| format!("  {note}"));
         Ok(append(&asked.log, &lines.chain(notes).collect::<Vec<_>>())?)
+    }
+
+    /// Writes down which packages of our own the build was given, in the record and in the log.
+    fn keep_given(&self, build: &build::Request) -> Result<()> {
+        let given = build.given.all();
+        self.shared.write(|tx| builds::set_given(tx, self.job.id, &given))?;
+        for one in &given {
+            let line = format!("Given from suite {}: {} {} {}", one.suite, one.package, one.version, one.architecture);
+            build.say(&crate::text::one_line(&line))?;
+        }
+        Ok(())
     }
 
     /// What is to be built, but for its source package.

@@ -13,7 +13,7 @@ use crate::names::{JobId, PocketName};
 use crate::record::contents::{self, Content};
 use crate::record::jobs::Job;
 use crate::record::pockets::{self, Known};
-use crate::record::{Record, pool, sources};
+use crate::record::{Record, builds, pool, sources};
 use crate::stanza;
 use crate::validate::{self, Request};
 
@@ -84,7 +84,7 @@ pub fn prepare(
             let text = format!("jobs {} and {} bring two commits of {} at once", other.id, job.id, job.package);
             return Err(Failure::new(FailureKind::Conflict, text));
         }
-        let part = part(config, record, job)?;
+        let part = part(config, record, item)?;
         still_valid(config, record, &part)?;
         mine.push((job, content(&archive, record, job, admitted)?));
         publication.add(config, record, part)?;
@@ -115,8 +115,8 @@ impl Publication {
             in_step(&format!("branch {branch} of {}", job.package), held.as_ref(), head.as_ref())?;
         }
         let tags = !config.build.pockets[&job.pocket].allow_backtracking;
-        let upstream = upstream(record, part.known.job)?;
-        let message = tags.then(|| format!("{} {}\n\n{}{upstream}", job.package, job.version, provenance(job)));
+        let (built, upstream) = (built(record, &part)?, upstream(record, part.known.job)?);
+        let message = tags.then(|| format!("{} {}\n\n{}{built}{upstream}", job.package, job.version, provenance(job)));
         let (tag, moves) = tags::moves(config, &repo, &job.version, &part.known, message.as_deref())?;
         part.known.tag = tag.or(part.known.tag);
         self.refs.extend(moves.into_iter().map(|mv| (Some(job.id), mv)));
@@ -136,7 +136,8 @@ fn still_valid(config: &Config, record: &Record, part: &Part) -> Result<(), Fail
     }
 }
 
-fn part(config: &Config, record: &Record, job: &Job) -> Result<Part, Failure> {
+fn part(config: &Config, record: &Record, item: &Item) -> Result<Part, Failure> {
+    let job = &item.job;
     let known = match pockets::known(record.db(), &job.package, &job.version)? {
         Some(known) => known,
         None => Known {
@@ -146,7 +147,7 @@ fn part(config: &Config, record: &Record, job: &Job) -> Result<Part, Failure> {
             tag: None,
         },
     };
-    Ok(Part { job: job.clone(), request: Request::of(job), known })
+    Ok(Part { job: job.clone(), request: Request::of(job), known, built: item.built.is_some() })
 }
 
 fn admission(publisher: &Publisher, config: &Config, job: &Job, dir: &Path) -> Admission {
@@ -197,6 +198,14 @@ fn gitlinks(config: &Config, record: &Record, pocket: &PocketName, jobs: &[&Job]
     let message = format!("{}: {}\n\n{}", pocket, names.join(", "), lines.concat());
     let change = |job: &&Job| gitrecord::Change { package: job.package.clone(), commit: Some(job.commit.clone()) };
     superproject(config, record, pocket, &jobs.iter().map(change).collect::<Vec<_>>(), &message)
+}
+
+/// Whose build a version is, if it is not the job's own.
+fn built(record: &Record, part: &Part) -> Result<String, Failure> {
+    let build = builds::of_version(record.db(), &part.job.package, &part.job.version)?.filter(|_| !part.built);
+    let Some(build) = build else { return Ok(String::new()) };
+    let isolation = build.facts.map(|facts| format!("Built-With-Isolation: {}\n", facts.isolation)).unwrap_or_default();
+    Ok(format!("Built-By-Job: {}\nBuilt-For: {}\n{isolation}", build.job, build.pocket))
 }
 
 /// The sums of what a version was made of, one a line.

@@ -13,7 +13,7 @@ use crate::record::audit::Entry;
 use crate::record::jobs::{self, Job};
 use crate::record::moves::{self, Owed, What};
 use crate::record::pockets::{self, Held, Known};
-use crate::record::{Record, State, now, sources};
+use crate::record::{Record, State, builds, now, sources};
 use crate::validate::{self, Plan, Request};
 
 /// A set of changes that are seen together or not at all.
@@ -45,6 +45,8 @@ pub struct Part {
     pub request: Request,
     /// What its version names from now on.
     pub known: Known,
+    /// Whether it has built what the pool has of it.
+    pub built: bool,
 }
 
 impl Publication {
@@ -76,6 +78,9 @@ impl Publication {
         for (job, prepared) in &self.suites {
             Archive::record(tx, prepared, &self.note)?;
             moves::owe_suite(tx, *job, prepared.suite(), prepared.generation())?;
+        }
+        for Part { job, .. } in self.parts.iter().filter(|part| part.built) {
+            builds::set(tx, &job.package, &job.version, job.id)?;
         }
         if let Some(entry) = &self.entry {
             entry.clone().append(tx)?;

@@ -1,14 +1,15 @@
 //! The chroots that jobs were built in.
 
 use anyhow::Result;
-use rusqlite::{Connection, OptionalExtension, Transaction, params};
-use serde::Serialize;
+use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
+use serde::{Deserialize, Serialize};
 
 use crate::chroot::Manifest;
+use crate::config::Isolation;
 use crate::names::{Architecture, ChrootDigest, JobId, PackageName, Version};
 
 /// What a job was built in, for one architecture.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BuiltIn {
     /// The architecture.
     pub architecture: Architecture,
@@ -47,17 +48,38 @@ pub fn manifest(db: &Connection, start: &str) -> Result<Option<Manifest>> {
     }
 }
 
-/// Records that a second build of this version gave the same packages.
-pub fn set_reproduced(tx: &Transaction, package: &PackageName, version: &Version) -> Result<()> {
-    let sql = "INSERT OR REPLACE INTO reproduced (package, version, at) VALUES (?, ?, ?)";
-    tx.execute(sql, params![package, version, super::now()])?;
+/// That a second build of a version gave the same packages, and under what.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Reproduced {
+    /// When; milliseconds since 1970-01-01 UTC.
+    pub at: i64,
+    /// What kept the second build from the host; `None`: an older release did not say.
+    pub isolation: Option<Isolation>,
+    /// What it was made in.
+    pub chroots: Vec<BuiltIn>,
+}
+
+/// Records that a second build of this version gave the same packages, in place of what was recorded of one before.
+pub fn set_reproduced(
+    tx: &Transaction,
+    package: &PackageName,
+    version: &Version,
+    isolation: Isolation,
+    chroots: &[BuiltIn],
+) -> Result<()> {
+    let sql = "INSERT OR REPLACE INTO reproduced (package, version, at, isolation, chroots) VALUES (?, ?, ?, ?, ?)";
+    tx.execute(sql, params![package, version, super::now(), isolation, serde_json::to_string(chroots)?])?;
     Ok(())
 }
 
-/// When a second build of this version gave the same packages, if one did; milliseconds since 1970-01-01 UTC.
-pub fn reproduced(db: &Connection, package: &PackageName, version: &Version) -> Result<Option<i64>> {
-    let sql = "SELECT at FROM reproduced WHERE package = ? AND version = ?";
-    Ok(db.prepare_cached(sql)?.query_row(params![package, version], |row| row.get(0)).optional()?)
+/// The last second build of this version that gave the same packages, if there was one.
+pub fn reproduced(db: &Connection, package: &PackageName, version: &Version) -> Result<Option<Reproduced>> {
+    let sql = "SELECT at, isolation, chroots FROM reproduced WHERE package = ? AND version = ?";
+    let row = |row: &Row| Ok((row.get(0)?, row.get(1)?, row.get::<_, Option<String>>(2)?));
+    let found = db.prepare_cached(sql)?.query_row(params![package, version], row).optional()?;
+    let Some((at, isolation, chroots)) = found else { return Ok(None) };
+    let chroots = chroots.map(|text| serde_json::from_str(&text)).transpose()?.unwrap_or_default();
+    Ok(Some(Reproduced { at, isolation, chroots }))
 }
 
 #[cfg(test)]
@@ -101,7 +123,9 @@ mod tests {
         assert!(!text.contains("secret"));
 
         assert_eq!(reproduced(record.db(), &new.package, &new.version).unwrap(), None);
-        record.write(|tx| set_reproduced(tx, &new.package, &new.version)).unwrap();
-        assert!(reproduced(record.db(), &new.package, &new.version).unwrap().is_some());
+        let built_in = of(record.db(), job).unwrap();
+        record.write(|tx| set_reproduced(tx, &new.package, &new.version, Isolation::Vm, &built_in)).unwrap();
+        let proof = reproduced(record.db(), &new.package, &new.version).unwrap().unwrap();
+        assert_eq!((proof.isolation, proof.chroots), (Some(Isolation::Vm), built_in));
     }
 }

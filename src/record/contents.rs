@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use anyhow::{Context, Result, bail};
 use deb822_fast::Deb822;
-use rusqlite::{Connection, OptionalExtension, Transaction, params};
+use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
 
 use super::pool::{self, PoolFile};
 use crate::names::{PackageName, Suite, Version};
@@ -37,6 +37,18 @@ pub struct Part {
     pub stanza: String,
 }
 
+impl Part {
+    fn from_row(row: &Row) -> rusqlite::Result<Self> {
+        Ok(Self {
+            kind: row.get(0)?,
+            name: row.get(1)?,
+            architecture: row.get(2)?,
+            component: row.get(3)?,
+            stanza: row.get(4)?,
+        })
+    }
+}
+
 /// Everything that the pool has of one version of a source package.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Content {
@@ -58,18 +70,17 @@ pub fn content(db: &Connection, source: &PackageName, version: &Version) -> Resu
     let mut statement = db.prepare_cached(
         "SELECT kind, name, architecture, component, stanza FROM pool_part WHERE source = ? AND version = ?",
     )?;
-    let parts = statement.query_map(params![source, version], |row| {
-        Ok(Part {
-            kind: row.get(0)?,
-            name: row.get(1)?,
-            architecture: row.get(2)?,
-            component: row.get(3)?,
-            stanza: row.get(4)?,
-        })
-    })?;
-    let parts = parts.collect::<Result<_, _>>()?;
+    let parts = statement.query_map(params![source, version], Part::from_row)?.collect::<Result<_, _>>()?;
     let files = pool::of_version(db, source, version)?;
     Ok(Some(Content { source: source.clone(), version: version.clone(), changes, parts, files }))
+}
+
+/// The parts of a version without their entries, but for the source package's: what is asked of many versions at once.
+pub fn outline(db: &Connection, source: &PackageName, version: &Version) -> Result<Vec<Part>> {
+    let mut statement = db.prepare_cached(
+        "SELECT kind, name, architecture, component, iif(kind = 'dsc', stanza, '') FROM pool_part WHERE source = ? AND version = ?",
+    )?;
+    Ok(statement.query_map(params![source, version], Part::from_row)?.collect::<Result<_, _>>()?)
 }
 
 /// The `.changes` of this version, below the archive's root.

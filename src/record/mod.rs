@@ -12,6 +12,7 @@ use anyhow::{Context, Result, bail};
 use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior, config::DbConfig};
 
 pub mod audit;
+pub mod builds;
 pub mod chroots;
 pub mod contents;
 pub mod hooks;
@@ -35,6 +36,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("schema/0003-chroots.sql"),
     include_str!("schema/0004-sources.sql"),
     include_str!("schema/0005-released.sql"),
+    include_str!("schema/0006-builds.sql"),
 ];
 
 /// How long a transaction waits for another writer before the caller is told to try again.

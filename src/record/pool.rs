@@ -7,6 +7,7 @@ use anyhow::{Result, bail};
 use rusqlite::{Connection, OptionalExtension, Transaction, params};
 use serde::Serialize;
 
+use super::builds;
 use crate::names::{JobId, PackageName, Version};
 
 /// A file of the pool.
@@ -85,6 +86,7 @@ pub fn forget_intents(tx: &Transaction) -> Result<()> {
 /// Forgets what the pool has of a version, but for the hashes. Files that no other version has become intents: they are to be removed.
 pub fn forget_version(tx: &Transaction, source: &PackageName, version: &Version) -> Result<()> {
     let files = of_version(tx, source, version)?;
+    builds::forget(tx, source, version)?;
     for table in ["pool_version_file", "pool_part", "pool_version"] {
         tx.execute(&format!("DELETE FROM {table} WHERE source = ? AND version = ?"), params![source, version])?;
     }

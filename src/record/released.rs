@@ -168,7 +168,7 @@ pub fn let_go(
          WHERE package = ?1 AND version = ?2 AND released IS NULL AND NOT (instr(path, ?4 || '.') OR instr(path, ?4 || '-'))",
         params![package, version, id, upstream],
     )?;
-    for table in ["version_source", "reproduced", "version"] {
+    for table in ["version_source", "version"] {
         tx.execute(&format!("DELETE FROM {table} WHERE package = ? AND version = ?"), params![package, version])?;
     }
     Ok(files)

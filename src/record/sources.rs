@@ -5,6 +5,7 @@ use rusqlite::{Connection, OptionalExtension, Transaction, params};
 use serde::Serialize;
 
 use super::released;
+use crate::config::Isolation;
 use crate::error::{Failure, FailureKind};
 use crate::names::{ChrootDigest, CommitId, JobId, PackageName, Suite, Version};
 use crate::source::{Bound, Layout, Origin, Plan, Proof, SourcePackage};
@@ -17,7 +18,7 @@ pub struct Source {
     /// How the commit's tree holds it.
     pub layout: Option<Layout>,
     /// What kept the build from the host.
-    pub isolation: Option<String>,
+    pub isolation: Option<Isolation>,
     /// The service's own suites that build dependencies might come from.
     pub suites: Vec<Suite>,
     /// The chroot or image whose dpkg-source made it; `None`: the host's did, or it was not made yet.
@@ -89,8 +90,8 @@ pub fn forget(tx: &Transaction, job: JobId) -> Result<()> {
 /// What keeps a build from the host, and which of the service's own packages it may take.
 #[derive(Debug, Clone)]
 pub struct Conditions<'a> {
-    /// The isolation's name.
-    pub isolation: &'a str,
+    /// The isolation.
+    pub isolation: Isolation,
     /// The suites.
     pub suites: &'a [Suite],
     /// The chroot or image whose dpkg-source makes the source package.
@@ -274,7 +275,7 @@ mod tests {
             notes: Vec::new(),
         };
         let suites = ["stable".parse().unwrap()];
-        let conditions = Conditions { isolation: "unshare", suites: &suites, programs: None };
+        let conditions = Conditions { isolation: Isolation::Unshare, suites: &suites, programs: None };
         let proof = Proof {
             layout: Some(Layout::Applied),
             extra: vec!["configure".to_owned()],

@@ -1,4 +1,5 @@
-//! `archive snapshots|rollback|gc|release`: what suites were, back to it, what need not be kept, and what is let go.
+//! `archive snapshots|rollback|gc|release|vouch`: what suites were, back to it, what need not be kept, what is let go, and who
+//! answers for a build.
 
 use std::io::Write;
 
@@ -6,9 +7,10 @@ use anyhow::Result;
 
 use crate::error::{Error, Exit};
 use crate::log::Severity;
-use crate::names::{PackageName, Suite, Version};
+use crate::names::{PackageName, PocketName, Suite, Version};
 use crate::publish::Publisher;
-use crate::record::{contents, snapshots};
+use crate::record::audit::Entry;
+use crate::record::{builds, contents, snapshots};
 use crate::session::{Session, table, time};
 use crate::text;
 
@@ -42,6 +44,21 @@ pub enum Archive {
         #[arg(long, value_name = "TEXT")]
         reason: String,
     },
+    /// Answer for a build that another pocket could not have made itself, so that it may be copied there
+    ///
+    /// Look at it by 'explain JOB' first. What is said holds until the archive no longer has the build.
+    Vouch {
+        /// The source package
+        package: String,
+        /// Its version
+        version: String,
+        /// The pocket that may have it; every pocket, if none is named
+        #[arg(long)]
+        pocket: Option<String>,
+        /// Why, for the audit trail
+        #[arg(long, value_name = "TEXT")]
+        reason: String,
+    },
 }
 
 /// The longest reason.
@@ -55,7 +72,10 @@ pub fn run(session: &mut Session, verb: &Archive) -> Result<Exit> {
         Archive::Rollback { suite, number } => rollback(session, &suite.parse()?, *number),
         Archive::Gc => collect(session),
         Archive::Release { package, version, reason } => {
-            release(session, &package.parse()?, &version.parse()?, reason.trim())
+            release(session, &package.parse()?, &version.parse()?, one_line(reason)?)
+        }
+        Archive::Vouch { package, version, pocket, reason } => {
+            vouch(session, &package.parse()?, &version.parse()?, pocket.as_deref(), one_line(reason)?)
         }
     }
 }
@@ -114,11 +134,63 @@ fn collect(session: &mut Session) -> Result<Exit> {
     Ok(Exit::Ok)
 }
 
-fn release(session: &mut Session, package: &PackageName, version: &Version, reason: &str) -> Result<Exit> {
+/// A reason that a person gave.
+fn one_line(reason: &str) -> Result<&str, Error> {
+    let reason = reason.trim();
     if reason.is_empty() || reason.len() > LONGEST_REASON || reason.contains(char::is_control) {
         let text = format!("--reason is a line of text that says why, of at most {LONGEST_REASON} bytes");
-        return Err(Error::usage(text).into());
+        return Err(Error::usage(text));
     }
+    Ok(reason)
+}
+
+fn vouch(
+    session: &mut Session,
+    package: &PackageName,
+    version: &Version,
+    pocket: Option<&str>,
+    reason: &str,
+) -> Result<Exit> {
+    let config = session.config.clone();
+    let pocket = pocket.map(|pocket| config.pocket(pocket).map(|(name, _)| name.clone())).transpose()?;
+    let by = session.who.clone();
+    let build = session.write(|tx| {
+        let build = builds::of_version(tx, package, version)?.ok_or_else(|| {
+            Error::invalid(format!("the archive has no {package} {version}: 'history {package}' shows what it had"))
+        })?;
+        builds::vouch(tx, package, version, pocket.as_ref(), &by, reason)?;
+        Entry::new("archive.vouch")
+            .job(build.job)
+            .with("by", by.as_str())
+            .with("package", package.as_str())
+            .with("version", version.as_str())
+            .with("pocket", pocket.as_ref().map_or("every pocket", PocketName::as_str))
+            .with("reason", reason)
+            .append(tx)?;
+        Ok(build)
+    })?;
+    let (job, whose) = (build.job.to_string(), pocket.as_ref().map_or("every pocket", PocketName::as_str));
+    session.log.event(
+        Severity::Warning,
+        "vouch",
+        &[
+            ("package", package.as_str()),
+            ("version", version.as_str()),
+            ("job", &job),
+            ("pocket", whose),
+            ("by", session.who.as_str()),
+            ("reason", reason),
+        ],
+    );
+    if session.json {
+        session.print_json(&build)?;
+        return Ok(Exit::Ok);
+    }
+    session.line(format!("{whose} may have {package} {version} as job {job} has built it for {}", build.pocket))?;
+    Ok(Exit::Ok)
+}
+
+fn release(session: &mut Session, package: &PackageName, version: &Version, reason: &str) -> Result<Exit> {
     let publisher = Publisher::open(&session.config)?;
     let (done, troubles) = publisher.release(&session.config, package, version, reason, &session.who)?;
     session.log.event(

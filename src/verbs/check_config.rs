@@ -52,5 +52,7 @@ pub fn run(path: Option<&Path>, as_json: bool) -> Result<Exit> {
 /// What is no problem, and should be known.
 fn warnings(config: &Config) -> Vec<String> {
     let pockets = config.build.pockets.iter();
-    pockets.filter_map(|(name, pocket)| Some(format!("pocket {name}: {}", pocket.caveat()?))).collect()
+    pockets
+        .flat_map(|(name, pocket)| pocket.caveats().into_iter().map(move |it| format!("pocket {name}: {it}")))
+        .collect()
 }

@@ -4,15 +4,17 @@ use anyhow::Result;
 use rusqlite::Connection;
 use serde::Serialize;
 
+use crate::build::proxy::Given;
 use crate::error::Exit;
 use crate::names::{JobId, PocketName, Principal, Suite};
 use crate::record::audit::{self, Recorded};
-use crate::record::chroots::{self, BuiltIn};
-use crate::record::jobs::{self, Job};
+use crate::record::builds::{self, Vouched};
+use crate::record::chroots::{self, BuiltIn, Reproduced};
+use crate::record::jobs::Job;
 use crate::record::pool::{self, PoolFile};
 use crate::record::sources::{self, Source};
 use crate::record::{State, pockets};
-use crate::session::Session;
+use crate::session::{Session, time};
 use crate::source::{Layout, SUMS};
 
 /// Arguments of `explain`.
@@ -34,6 +36,12 @@ struct Explained {
     dsc: Option<String>,
     /// What the binaries were built in.
     chroots: Vec<BuiltIn>,
+    /// The packages of suites of our own that the build was given.
+    given: Vec<Given>,
+    /// Who answers for a build that the pocket's own rules would not have allowed, if somebody had to.
+    vouched: Option<Vouched>,
+    /// The second build that gave the same packages, if there was one.
+    reproduced: Option<Reproduced>,
     /// What came out: the pool's files, with their SHA-256.
     files: Vec<PoolFile>,
     /// The object that the version's tag points at.
@@ -57,15 +65,17 @@ impl Explained {
         // A version that was let go may be another commit's.
         let known = pockets::known(db, &job.package, &job.version)?.filter(|known| known.commit == job.commit);
         let is_published = job.state == State::Published && known.is_some();
-        let other =
-            known.as_ref().filter(|known| is_published && known.job != job.id).map(|known| jobs::get(db, known.job));
-        let other = other.transpose()?.filter(|_| chroots::of(db, job.id).is_ok_and(|own| own.is_empty()));
-        let by = other.as_ref().map_or(job.id, |other| other.id);
+        let (package, version) = (&job.package, &job.version);
+        let other = builds::of_version(db, package, version)?.filter(|build| is_published && build.job != job.id);
+        let by = other.as_ref().map_or(job.id, |other| other.job);
         let source = sources::of(db, by)?;
         let files = if is_published { pool::of_version(db, &job.package, &job.version)? } else { Vec::new() };
         Ok(Self {
             job: job.clone(),
-            built_by: other.map(|other| Built { job: other.id, pocket: other.pocket, principal: other.principal }),
+            vouched: if other.is_some() { builds::vouched(db, package, version, &job.pocket)? } else { None },
+            reproduced: if is_published { chroots::reproduced(db, package, version)? } else { None },
+            given: builds::given(db, by)?,
+            built_by: other.map(|other| Built { job: other.job, pocket: other.pocket, principal: other.principal }),
             dsc: source.as_ref().and_then(|source| source.dsc.clone()),
             source,
             chroots: chroots::of(db, by)?,
@@ -90,7 +100,7 @@ pub fn run(session: &mut Session, args: &Args) -> Result<Exit> {
 }
 
 fn print(session: &Session, explained: &Explained) -> Result<()> {
-    let line = |key: &str, value: &str| session.line(format!("{key:<10} {value}"));
+    let line = |key: &str, value: &str| session.line(format!("{key:<11} {value}"));
     let job = &explained.job;
     line("job", &format!("{}: {} {} for {}, {}", job.id, job.package, job.version, job.pocket, job.state))?;
     line("principal", job.principal.as_str())?;
@@ -104,6 +114,17 @@ fn print(session: &Session, explained: &Explained) -> Result<()> {
     }
     for chroot in &explained.chroots {
         line("built in", &format!("{} {}", chroot.architecture, chroot.digest.as_str()))?;
+    }
+    for given in &explained.given {
+        line("given", &format!("{} {} {} from {}", given.package, given.version, given.architecture, given.suite))?;
+        line("", &format!("SHA-256 {}", given.sha256))?;
+    }
+    if let Some(proof) = &explained.reproduced {
+        let isolation = proof.isolation.map_or("isolation that is not recorded", |isolation| isolation.as_str());
+        line("built again", &format!("with the same result, {} ({isolation})", time(proof.at)))?;
+    }
+    if let Some(word) = &explained.vouched {
+        line("vouched", &format!("by {}: {}", word.by, word.reason))?;
     }
     for file in &explained.files {
         line("file", &file.path)?;
@@ -156,7 +177,7 @@ fn of_source(line: &dyn Fn(&str, &str) -> std::io::Result<()>, source: &Source) 
         line("made by", by)?;
     }
     if let Some(isolation) = &source.isolation {
-        line("isolation", isolation)?;
+        line("isolation", isolation.as_str())?;
         let suites: Vec<&str> = source.suites.iter().map(Suite::as_str).collect();
         line("suites", &format!("build dependencies might also come from {}", suites.join(", ")))?;
     }

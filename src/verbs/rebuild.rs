@@ -49,11 +49,12 @@ pub fn run(session: &mut Session, job: &str) -> Result<Exit> {
         fs::create_dir_all(&output)?;
         let places = Places { scratch: scratch.clone(), output: output.clone(), log: log.clone() };
         let request = Request::new(&config, &job.pocket, (&job.package, &job.version), Vec::new(), places);
-        Ok(original.build_again(&Builder::new(&config)?, request, &cancel).await?)
+        Ok(original.build_again(&Builder::new(&config)?, request, &original.bases, &cancel).await?)
     });
     let shown = compared.and_then(|compared| {
         if compared.iter().all(|one| one.verdict == Verdict::Same) {
-            session.write(|tx| chroots::set_reproduced(tx, &job.package, &job.version))?;
+            let (isolation, built_in) = (rebuild::isolation(&original.bases), rebuild::built_in(&original.bases));
+            session.write(|tx| chroots::set_reproduced(tx, &job.package, &job.version, isolation, &built_in))?;
         }
         show(session, &original, &output, &compared)
     });

@@ -6,9 +6,10 @@ use serde_json::json;
 use crate::archive::Archive;
 use crate::error::Exit;
 use crate::publish;
+use crate::record::builds::Build;
 use crate::record::jobs::{self, Job};
 use crate::record::pool::{self, PoolFile};
-use crate::record::{State, chroots, hooks, now, pockets, sources};
+use crate::record::{State, builds, chroots, hooks, now, pockets, sources};
 use crate::session::{Session, span, table, time};
 use crate::source::Layout;
 
@@ -39,11 +40,14 @@ fn one(session: &Session, job: &Job) -> Result<Exit> {
     let hooks = hooks::runs_of(db, job.id)?;
     let chroots = chroots::of(db, job.id)?;
     let source = sources::of(db, job.id)?;
+    let given = builds::given(db, job.id)?;
+    let built = built(session, job)?;
     let buildinfo = buildinfo(session, job)?;
     let aside = publish::aside(db, job)?;
     if session.json {
         session.print_json(&json!({
             "job": job, "steps": steps, "hooks": hooks, "chroots": chroots, "buildinfo": buildinfo, "source": source,
+            "given": given, "built": built,
             "aside": aside.iter().map(|entry| &entry.detail).collect::<Vec<_>>(),
         }))?;
         return Ok(Exit::Ok);
@@ -64,6 +68,10 @@ fn one(session: &Session, job: &Job) -> Result<Exit> {
     if let Some(from) = &job.copied_from {
         line("copied", format!("from {from}"))?;
     }
+    if let Some(build) = &built {
+        let isolation = build.facts.as_ref().map_or("no facts of it are recorded", |facts| facts.isolation.as_str());
+        line("built by", format!("job {} for {} ({isolation})", build.job, build.pocket))?;
+    }
     if let Some(source) = &source {
         line("layout", source.layout.map_or("not known yet", Layout::as_str).to_owned())?;
         for tarball in &source.tarballs {
@@ -82,6 +90,9 @@ fn one(session: &Session, job: &Job) -> Result<Exit> {
     }
     for chroot in &chroots {
         line("chroot", format!("{} {}", chroot.architecture, chroot.digest.short()))?;
+    }
+    for one in &given {
+        line("given", format!("{} {} {} from {}", one.package, one.version, one.architecture, one.suite))?;
     }
     if job.state == State::Queued {
         line("ahead", jobs::ahead(db, job.id)?.to_string())?;
@@ -104,6 +115,16 @@ fn one(session: &Session, job: &Job) -> Result<Exit> {
         line("hook", format!("{}/{}: {}", run.event, run.name, run.outcome))?;
     }
     Ok(Exit::Ok)
+}
+
+/// The build that a job has published, if it is another job's.
+fn built(session: &Session, job: &Job) -> Result<Option<Build>> {
+    let db = session.record.db();
+    let known = pockets::known(db, &job.package, &job.version)?;
+    if job.state != State::Published || known.is_none_or(|known| known.commit != job.commit) {
+        return Ok(None);
+    }
+    Ok(builds::of_version(db, &job.package, &job.version)?.filter(|build| build.job != job.id))
 }
 
 /// What the binaries that the job published were built with and from: one file for each architecture, below the archive's

@@ -6,12 +6,14 @@ use anyhow::Result;
 use rayon::prelude::*;
 
 use super::facts::Facts;
-use super::{Deep, Difference, Mend};
+use super::{Deep, Difference, Mend, Warning};
 use crate::archive::Archive;
 use crate::config::Config;
+use crate::copies;
 use crate::names::PocketName;
 use crate::publish::Publisher;
-use crate::record::Record;
+use crate::record::pockets::Held;
+use crate::record::{Record, builds, contents};
 
 /// Every difference.
 pub fn check(
@@ -41,6 +43,35 @@ pub fn check(
         found.push(Difference::new(path, text, Mend::Nothing));
     }
     Ok(found)
+}
+
+/// Whether each pocket's suite has a place for all that its versions are: components and architectures.
+pub fn places(
+    config: &Config,
+    publisher: &Publisher,
+    record: &Record,
+    facts: &Facts,
+    differences: &mut Vec<Difference>,
+    warnings: &mut Vec<Warning>,
+) -> Result<()> {
+    for held in &facts.held {
+        let Held { pocket, package, version, .. } = held;
+        let (target, architectures) = (&config.build.pockets[pocket], publisher.architectures(config, pocket));
+        let parts = contents::outline(record.db(), package, version)?;
+        let place = format!("suite {}", config.suite(pocket));
+        if let Some(why) = copies::hidden(pocket, target, &architectures, &parts) {
+            let text = format!(
+                "it does not show all of {package} {version}, which {pocket} has: {why}: add that to the pocket, or submit a \
+                 version without it"
+            );
+            differences.push(Difference::new(&place, text, Mend::Nothing));
+        }
+        let build = builds::of_version(record.db(), package, version)?;
+        if let Some(why) = build.and_then(|build| copies::not_built(pocket, &architectures, &parts, &build)) {
+            warnings.push(Warning { place, text: format!("{package} {version}: {why}") });
+        }
+    }
+    Ok(())
 }
 
 fn suite(

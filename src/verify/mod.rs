@@ -131,12 +131,14 @@ pub fn check(config: &Config, publisher: &Publisher, record: &mut Record, deep: 
     let mut differences = facts.contradictions(config);
     differences.extend(git::check(config, &facts)?);
     differences.extend(archive::check(config, publisher, record, &facts, deep)?);
+    let mut warnings = git::warnings(config, &facts)?;
+    archive::places(config, publisher, record, &facts, &mut differences, &mut warnings)?;
     Ok(Report {
         packages: facts.packages().len(),
         suites: config.build.pockets.len(),
         files: facts.pool.len(),
         differences,
-        warnings: git::warnings(config, &facts)?,
+        warnings,
     })
 }
 

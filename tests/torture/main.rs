@@ -252,7 +252,11 @@ impl Torture {
         let start = Instant::now();
         while open_jobs() > 0 || busy()? {
             if start.elapsed() > DRAIN {
-                bail!("{} jobs have not ended, or left something, after {DRAIN:?}: {}", open_jobs(), service::log_tail());
+                bail!(
+                    "{} jobs have not ended, or left something, after {DRAIN:?}: {}",
+                    open_jobs(),
+                    service::log_tail()
+                );
             }
             std::thread::sleep(Duration::from_millis(20));
         }

@@ -34,7 +34,7 @@ mod suites;
 pub use cache::Cache;
 pub use mirrors::{Mirrors, seen_inside};
 pub use open::Open;
-pub use suites::{HOST, Suites};
+pub use suites::{Given, HOST, Ledger, Suites};
 
 /// Connections of one build at a time. apt has one for each mirror.
 const CONNECTIONS: usize = 32;
@@ -242,7 +242,7 @@ mod tests {
             components: vec!["main".parse().unwrap()],
             key: Default::default(),
         };
-        let _proxy = Proxy::start(&socket, mirrors, Suites::of(&[suite]), cache).unwrap();
+        let _proxy = Proxy::start(&socket, mirrors, Suites::of(&[suite], Ledger::default()), cache).unwrap();
         let get = |method: &str, url: &str| {
             format!("{method} {url} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 0\r\n\r\n")
         };

@@ -84,7 +84,7 @@ mod tests {
             components: vec!["main".parse().unwrap()],
             key: Default::default(),
         };
-        let open = Open::start(Suites::of(&[suite])).await.unwrap();
+        let open = Open::start(Suites::of(&[suite], crate::build::proxy::Ledger::default())).await.unwrap();
         let (host, name) = open.url().strip_prefix("http://").unwrap().split_once('/').unwrap();
         assert!(host.starts_with("127.0.0.1:") && name.len() == 33, "{}", open.url());
         let ask = async |method: &str, path: &str| {

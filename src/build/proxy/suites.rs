@@ -2,14 +2,15 @@
 //!
 //! The pool is one for all suites, so a place in it is no permission: a file is given out if the index of such a suite names it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::{BufRead, BufReader, ErrorKind};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context, Result};
 use flate2::read::MultiGzDecoder;
+use serde::Serialize;
 
 use super::super::LocalSuite;
 use crate::names::{Component, Suite};
@@ -17,12 +18,45 @@ use crate::names::{Component, Suite};
 /// The host that our own archive has in a sandbox. No name server knows it (RFC 2606).
 pub const HOST: &str = "archive.invalid";
 
+/// A package of our own that a build was given.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct Given {
+    /// The suite whose index named it.
+    pub suite: Suite,
+    /// The binary package.
+    pub package: String,
+    /// Its version.
+    pub version: String,
+    /// Its architecture.
+    pub architecture: String,
+    /// Its file, below the archive's root.
+    pub path: String,
+    /// The SHA-256 that the index says of it.
+    pub sha256: String,
+}
+
+/// Notes which packages of our own a build is given, for whoever has to know that later.
+#[derive(Debug, Clone, Default)]
+pub struct Ledger(Arc<Mutex<BTreeSet<Given>>>);
+
+impl Ledger {
+    fn note(&self, given: &Given) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(given.clone());
+    }
+
+    /// All of them.
+    pub fn all(&self) -> Vec<Given> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
+    }
+}
+
 /// Suites of our own archive.
 #[derive(Debug, Default)]
 pub struct Suites {
     root: PathBuf,
     suites: Vec<(Suite, Vec<Component>)>,
     named: Mutex<Named>,
+    ledger: Ledger,
 }
 
 /// What the indexes that were given out name.
@@ -30,25 +64,30 @@ pub struct Suites {
 struct Named {
     /// The generations that were read.
     generations: BTreeSet<PathBuf>,
-    /// Paths below the archive's root.
-    files: BTreeSet<String>,
+    /// By path below the archive's root.
+    files: BTreeMap<String, Given>,
 }
 
 impl Suites {
-    /// These. They are of one archive.
-    pub fn of(local: &[LocalSuite]) -> Self {
+    /// These. They are of one archive. What is given out of its pool is noted in the ledger.
+    pub fn of(local: &[LocalSuite], ledger: Ledger) -> Self {
         let root = local.first().map(|suite| suite.root.clone()).unwrap_or_default();
         let suites = local.iter().map(|local| (local.suite.clone(), local.components.clone())).collect();
-        Self { root, suites, named: Mutex::default() }
+        Self { root, suites, named: Mutex::default(), ledger }
     }
 
     /// The file for the path of a request, if it may be asked for; it may not be there. What a suite's pool files are is
-    /// read when its InRelease is asked for: whoever has that may have them, whatever is published meanwhile.
+    /// read when its InRelease is asked for: whoever has that may have them, whatever is published meanwhile. A package that
+    /// is found counts as given.
     pub fn find(&self, path: &str) -> Result<Option<PathBuf>> {
         let Some(path) = decoded(path) else { return Ok(None) };
         let Some(rest) = path.strip_prefix("dists/") else {
             let named = self.named.lock().unwrap_or_else(PoisonError::into_inner);
-            return Ok(named.files.contains(&path).then(|| self.root.join(&path)));
+            let given = named.files.get(&path);
+            return Ok(given.map(|given| {
+                self.ledger.note(given);
+                self.root.join(&path)
+            }));
         };
         let Some((suite, rest)) = rest.split_once('/') else { return Ok(None) };
         let Some((suite, components)) = self.suites.iter().find(|(allowed, _)| allowed.as_str() == suite) else {
@@ -59,12 +98,12 @@ impl Suites {
             generation => generation?,
         };
         if ["InRelease", "Release"].contains(&rest) {
-            self.read(&generation, components).with_context(|| format!("suite {suite} cannot be read"))?;
+            self.read(suite, &generation, components).with_context(|| format!("suite {suite} cannot be read"))?;
         }
         Ok(Some(generation.join(rest)))
     }
 
-    fn read(&self, generation: &Path, components: &[Component]) -> Result<()> {
+    fn read(&self, suite: &Suite, generation: &Path, components: &[Component]) -> Result<()> {
         let mut named = self.named.lock().unwrap_or_else(PoisonError::into_inner);
         if named.generations.contains(generation) {
             return Ok(());
@@ -78,7 +117,9 @@ impl Suites {
             for entry in entries {
                 let index = entry?.path().join("Packages.gz");
                 if index.exists() {
-                    named.files.extend(file_names(&index)?);
+                    for given in entries_of(suite, &index)? {
+                        named.files.insert(given.path.clone(), given);
+                    }
                 }
             }
         }
@@ -87,13 +128,32 @@ impl Suites {
     }
 }
 
-fn file_names(index: &Path) -> Result<Vec<String>> {
+/// The packages of an index. We have written it: every entry has these fields, each in a line of its own.
+fn entries_of(suite: &Suite, index: &Path) -> Result<Vec<Given>> {
     let lines = BufReader::new(MultiGzDecoder::new(fs::File::open(index)?)).lines();
-    let mut names = Vec::new();
-    for line in lines {
-        names.extend(line?.strip_prefix("Filename: ").map(str::to_owned));
+    let (mut all, mut fields) = (Vec::new(), BTreeMap::new());
+    for line in lines.chain([Ok(String::new())]) {
+        let line = line?;
+        if let Some((name, value)) = line.split_once(": ").filter(|(name, _)| !name.starts_with(' ')) {
+            fields.insert(name.to_owned(), value.to_owned());
+        }
+        if line.is_empty() {
+            let mut field = |name: &str| fields.remove(name);
+            if let Some(path) = field("Filename") {
+                let mut demand = |name: &str| field(name).with_context(|| format!("{path} has no {name} in an index"));
+                all.push(Given {
+                    suite: suite.clone(),
+                    package: demand("Package")?,
+                    version: demand("Version")?,
+                    architecture: demand("Architecture")?,
+                    sha256: demand("SHA256")?,
+                    path,
+                });
+            }
+            fields.clear();
+        }
     }
-    Ok(names)
+    Ok(all)
 }
 
 /// A path below the root: apt encodes what URLs do not take, a plus for one. `None` for what is not plainly a path.
@@ -129,7 +189,12 @@ mod tests {
         fs::write(dir.join("InRelease"), name).unwrap();
         let text: String = files
             .iter()
-            .map(|file| format!("Package: x\nFilename: {file}\nDescription: x\n Filename: secret\n\n"))
+            .map(|file| {
+                let sum = crate::text::hex(file.as_bytes());
+                format!(
+                    "Package: x\nVersion: 1\nArchitecture: all\nFilename: {file}\nSHA256: {sum}\nDescription: x\n Filename: secret\n\n"
+                )
+            })
             .collect();
         let mut gz = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
         gz.write_all(text.as_bytes()).unwrap();
@@ -146,7 +211,7 @@ mod tests {
             components: vec!["main".parse().unwrap()],
             key: PathBuf::new(),
         };
-        Suites::of(&suites.iter().map(local).collect::<Vec<_>>())
+        Suites::of(&suites.iter().map(local).collect::<Vec<_>>(), Ledger::default())
     }
 
     #[test]
@@ -160,7 +225,19 @@ mod tests {
         let good = "/pool/main/g/g%2b%2B/g++_1~2_amd64.deb";
         assert_eq!(find(good), None, "nobody has asked for the suite yet");
         assert_eq!(find("/dists/stable/InRelease"), Some(root.join("dists/.generations/stable/1/InRelease")));
+        assert_eq!(stable.ledger.all(), []);
         assert_eq!(find(good), Some(root.join("pool/main/g/g++/g++_1~2_amd64.deb")));
+        assert_eq!(find(good), Some(root.join("pool/main/g/g++/g++_1~2_amd64.deb")));
+        let path = "pool/main/g/g++/g++_1~2_amd64.deb";
+        let given = Given {
+            suite: "stable".parse().unwrap(),
+            package: "x".into(),
+            version: "1".into(),
+            architecture: "all".into(),
+            path: path.into(),
+            sha256: crate::text::hex(path.as_bytes()),
+        };
+        assert_eq!(stable.ledger.all(), std::slice::from_ref(&given));
         for bad in [
             "/dists/unstable/InRelease",
             "/dists/stable/../unstable/InRelease",
@@ -185,6 +262,7 @@ mod tests {
         ] {
             assert_eq!(find(bad), None, "{bad}");
         }
+        assert_eq!(stable.ledger.all(), [given], "nothing that was refused counts as given");
         let both = allowed(&root, &["stable", "unstable"]);
         both.find("/dists/unstable/InRelease").unwrap().unwrap();
         assert!(both.find("/pool/main/g/g++/g++_999_amd64.deb").unwrap().is_some());

@@ -147,7 +147,11 @@ pub async fn build(
     // A build that was killed may have left it.
     place.session.end().await?;
     let room = Room::make(request, place.program)?;
-    let archive = if request.local.is_empty() { None } else { Some(Open::start(Suites::of(&request.local)).await?) };
+    let archive = if request.local.is_empty() {
+        None
+    } else {
+        Some(Open::start(Suites::of(&request.local, request.given.clone())).await?)
+    };
     room.configure(request, archive.as_ref())?;
     // Only the sandbox keeps files in memory.
     let groups = Groups::create(place.slot, &Limits { disk: ByteSize(0), ..request.limits.clone() }).await?;

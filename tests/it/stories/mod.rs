@@ -5,6 +5,7 @@ mod archive;
 mod audit;
 mod buildinfo;
 mod chroots;
+mod copies;
 mod corpus;
 mod daemon;
 mod debian;
