@@ -66,6 +66,27 @@ fn a_commit_becomes_a_package_in_a_machine_of_its_own() {
 }
 
 #[test]
+fn a_copy_is_proven_in_a_machine_where_the_pocket_builds_in_machines() {
+    let world = world();
+    let text = "build: { pockets: { dev: { isolation: unshare, require_reproducible: true }, prod: { require_reproducible: true } } }\n";
+    fs::write("/etc/invirtibuilder/conf.d/proven.yaml", text).unwrap();
+    let _daemon = world.daemon();
+    let repo = world.repo("tiny");
+    let commit = repo.version("1.0", Tiny::Works);
+    let first = world.submit("dev", "tiny", &commit);
+    world.wait_for(&first, "published", LONG);
+    world.build("alice", &["explain", &first]).ok().says(&["built again with the same result", "(unshare)"]);
+    world.build("alice", &["submit", "prod", "tiny", &commit]).refused(65, &["isolation unshare"]);
+    world.local(&["archive", "vouch", "tiny", "1.0", "--pocket", "prod", "--reason", "to see it built again"]).ok();
+    // What dev has proven does not count here.
+    let copy = world.submit("prod", "tiny", &commit);
+    world.wait_for(&copy, "published", LONG);
+    let log = world.build("alice", &["log", &copy]).ok().out;
+    assert!(log.contains("require_reproducible") && log.contains("Build finished at"), "{log}");
+    world.build("alice", &["explain", &copy]).ok().says(&["built again with the same result", "(vm)"]);
+}
+
+#[test]
 fn a_package_of_debian_is_built_in_a_machine() {
     let world = world();
     let _daemon = world.daemon();
