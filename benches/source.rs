@@ -2,14 +2,12 @@
 //! plan, of making the package and of proving that it is the commit. `script/bench source` runs it beside a floor.
 
 use std::path::Path;
-use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::Result;
 use git2::{Repository, Signature, Time};
-use invirtibuilder::chroot::programs::Programs;
 use invirtibuilder::gitrecord::create_package_repo;
-use invirtibuilder::source::{self, Request, Wanted};
+use invirtibuilder::source::{self, Request, Subject, Wanted};
 use invirtibuilder::subprocess::CancellationToken;
 
 /// The files of one directory.
@@ -32,33 +30,11 @@ fn measure(n: usize, dir: &Path) -> Result<()> {
     create_package_repo(&repo)?;
     fill(&repo, n)?;
     let commit = source::resolve(&repo, "main")?;
-    let (package, version) = ("large".parse()?, "1.0".parse()?);
-    let wanted = Wanted {
-        repo: &repo,
-        commit: &commit,
-        package: &package,
-        version: &version,
-        pool: &[],
-        branch: source::Branch::Now,
-        scratch: None,
-    };
+    let subject = Subject { repo, commit, package: "large".parse()?, version: "1.0".parse()? };
     let start = Instant::now();
-    let plan = source::plan(&wanted)?;
+    let plan = source::plan(&Wanted { subject: &subject, pool: &[], branch: source::Branch::Now, scratch: None })?;
     let planned = start.elapsed().as_secs_f64();
-    let work = dir.join("job/source");
-    std::fs::create_dir_all(&work)?;
-    let programs = Arc::new(Programs::of_host());
-    let request = Request {
-        repo: repo.clone(),
-        commit: commit.clone(),
-        package,
-        version,
-        plan,
-        programs,
-        work,
-        room: 64 << 30,
-        log: dir.join("log"),
-    };
+    let request = Request::on_host(subject, plan, dir, 64 << 30)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let (made, proven) = runtime.block_on(async {
         let start = Instant::now();

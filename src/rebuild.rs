@@ -60,6 +60,11 @@ fn is_binary(name: &str) -> bool {
     name.ends_with(".deb") || name.ends_with(".udeb")
 }
 
+/// Whether a file of a version is one of its source package, by its name.
+pub fn is_source(name: &str) -> bool {
+    !is_binary(name) && !name.ends_with(".changes") && !name.ends_with(".buildinfo")
+}
+
 /// Every package of either build, compared.
 pub fn compare(first: &BTreeMap<String, String>, second: &BTreeMap<String, String>) -> Vec<Compared> {
     let names: BTreeSet<&String> = first.keys().chain(second.keys()).collect();
@@ -158,7 +163,7 @@ impl Original {
             let name = path.file_name().and_then(|name| name.to_str()).context("a file of the pool has a name")?;
             if is_binary(name) {
                 original.packages.insert(name.to_owned(), file.sha256);
-            } else if !name.ends_with(".changes") && !name.ends_with(".buildinfo") {
+            } else if is_source(name) {
                 original.source.push(path.clone());
             }
             original.pool.insert(name.to_owned(), path);

@@ -47,6 +47,12 @@ impl Request {
         }
     }
 
+    /// The commit that is to become a source package.
+    pub fn subject(&self, config: &Config) -> source::Subject {
+        let Self { package, commit, version, .. } = self.clone();
+        source::Subject { repo: config.git.package(&package), commit, package, version }
+    }
+
     /// Looks the request up in the package's repository.
     pub fn read(config: &Config, pocket: &PocketName, package: PackageName, commit: &str) -> Result<Self, Error> {
         config.pocket(pocket.as_str())?;
@@ -118,10 +124,8 @@ pub fn plan_source(
     branch: source::Branch,
     scratch: Option<&Path>,
 ) -> Result<source::Plan, Failure> {
-    let Request { pocket, package, commit, version } = request;
-    let repo = config.git.package(package);
-    let wanted = source::Wanted { repo: &repo, commit, package, version, pool, branch, scratch };
-    let plan = source::plan(&wanted)?;
+    let Request { pocket, version, .. } = request;
+    let plan = source::plan(&source::Wanted { subject: &request.subject(config), pool, branch, scratch })?;
     if plan.format == source::Format::Native && version.has_revision() {
         // Only some releases of dpkg-source take that.
         let host = chroot::host_architecture_blocking()?;

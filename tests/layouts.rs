@@ -6,13 +6,11 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::Arc;
 
 use invirtibuilder::archive::digest;
-use invirtibuilder::chroot::programs::Programs;
 use invirtibuilder::error::Failure;
 use invirtibuilder::gitrecord::create_package_repo;
-use invirtibuilder::source::{self, Plan, Pooled, Proof, Request, Wanted};
+use invirtibuilder::source::{self, Plan, Pooled, Proof, Request, Subject, Wanted};
 use invirtibuilder::subprocess::CancellationToken;
 use rayon::prelude::*;
 
@@ -127,41 +125,19 @@ fn outcome(dir: &Path, tree: &Path, pool: &[Pooled]) -> (Option<Plan>, Result<Pr
         Ok(changelog) => changelog,
         Err(failure) => return (None, Err(failure)),
     };
-    let (package, version) = (changelog.source, changelog.version);
-    let wanted = Wanted {
-        repo: &repo,
-        commit: &commit,
-        package: &package,
-        version: &version,
-        pool,
-        branch: source::Branch::Now,
-        scratch: Some(dir),
-    };
+    let subject = Subject { repo, commit, package: changelog.source, version: changelog.version };
+    let wanted = Wanted { subject: &subject, pool, branch: source::Branch::Now, scratch: Some(dir) };
     let plan = match source::plan(&wanted) {
         Ok(plan) => plan,
         Err(failure) => return (None, Err(failure)),
     };
-    let work = dir.join("job/source");
-    fs::create_dir_all(&work).unwrap();
-    let (plan_made, log) = (plan.clone(), dir.join("log"));
-    let programs = Arc::new(Programs::of_host());
-    let request = Request {
-        repo: repo.clone(),
-        commit: commit.clone(),
-        package,
-        version,
-        plan,
-        programs,
-        work,
-        room: 1 << 30,
-        log,
-    };
+    let request = Request::on_host(subject, plan.clone(), dir, 1 << 30).unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let done = runtime.block_on(async {
         let made = source::make(&request, &CancellationToken::new()).await?;
         source::prove(&request, &made, &CancellationToken::new()).await
     });
-    (Some(plan_made), done)
+    (Some(plan), done)
 }
 
 #[test]

@@ -150,25 +150,32 @@ impl Workspace {
     }
 }
 
+/// Says in a build's log what its source package is made of.
+fn say_plan(build: &build::Request, source: &source::Request, from: &programs::From) -> Result<()> {
+    let by = match from.manifest() {
+        Some(manifest) => format!("{} ({})", manifest.distro, manifest.digest.short()),
+        None => "this machine".to_owned(),
+    };
+    build.say(&format!("Source package of commit {}, by dpkg-source of {by}.", source.subject.commit))?;
+    say_each(build, source.plan.tarballs.iter().map(|tarball| format!("{} from {}", tarball.name, tarball.from())))?;
+    say_each(build, &source.plan.notes)
+}
+
 /// Says in a build's log what was proven of its source package.
 fn say_proof(build: &build::Request, proof: &Proof) -> Result<()> {
     build.say("")?;
     let layout = proof.layout.map_or("unknown", Layout::as_str);
     build.say(&format!("The source package is the commit, path by path (layout: {layout})."))?;
-    for note in &proof.notes {
-        build.say(&format!("  {note}"))?;
-    }
-    for (name, bound) in &proof.bound {
-        build.say(&format!("  {name} is bound by the commit ({bound})"))?;
-    }
-    let most = proof.extra.iter().take(NAMED);
-    for path in most {
-        build.say(&format!("  only in a tarball: {path}"))?;
-    }
-    match proof.extra.len().saturating_sub(NAMED) {
-        0 => Ok(()),
-        more => build.say(&format!("  and {more} more: 'explain' has them")),
-    }
+    say_each(build, &proof.notes)?;
+    say_each(build, proof.bound.iter().map(|(name, bound)| format!("{name} is bound by the commit ({bound})")))?;
+    say_each(build, proof.extra.iter().take(NAMED).map(|path| format!("only in a tarball: {path}")))?;
+    let more = proof.extra.len().saturating_sub(NAMED);
+    say_each(build, (more > 0).then(|| format!("and {more} more: 'explain' has them")))
+}
+
+/// Says details in a build's log, each on one line.
+fn say_each(build: &build::Request, details: impl IntoIterator<Item = impl AsRef<str>>) -> Result<()> {
+    details.into_iter().try_for_each(|detail| build.say(&format!("  {}", crate::text::one_line(detail.as_ref()))))
 }
 
 /// How many paths of tarballs a log names.
@@ -179,14 +186,6 @@ fn is_old(entry: &std::fs::DirEntry) -> bool {
     const LONG: Duration = Duration::from_secs(600);
     let modified = entry.metadata().and_then(|about| about.modified());
     modified.is_ok_and(|modified| modified.elapsed().is_ok_and(|age| age > LONG))
-}
-
-/// Adds lines of ours to a log.
-fn append(log: &Path, lines: &[String]) -> Result<()> {
-    use std::io::Write;
-    let mut file = std::fs::File::options().append(true).create(true).open(log)?;
-    lines.iter().try_for_each(|line| writeln!(file, "{}", crate::text::one_line(line)))?;
-    Ok(())
 }
 
 struct Task {
@@ -290,10 +289,10 @@ impl Task {
     /// Source package, then binaries; where they are. That the source package is the commit is proven meanwhile.
     async fn build(&mut self) -> Result<PathBuf, Failure> {
         let log = self.begin().await?;
-        let asked = self.source_request(&log).await?;
-        let source = source::make(&asked, &self.cancel).await?;
         let mut request = self.build_request(&log);
-        self.keep_source(&asked, &source, &request)?;
+        let (asked, from) = self.source_request(&request).await?;
+        let source = source::make(&asked, &self.cancel).await?;
+        self.keep_source(&from, &source, &request)?;
         reach(Point::SourceMade)?;
         self.advance(State::Building)?;
         reach(Point::JobBuilding)?;
@@ -387,7 +386,7 @@ impl Task {
         for file in self.shared.read(|db| pool::of_version(db, package, version))? {
             let from = config.archive.root.join(&file.path);
             let name = from.file_name().and_then(|name| name.to_str()).unwrap_or_default().to_owned();
-            if [".deb", ".udeb", ".changes", ".buildinfo"].iter().any(|suffix| name.ends_with(suffix)) {
+            if !rebuild::is_source(&name) {
                 continue;
             }
             std::fs::copy(&from, work.join(&name))?;
@@ -462,7 +461,7 @@ impl Task {
     }
 
     /// What the source package is made of: as it was fixed at submission or, where an older release has not done that, as it is now.
-    async fn source_request(&self, log: &Path) -> Result<source::Request, Failure> {
+    async fn source_request(&self, build: &build::Request) -> Result<(source::Request, programs::From), Failure> {
         let (job, config) = (&self.job, &self.config);
         let repo = config.git.package(&job.package);
         let fixed = self.shared.read(|db| sources::of(db, job.id))?;
@@ -477,21 +476,18 @@ impl Task {
             Ok::<_, Failure>(plan)
         })?;
         self.shared.write(|tx| sources::fix(tx, job.id, &plan))?;
-        let (request, from) = self.request_of(plan, log).await?;
-        self.say_plan(&request, &from)?;
-        Ok(request)
+        let (request, from) = self.request_of(plan, &build.log).await?;
+        say_plan(build, &request, &from)?;
+        Ok((request, from))
     }
 
     /// A plan with the programs that carry it out, and where those come from.
     async fn request_of(&self, plan: source::Plan, log: &Path) -> Result<(source::Request, programs::From), Failure> {
-        let (job, config) = (&self.job, &self.config);
+        let config = &self.config;
         let from = programs::From::of(config, self.pocket(), self.shared.publisher.host())?;
         let programs = programs::Unpacked::new(config).get(&from, &self.cancel).await?;
         let request = source::Request {
-            repo: config.git.package(&job.package),
-            commit: job.commit.clone(),
-            package: job.package.clone(),
-            version: job.version.clone(),
+            subject: Request::of(&self.job).subject(config),
             plan,
             programs: Arc::new(programs),
             work: self.workspace.dir.join("source"),
@@ -501,45 +497,25 @@ impl Task {
         Ok((request, from))
     }
 
-    /// Says in the log what the source package is made of.
-    fn say_plan(&self, request: &source::Request, from: &programs::From) -> Result<()> {
-        let by = match from.manifest() {
-            Some(manifest) => format!("{} ({})", manifest.distro, manifest.digest.short()),
-            None => "this machine".to_owned(),
-        };
-        let mut lines = vec![format!("Source package of commit {}, by dpkg-source of {by}.", request.commit)];
-        lines.extend(request.plan.tarballs.iter().map(|tarball| format!("  {} from {}", tarball.name, tarball.from())));
-        lines.extend(request.plan.notes.iter().map(|note| format!("  {note}")));
-        append(&request.log, &lines)
-    }
-
     /// Writes down what was made, unless the version has another source package already.
-    fn keep_source(
-        &self,
-        asked: &source::Request,
-        made: &SourcePackage,
-        build: &build::Request,
-    ) -> Result<(), Failure> {
+    fn keep_source(&self, from: &programs::From, made: &SourcePackage, build: &build::Request) -> Result<(), Failure> {
         let job = &self.job;
         let dsc = std::fs::read_to_string(&made.dsc)?;
         let suites: Vec<_> = build.local.iter().map(|local| local.suite.clone()).collect();
-        let from = programs::From::of(&self.config, self.pocket(), self.shared.publisher.host())?;
         let conditions = Conditions {
             isolation: self.pocket().isolation,
             suites: &suites,
             programs: from.manifest().map(|manifest| &manifest.digest),
         };
         let sha256 = self.shared.write(|tx| {
-            sources::made(tx, job.id, made, &dsc, &conditions)?;
-            let sha256 = sources::of(tx, job.id)?.and_then(|source| source.dsc_sha256).unwrap_or_default();
+            let sha256 = sources::made(tx, job.id, made, &dsc, &conditions)?;
             let entry = Entry::new("source").job(job.id).with("dsc", &sha256[..]);
             made.tarballs.iter().fold(entry, |entry, (name, sum)| entry.with(name, sum.as_str())).append(tx)?;
             Ok(sha256)
         })?;
         self.shared.read(|db| Ok(sources::demand_same(db, &job.package, &job.version, &sha256)))??;
-        let lines = made.tarballs.iter().map(|(name, sum)| format!("  {name} has SHA-256 {sum}"));
-        let notes = made.notes.iter().map(|note| format!("  {note}"));
-        Ok(append(&asked.log, &lines.chain(notes).collect::<Vec<_>>())?)
+        say_each(build, made.tarballs.iter().map(|(name, sum)| format!("{name} has SHA-256 {sum}")))?;
+        Ok(say_each(build, &made.notes)?)
     }
 
     /// Writes down which packages of our own the build was given, in the record and in the log.

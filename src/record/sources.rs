@@ -98,8 +98,14 @@ pub struct Conditions<'a> {
     pub programs: Option<&'a ChrootDigest>,
 }
 
-/// Writes down what was made of a job's plan.
-pub fn made(tx: &Transaction, job: JobId, package: &SourcePackage, dsc: &str, conditions: &Conditions) -> Result<()> {
+/// Writes down what was made of a job's plan; the SHA-256 of the `.dsc`.
+pub fn made(
+    tx: &Transaction,
+    job: JobId,
+    package: &SourcePackage,
+    dsc: &str,
+    conditions: &Conditions,
+) -> Result<String> {
     let sha256 = crate::text::hex(&<sha2::Sha256 as sha2::Digest>::digest(dsc));
     tx.execute(
         "UPDATE job_source SET dsc = ?, dsc_sha256 = ?, isolation = ?, suites = ?, programs = ? WHERE job = ?",
@@ -109,7 +115,7 @@ pub fn made(tx: &Transaction, job: JobId, package: &SourcePackage, dsc: &str, co
     for (name, sum) in &package.tarballs {
         tx.execute("UPDATE job_tarball SET sha256 = ? WHERE job = ? AND name = ?", params![sum, job, name])?;
     }
-    Ok(())
+    Ok(sha256)
 }
 
 /// Writes down what was proven of a job's source package.
@@ -263,6 +269,8 @@ mod tests {
             extra: Vec::new(),
             notes: vec!["a note".to_owned()],
             timestamp: 0,
+            options: std::sync::Arc::default(),
+            binding: std::sync::Arc::default(),
         };
         record.write(|tx| fix(tx, job, &plan)).unwrap();
         record.write(|tx| fix(tx, job, &plan)).unwrap();

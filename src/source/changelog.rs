@@ -4,6 +4,7 @@ use std::path::Path;
 
 use chrono::DateTime;
 use debian_changelog::ChangeLog;
+use git2::{Repository, Tree};
 
 use crate::error::{Failure, FailureKind};
 use crate::gitrecord;
@@ -32,13 +33,18 @@ pub struct Changelog {
 pub fn changelog(repo: &Path, commit: &CommitId) -> Result<Changelog, Failure> {
     let repo = gitrecord::open(repo)?;
     let tree = repo.find_commit(commit.into())?.tree()?;
+    of_tree(&repo, &tree)
+}
+
+/// The same of a commit's tree.
+pub fn of_tree(repo: &Repository, tree: &Tree) -> Result<Changelog, Failure> {
     let entry = tree
         .get_path(Path::new("debian/changelog"))
         .map_err(|_| fail("there is no debian/changelog: is this a Debian package's branch?"))?;
     if entry.kind() != Some(git2::ObjectType::Blob) || entry.filemode() == i32::from(git2::FileMode::Link) {
         return Err(fail("debian/changelog is not a file"));
     }
-    let blob = super::tree::blob(&repo, entry.id(), MAX_FILE)?;
+    let blob = super::tree::blob(repo, entry.id(), MAX_FILE)?;
     let blob = blob.ok_or_else(|| fail("debian/changelog is larger than 64 MiB"))?;
     first_entry(blob.content())
 }

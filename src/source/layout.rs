@@ -3,6 +3,7 @@
 
 use super::Format;
 use super::listing::Listing;
+use super::notes;
 use super::options::{Ignore, Options, VERSION_CONTROL};
 use super::patches::Patches;
 use super::tree::{self, Entries, Kind, Path};
@@ -186,25 +187,12 @@ impl<'a> Found<'a> {
 
 fn notes(found: &Found, options: &Options) -> Vec<String> {
     let mut notes = Vec::new();
-    if !found.let_go.is_empty() {
-        notes.push(format!("left out, as the tarball never had it: {}", named(&found.let_go)));
-    }
-    if !found.looked_over.is_empty() {
-        let option = options.diff_ignore_option();
-        notes.push(format!("left out, as debian/source/options asks ({option}): {}", named(&found.looked_over)));
-    }
-    if !found.foreign.is_empty() {
-        let option = options.diff_ignore_option();
-        notes.push(format!(
-            "left as in the tarball, as debian/source/options asks ({option}): {}",
-            named(&found.foreign)
-        ));
-    }
+    notes::add(&mut notes, notes::NEVER_HAD, &found.let_go);
+    notes::add(&mut notes, &notes::asked_out(options.diff_ignore_option()), &found.looked_over);
+    notes::add(&mut notes, &notes::asked_as_is(options), &found.foreign);
     let binaries: Vec<&Path> =
         found.added.iter().chain(&found.changed).copied().filter(|path| options.is_included_binary(path)).collect();
-    if !binaries.is_empty() {
-        notes.push(format!("packed beside the patches, as debian/source/include-binaries says: {}", named(&binaries)));
-    }
+    notes::add(&mut notes, "packed beside the patches, as debian/source/include-binaries says", &binaries);
     notes
 }
 

@@ -6,7 +6,7 @@
 //! commit. Nothing from the repository runs on the host: dpkg-source and pristine-tar, which read it, run in a sandbox with no network
 //! and no view of anything else. The same commit makes the same bytes.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::chroot::programs::Programs;
@@ -22,6 +22,7 @@ mod delta;
 mod format;
 mod layout;
 mod listing;
+mod notes;
 mod options;
 mod package;
 mod patches;
@@ -34,7 +35,6 @@ mod tree;
 mod unpacked;
 mod upstream;
 
-use binding::Binding;
 pub use binding::{Bound, SUMS};
 pub use changelog::{Changelog, changelog, first_entry};
 pub use format::Format;
@@ -45,9 +45,9 @@ pub use resolve::resolve;
 pub use tarballs::{Branch, Origin, Pooled, Tarball, pooled};
 pub use upstream::NAME as LOOK;
 
-/// What is to be made.
+/// A commit that is to become a source package.
 #[derive(Debug, Clone)]
-pub struct Request {
+pub struct Subject {
     /// The package's bare repository.
     pub repo: PathBuf,
     /// The commit.
@@ -56,7 +56,14 @@ pub struct Request {
     pub package: PackageName,
     /// Its version.
     pub version: Version,
-    /// What it is made of.
+}
+
+/// What is to be made.
+#[derive(Debug, Clone)]
+pub struct Request {
+    /// The commit that it is made of.
+    pub subject: Subject,
+    /// What else it is made of.
     pub plan: Plan,
     /// The dpkg-source that makes it, and what that calls.
     pub programs: Arc<Programs>,
@@ -69,9 +76,16 @@ pub struct Request {
 }
 
 impl Request {
+    /// A plan that this machine's own programs carry out in a directory, which gets the log as well.
+    pub fn on_host(subject: Subject, plan: Plan, dir: &Path, room: u64) -> anyhow::Result<Self> {
+        let work = dir.join("job/source");
+        std::fs::create_dir_all(&work)?;
+        Ok(Self { subject, plan, programs: Arc::new(Programs::of_host()), work, room, log: dir.join("log") })
+    }
+
     /// The directory that the commit's files are written to, as dpkg-source wants it named.
     fn tree(&self) -> String {
-        format!("{}-{}", self.package, self.version.upstream())
+        format!("{}-{}", self.subject.package, self.subject.version.upstream())
     }
 }
 
@@ -100,18 +114,11 @@ pub async fn make(request: &Request, cancel: &CancellationToken) -> Result<Sourc
 }
 
 impl Request {
-    /// What the commit binds tarballs by.
-    fn binding(&self) -> Result<Binding, Failure> {
-        let repo = gitrecord::open(&self.repo)?;
-        let tree = repo.find_commit((&self.commit).into())?.tree()?;
-        Binding::of(&repo, &tree)
-    }
-
-    fn export(&self, dir: &std::path::Path) -> Result<(), Failure> {
-        let repo = gitrecord::open(&self.repo)?;
-        let tree = repo.find_commit((&self.commit).into())?.tree()?;
+    fn export(&self, dir: &Path) -> Result<(), Failure> {
+        let repo = gitrecord::open(&self.subject.repo)?;
+        let tree = repo.find_commit((&self.subject.commit).into())?.tree()?;
         tree::export(&repo, &tree, dir, self.plan.timestamp, self.room)?;
-        package::date_generated_patch(self, &repo, &tree, dir)
+        package::date_generated_patch(self, dir)
     }
 }
 

@@ -6,13 +6,11 @@ use std::time::Duration;
 use anyhow::Context;
 use chrono::DateTime;
 use deb822_fast::Paragraph;
-use git2::{Repository, Tree};
 
 use super::layout::named;
-use super::options::{Options, VERSION_CONTROL};
-use super::{Format, Layout, Request, SourcePackage, sandbox};
+use super::options::VERSION_CONTROL;
+use super::{Format, Layout, Plan, Request, SourcePackage, Subject, sandbox};
 use crate::error::{Failure, FailureKind};
-use crate::gitrecord;
 use crate::stanza::{self, Stanza};
 use crate::subprocess::CancellationToken;
 
@@ -21,10 +19,11 @@ const LIMIT: Duration = Duration::from_secs(30 * 60);
 
 /// Runs `dpkg-source --build` over the commit's files in the request's work directory.
 pub async fn build(request: &Request, cancel: &CancellationToken) -> Result<SourcePackage, Failure> {
+    let subject = &request.subject;
     let cmd = sandbox::command(request, "dpkg-source")
         .env("SOURCE_DATE_EPOCH", request.plan.timestamp.to_string())
         .arg("--build")
-        .args(arguments(request)?)
+        .args(arguments(&request.plan))
         .args(["--", &request.tree()])
         .total(LIMIT)
         .log(&request.log, 64 << 20);
@@ -33,7 +32,7 @@ pub async fn build(request: &Request, cancel: &CancellationToken) -> Result<Sour
         let output = String::from_utf8_lossy(&done.stderr).into_owned();
         return Err(Failure::new(FailureKind::DpkgSource, complaint(&output).unwrap_or_else(|| done.describe())));
     }
-    let dsc = request.work.join(format!("{}_{}.dsc", request.package, request.version.without_epoch()));
+    let dsc = request.work.join(format!("{}_{}.dsc", subject.package, subject.version.without_epoch()));
     let size = std::fs::metadata(&dsc).with_context(|| format!("dpkg-source did not make {}", dsc.display()))?.len();
     if size > stanza::LARGEST_SOURCE {
         let (is, most) = (size >> 10, stanza::LARGEST_SOURCE >> 10);
@@ -51,33 +50,30 @@ pub async fn build(request: &Request, cancel: &CancellationToken) -> Result<Sour
 const NO_FILE: &str = "--tar-ignore=\u{1}";
 
 /// Options that switch off what dpkg-source leaves out without being asked. What the package asks for stays.
-fn arguments(request: &Request) -> Result<Vec<String>, Failure> {
-    let repo = gitrecord::open(&request.repo)?;
-    let tree = repo.find_commit((&request.commit).into())?.tree()?;
-    let options = Options::of(&repo, &tree)?;
-    let mut arguments = Vec::new();
-    if request.plan.format == Format::One {
-        return Ok(arguments);
+fn arguments(plan: &Plan) -> Vec<String> {
+    let (mut arguments, options) = (Vec::new(), &plan.options);
+    if plan.format == Format::One {
+        return arguments;
     }
     if !options.has_tar_ignore() {
         arguments.push(NO_FILE.to_owned());
     }
-    if request.plan.format == Format::Quilt && !options.has_diff_ignore() {
+    if plan.format == Format::Quilt && !options.has_diff_ignore() {
         arguments.push(format!("--diff-ignore={VERSION_CONTROL}"));
         // Given once more: the option before puts itself in the place of what was said until then.
         arguments.extend(options.extend_diff_ignore().map(|pattern| format!("--extend-diff-ignore={pattern}")));
     }
-    if matches!(request.plan.layout, Some(Layout::Bare | Layout::Applied)) {
+    if matches!(plan.layout, Some(Layout::Bare | Layout::Applied)) {
         // There is nothing to apply patches to, or they are applied: it would only try the first one to find that out.
         arguments.push("--no-preparation".to_owned());
     }
-    Ok(arguments)
+    arguments
 }
 
 /// Gives a patch that dpkg-source generates a header with the commit's date: its own would have today's.
-pub fn date_generated_patch(request: &Request, repo: &Repository, tree: &Tree, dir: &Path) -> Result<(), Failure> {
-    let options = Options::of(repo, tree)?;
-    let is_there = |name: &str| tree.get_path(&Path::new("debian/source").join(name)).is_ok();
+pub fn date_generated_patch(request: &Request, dir: &Path) -> Result<(), Failure> {
+    let (options, subject, source) = (&request.plan.options, &request.subject, dir.join("debian/source"));
+    let is_there = |name: &str| source.join(name).symlink_metadata().is_ok();
     let has_header = options.is_single_patch() || HEADERS.iter().any(|name| is_there(name));
     if request.plan.format != Format::Quilt || !options.generates_patch() || has_header {
         return Ok(());
@@ -85,10 +81,10 @@ pub fn date_generated_patch(request: &Request, repo: &Repository, tree: &Tree, d
     let date = DateTime::from_timestamp(request.plan.timestamp, 0).unwrap_or_default().format("%Y-%m-%d");
     let text = format!(
         "Description: changes of upstream files in {} {}\n This patch was generated from the commit {}.\nLast-Update: {date}\n\n",
-        request.package, request.version, request.commit
+        subject.package, subject.version, subject.commit
     );
-    std::fs::create_dir_all(dir.join("debian/source"))?;
-    Ok(std::fs::write(dir.join("debian/source").join(HEADERS[0]), text)?)
+    std::fs::create_dir_all(&source)?;
+    Ok(std::fs::write(source.join(HEADERS[0]), text)?)
 }
 
 /// Where dpkg-source looks for the header of a generated patch; the first is never packed.
@@ -123,13 +119,12 @@ fn collect(request: &Request, dsc: &Path, text: &str) -> Result<SourcePackage, F
     let fail = |text: String| Failure::new(FailureKind::DpkgSource, text);
     let control: Paragraph = text.parse().map_err(|error| fail(format!("the .dsc does not parse: {error}")))?;
     let field = |name: &str| control.get(name).unwrap_or_default();
-    if field("Source") != request.package.as_str() || field("Version") != request.version.as_str() {
+    let Subject { package, version, .. } = &request.subject;
+    if field("Source") != package.as_str() || field("Version") != version.as_str() {
         return Err(fail(format!(
-            "the .dsc is of {} {}, not of {} {}: do debian/control and debian/changelog agree?",
+            "the .dsc is of {} {}, not of {package} {version}: do debian/control and debian/changelog agree?",
             crate::text::quoted(field("Source")),
-            crate::text::quoted(field("Version")),
-            request.package,
-            request.version
+            crate::text::quoted(field("Version"))
         )));
     }
     let names = field("Checksums-Sha256").lines().filter_map(|line| line.split_whitespace().nth(2));

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Instant;
 
 use git2::{ErrorCode, Oid, Repository};
@@ -14,10 +15,10 @@ use super::options::Options;
 use super::patches::Patches;
 use super::tarballs::{Branch, Offers, Origin, Pooled, Tarball};
 use super::tree::{self, Entries};
-use super::{Format, changelog, control, upstream};
+use super::{Format, Subject, changelog, control, notes, upstream};
 use crate::error::{Failure, FailureKind};
 use crate::gitrecord;
-use crate::names::{CommitId, PackageName, Version};
+use crate::names::CommitId;
 
 /// What is to be made, and from what.
 #[derive(Debug, Clone)]
@@ -36,19 +37,17 @@ pub struct Plan {
     pub notes: Vec<String>,
     /// The time of the last changelog entry, in seconds since 1970-01-01 UTC.
     pub timestamp: i64,
+    /// What the commit asks of dpkg-source.
+    pub(crate) options: Arc<Options>,
+    /// What the commit binds tarballs by.
+    pub(crate) binding: Arc<Binding>,
 }
 
 /// What a plan is made for.
 #[derive(Debug, Clone, Copy)]
 pub struct Wanted<'a> {
-    /// The package's bare repository.
-    pub repo: &'a Path,
     /// The commit.
-    pub commit: &'a CommitId,
-    /// The source package.
-    pub package: &'a PackageName,
-    /// Its version.
-    pub version: &'a Version,
+    pub subject: &'a Subject,
     /// What the pool has of its upstream version.
     pub pool: &'a [Pooled],
     /// Where the branch pristine-tar is taken from.
@@ -59,14 +58,15 @@ pub struct Wanted<'a> {
 
 /// Decides what a source package is made of, or says why none can be made.
 pub fn plan(wanted: &Wanted) -> Result<Plan, Failure> {
-    let repo = gitrecord::open(wanted.repo)?;
-    let tree = repo.find_commit(wanted.commit.into())?.tree()?;
+    let Subject { repo, commit, package, version } = wanted.subject;
+    let repo = gitrecord::open(repo)?;
+    let tree = repo.find_commit(commit.into())?.tree()?;
     let format = Format::of(&repo, &tree)?;
-    format.check(wanted.version, None)?;
+    format.check(version, None)?;
     control::check(&repo, &tree)?;
     let entries = tree::entries(&repo, &tree)?;
     let options = Options::of(&repo, &tree)?;
-    let timestamp = changelog(wanted.repo, wanted.commit)?.timestamp;
+    let timestamp = changelog::of_tree(&repo, &tree)?.timestamp;
     let mut plan = Plan {
         format,
         layout: Some(Layout::Native),
@@ -75,24 +75,25 @@ pub fn plan(wanted: &Wanted) -> Result<Plan, Failure> {
         extra: Vec::new(),
         notes: asked(&entries, &options)?,
         timestamp,
+        options: Arc::new(options),
+        binding: Arc::new(Binding::of(&repo, &tree)?),
     };
     plan.notes.extend(encrypted(&repo, &entries)?);
-    let offers = Offers::new(&repo, (wanted.package, wanted.version), wanted.pool, wanted.branch)?;
+    let offers = Offers::new(&repo, (package, version), wanted.pool, wanted.branch)?;
     if format != Format::Native {
         plan.branch = offers.branch.clone();
     }
     match format {
         Format::Native => {}
-        Format::One if !wanted.version.has_revision() => plan.layout = Some(Layout::NativeOne),
+        Format::One if !version.has_revision() => plan.layout = Some(Layout::NativeOne),
         Format::One if !offers.has_main() => {
             plan.layout = Some(Layout::NativeOne);
             plan.notes.push(format!(
-                "there is no upstream tarball {}_{}.orig.tar.gz: as dpkg-source does, a native package is made",
-                wanted.package,
-                wanted.version.upstream()
+                "there is no upstream tarball {package}_{}.orig.tar.gz: as dpkg-source does, a native package is made",
+                version.upstream()
             ));
         }
-        Format::One | Format::Quilt => with_upstream(&mut plan, wanted, &repo, &entries, &options, &offers)?,
+        Format::One | Format::Quilt => with_upstream(&mut plan, wanted, &repo, &entries, &offers)?,
     }
     Ok(plan)
 }
@@ -102,10 +103,9 @@ fn with_upstream(
     wanted: &Wanted,
     repo: &Repository,
     entries: &Entries,
-    options: &Options,
     offers: &Offers,
 ) -> Result<(), Failure> {
-    let binding = Binding::of(repo, &repo.find_commit(wanted.commit.into())?.tree()?)?;
+    let (options, binding) = (plan.options.clone(), plan.binding.clone());
     let components = components(plan, entries, offers, &binding);
     let (tarballs, notes) = offers.choose(repo, plan.format, &components)?;
     plan.notes.extend(notes);
@@ -117,7 +117,7 @@ fn with_upstream(
     let deadline = Instant::now() + upstream::LOOK;
     let mut seen = Seen { binding: &binding, forged: Vec::new(), deadline };
     let upstream = seen.listing(repo, plan, wanted)?;
-    let compared = layout::compare(plan.format, entries, upstream.as_ref(), &patches, options)?;
+    let compared = layout::compare(plan.format, entries, upstream.as_ref(), &patches, &options)?;
     plan.layout = compared.layout;
     for tarball in &mut plan.tarballs {
         if let Origin::PristineTar { members, .. } = &mut tarball.origin {
@@ -216,7 +216,7 @@ impl Seen<'_> {
                     }
                     Listing::of_tarball(path)
                 };
-                Ok(upstream::look(wanted.repo, branch, tarball, (scratch, left), look)?.or(by_names))
+                Ok(upstream::look(&wanted.subject.repo, branch, tarball, (scratch, left), look)?.or(by_names))
             }
         }
     }
@@ -281,14 +281,10 @@ pub fn unbound(tarball: &Tarball, sha256: Option<&str>, paths: &[&tree::Path]) -
 fn asked(entries: &Entries, options: &Options) -> Result<Vec<String>, Failure> {
     let mut notes = Vec::new();
     let left: Vec<&tree::Path> = ALWAYS_LEFT.iter().copied().filter(|path| entries.contains_key(*path)).collect();
-    if !left.is_empty() {
-        notes.push(format!("left out, as dpkg-source always does: {}", named(&left)));
-    }
+    notes::add(&mut notes, notes::ALWAYS, &left);
     let ignore = options.tar_ignore()?;
     let ignored: Vec<&tree::Path> = entries.keys().map(Vec::as_slice).filter(|path| ignore.matches(path)).collect();
-    if !ignored.is_empty() {
-        notes.push(format!("left out, as debian/source/options asks (tar-ignore): {}", named(&ignored)));
-    }
+    notes::add(&mut notes, &notes::asked_out("tar-ignore"), &ignored);
     if let Some(option) = options.patch_option() {
         notes.push(format!("changes of upstream files become a patch, as debian/source/options asks ({option})"));
     }

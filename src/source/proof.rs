@@ -19,7 +19,7 @@ use super::patches::{self, SERIES};
 use super::plan::{self, holder};
 use super::tree::{self, Entries, Entry, Kind, Path};
 use super::unpacked::{Found, Unpacked};
-use super::{Format, Layout, Request, SourcePackage, sandbox};
+use super::{Format, Layout, Plan, Request, SourcePackage, Subject, notes, sandbox};
 use crate::build::remove_tree;
 use crate::confined;
 use crate::error::{Failure, FailureKind};
@@ -51,14 +51,22 @@ pub async fn prove(request: &Request, made: &SourcePackage, cancel: &Cancellatio
     let plain = unpack(request, made, true, &dir.join("plain"), cancel).await?;
     refuse_notes(&plain)?;
     let (mut plain, mut first) = (Some(plain), None);
-    for layout in candidates(request)? {
+    let subject = request.subject.clone();
+    let opened = tokio::task::spawn_blocking(move || Opened::of(&subject)).await;
+    let mut commit = opened.map_err(anyhow::Error::from)??;
+    for layout in candidates(&request.plan, &commit.entries) {
         let unpacked = match layout {
             Layout::Applied => unpack(request, made, false, &dir.join("patched"), cancel).await?,
             _ => plain.take().ok_or_else(|| Failure::new(FailureKind::System, "a layout is tried twice"))?,
         };
         let (request, made) = (request.clone(), made.clone());
-        let compared = tokio::task::spawn_blocking(move || Comparison::new(&request, layout)?.prove(&made, unpacked));
-        match compared.await.map_err(anyhow::Error::from)? {
+        let compared = tokio::task::spawn_blocking(move || {
+            let proof = Comparison::new(&request, &commit, layout).prove(&made, unpacked);
+            (commit, proof)
+        });
+        let proof;
+        (commit, proof) = compared.await.map_err(anyhow::Error::from)?;
+        match proof {
             Ok(proof) => {
                 first = Some(Ok(proof));
                 break;
@@ -89,17 +97,15 @@ fn is_quilts(path: &Path) -> bool {
 }
 
 /// The layouts that it may have, the likeliest first.
-fn candidates(request: &Request) -> Result<Vec<Layout>, Failure> {
-    let repo = gitrecord::open(&request.repo)?;
-    let tree = repo.find_commit((&request.commit).into())?.tree()?;
-    let has_patches = SERIES.iter().any(|path| tree.get_path(FilePath::new(path)).is_ok());
-    let is_either = has_patches || Options::of(&repo, &tree)?.generates_patch();
-    Ok(match request.plan.layout {
+fn candidates(plan: &Plan, entries: &Entries) -> Vec<Layout> {
+    let has_patches = SERIES.iter().any(|path| entries.contains_key(path.as_bytes()));
+    let is_either = has_patches || plan.options.generates_patch();
+    match plan.layout {
         Some(Layout::Unapplied) if is_either => vec![Layout::Unapplied, Layout::Applied],
         Some(layout) => vec![layout],
         None if is_either => vec![Layout::Applied, Layout::Unapplied],
         None => vec![Layout::Unapplied],
-    })
+    }
 }
 
 /// The longest list of patches that is read, in bytes.
@@ -160,30 +166,39 @@ impl Difference {
     }
 }
 
+/// A commit's repository, opened, and every path of its tree.
+struct Opened {
+    repo: Repository,
+    entries: Entries,
+}
+
+impl Opened {
+    fn of(subject: &Subject) -> Result<Self, Failure> {
+        let repo = gitrecord::open(&subject.repo)?;
+        let entries = tree::entries(&repo, &repo.find_commit((&subject.commit).into())?.tree()?)?;
+        Ok(Self { repo, entries })
+    }
+}
+
 /// A commit's tree, and what a package may do without.
 struct Comparison<'a> {
     request: &'a Request,
-    repo: Repository,
-    entries: Entries,
-    options: Options,
+    repo: &'a Repository,
+    entries: &'a Entries,
+    options: &'a Options,
     layout: Layout,
 }
 
 impl<'a> Comparison<'a> {
-    fn new(request: &'a Request, layout: Layout) -> Result<Self, Failure> {
-        let repo = gitrecord::open(&request.repo)?;
-        let (entries, options) = {
-            let tree = repo.find_commit((&request.commit).into())?.tree()?;
-            (tree::entries(&repo, &tree)?, Options::of(&repo, &tree)?)
-        };
-        Ok(Self { request, repo, entries, options, layout })
+    fn new(request: &'a Request, Opened { repo, entries }: &'a Opened, layout: Layout) -> Self {
+        Self { request, repo, entries, options: &request.plan.options, layout }
     }
 
     fn prove(&self, made: &SourcePackage, mut unpacked: Unpacked) -> Result<Proof, Failure> {
         let mut proof = Proof { layout: Some(self.layout), ..Proof::default() };
         let mut differences: Vec<(&Path, Difference)> = Vec::new();
         let odb = self.repo.odb()?;
-        for (path, entry) in &self.entries {
+        for (path, entry) in self.entries {
             let size = odb.read_header(entry.id)?.0 as u64;
             differences
                 .extend(self.compare(path, entry, size, &mut unpacked)?.map(|difference| (&path[..], difference)));
@@ -261,23 +276,22 @@ impl<'a> Comparison<'a> {
             let gone: Vec<(&'d Path, Difference)> = gone;
             *differences = left;
             let paths: Vec<&Path> = gone.iter().map(|(path, _)| *path).collect();
-            if !paths.is_empty() && !why.is_empty() {
-                proof.notes.push(format!("{why}: {}", named(&paths)));
+            if !why.is_empty() {
+                notes::add(&mut proof.notes, why, &paths);
             }
         };
-        strike("left out, as dpkg-source always does", &|path, difference| {
-            missing(difference) && plan::ALWAYS_LEFT.contains(&path)
-        });
-        strike("left out, as debian/source/options asks (tar-ignore)", &|path, difference| {
+        strike(notes::ALWAYS, &|path, difference| missing(difference) && plan::ALWAYS_LEFT.contains(&path));
+        strike(&notes::asked_out("tar-ignore"), &|path, difference| {
             missing(difference) && (!is_quilt || is_debian(path)) && tar.matches(path)
         });
         if is_quilt {
-            strike("left out, as the tarball never had it", &|path, difference| missing(difference) && vcs.is(path));
+            strike(notes::NEVER_HAD, &|path, difference| missing(difference) && vcs.is(path));
         }
         let ignores = is_quilt || self.options.has_diff_ignore();
         if ignores && self.layout != Layout::Native {
-            let why = format!("left out, as debian/source/options asks ({})", self.options.diff_ignore_option());
-            strike(&why, &|path, difference| missing(difference) && !is_debian(path) && diff.matches(path));
+            strike(&notes::asked_out(self.options.diff_ignore_option()), &|path, difference| {
+                missing(difference) && !is_debian(path) && diff.matches(path)
+            });
         }
         strike("", &|path, _| self.options.includes_binaries() && path == INCLUDED.as_bytes());
         if self.options.generates_patch() {
@@ -314,7 +328,7 @@ impl<'a> Comparison<'a> {
             *difference != Difference::Missing && ignores && !is_debian(path) && ignore.matches(path)
         };
         let foreign: Vec<Vec<u8>> = differences.iter().filter(differ).map(|(path, _)| path.to_vec()).collect();
-        let binding = self.request.binding()?;
+        let binding = &self.request.plan.binding;
         for tarball in tarballs {
             let sum = made.tarballs.iter().find(|(name, _)| *name == tarball.name).map(|(_, sum)| sum.as_str());
             let sum = sum.unwrap_or_default();
@@ -346,12 +360,8 @@ impl<'a> Comparison<'a> {
             let text = format!("the source package has what the commit has not: {}", named(&paths));
             return Err(Failure::new(FailureKind::Differs, text));
         }
-        if !foreign.is_empty() {
-            let paths: Vec<&Path> = foreign.iter().map(Vec::as_slice).collect();
-            let option = self.options.diff_ignore_option();
-            let why = format!("left as in the tarball, as debian/source/options asks ({option})");
-            proof.notes.push(format!("{why}: {}", named(&paths)));
-        }
+        let as_is: Vec<&Path> = foreign.iter().map(Vec::as_slice).collect();
+        notes::add(&mut proof.notes, &notes::asked_as_is(self.options), &as_is);
         proof.extra = extra.iter().map(|path| crate::text::one_line(&tree::shown(path))).collect();
         Ok(foreign)
     }

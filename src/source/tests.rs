@@ -65,9 +65,7 @@ impl Package {
     }
 
     fn request(&self, room: u64, commit: &CommitId, name: &str, upstream: &[PathBuf]) -> Result<Request, Failure> {
-        let work = self.dir.path().join(name).join("source");
-        std::fs::create_dir_all(&work).unwrap();
-        let (package, version) = ("hello".parse().unwrap(), changelog(&self.repo(), commit)?.version);
+        let version = changelog(&self.repo(), commit)?.version;
         let pool: Vec<Pooled> = upstream
             .iter()
             .map(|path| Pooled {
@@ -77,28 +75,10 @@ impl Package {
                 job: Some(crate::names::JobId(7)),
             })
             .collect();
-        let (repo, package) = (self.repo(), package);
-        let wanted = Wanted {
-            repo: &repo,
-            commit,
-            package: &package,
-            version: &version,
-            pool: &pool,
-            branch: Branch::Now,
-            scratch: Some(self.dir.path()),
-        };
-        let plan = plan(&wanted)?;
-        Ok(Request {
-            plan,
-            programs: Arc::new(Programs::of_host()),
-            repo,
-            commit: commit.clone(),
-            package,
-            version,
-            work,
-            room,
-            log: self.dir.path().join("log"),
-        })
+        let subject = Subject { repo: self.repo(), commit: commit.clone(), package: "hello".parse().unwrap(), version };
+        let scratch = Some(self.dir.path());
+        let plan = plan(&Wanted { subject: &subject, pool: &pool, branch: Branch::Now, scratch })?;
+        Ok(Request::on_host(subject, plan, &self.dir.path().join(name), room).unwrap())
     }
 
     /// Plans, makes and proves.
@@ -261,7 +241,7 @@ async fn what_takes_too_much_room_is_ended_before_it_has_it() {
     let commit = package.commit(CHANGELOG, "3.0 (native)", &many);
     let failure = package.make_within(10 << 20, &commit, "many", &[]).await.unwrap_err();
     assert!(failure.kind == FailureKind::Tree && failure.text.contains("more than 10 MiB"), "{failure}");
-    assert!(!package.dir.path().join("many/source/hello-1.0").exists(), "it is written all the same");
+    assert!(!package.dir.path().join("many/job/source/hello-1.0").exists(), "it is written all the same");
     package.make(&commit, "within", &[]).await.unwrap();
 
     // A tarball of 600 KiB that holds 600 MiB.

@@ -28,7 +28,7 @@ const SCRATCH: &str = "pristine.git";
 pub async fn fetch(request: &Request, cancel: &CancellationToken) -> Result<Fetched, Failure> {
     if let Some(branch) = &request.plan.branch {
         let (request, branch) = (request.clone(), branch.clone());
-        tokio::task::spawn_blocking(move || prepare(&request.repo, &request.work, &branch))
+        tokio::task::spawn_blocking(move || prepare(&request.subject.repo, &request.work, &branch))
             .await
             .map_err(anyhow::Error::from)??;
     }
@@ -54,7 +54,7 @@ pub async fn fetch(request: &Request, cancel: &CancellationToken) -> Result<Fetc
         if let Some(expected) = tarball.sha256.as_ref().filter(|expected| **expected != sum) {
             return Err(differs(tarball, &sum, expected));
         }
-        request.binding()?.demand(&tarball.name, Some(&sum))?;
+        request.plan.binding.demand(&tarball.name, Some(&sum))?;
         sums.push((tarball.name.clone(), sum));
     }
     if request.plan.branch.is_some() {
@@ -74,7 +74,7 @@ pub struct Fetched {
 /// Says of a signature that no key of the commit has made it: it is published, as dpkg-source does, and vouches for nothing.
 async fn unchecked(request: &Request, tarball: &Tarball) -> Result<Option<String>, Failure> {
     let (file, signature) = (request.work.join(&tarball.name), request.work.join(format!("{}.asc", tarball.name)));
-    let binding = request.binding()?;
+    let binding = request.plan.binding.clone();
     let checked =
         tokio::task::spawn_blocking(move || binding.verify(&file, &signature)).await.map_err(anyhow::Error::from)?;
     let Err(why) = checked else { return Ok(None) };
@@ -141,7 +141,7 @@ pub fn look(
 }
 
 async fn check_out(request: &Request, tarball: &Tarball, cancel: &CancellationToken) -> Result<(), Failure> {
-    let cmd = checkout(&request.repo, &request.work, request.room, tarball);
+    let cmd = checkout(&request.subject.repo, &request.work, request.room, tarball);
     let cmd = cmd.total(LIMIT).log(&request.log, 16 << 20);
     let done = sandbox::run(request, cmd, cancel).await?;
     if !done.ok() {

@@ -84,17 +84,13 @@ async fn make(
     log: &Path,
     cancel: &CancellationToken,
 ) -> Result<(), Failure> {
-    let Held { pocket, package, commit, version, .. } = &asked.held;
-    let request =
-        Request { pocket: pocket.clone(), package: package.clone(), commit: commit.clone(), version: version.clone() };
+    let Held { pocket, package, commit, version, .. } = asked.held.clone();
+    let request = Request { pocket, package, commit, version };
     let plan = validate::plan_source(config, &request, &asked.pool, source::Branch::Now, None)?;
-    let rules = &config.build.pockets[pocket];
+    let rules = &config.build.pockets[&request.pocket];
     let from = From::of(config, rules, &chroot::host_architecture().await?)?;
     let request = source::Request {
-        repo: config.git.package(package),
-        commit: commit.clone(),
-        package: package.clone(),
-        version: version.clone(),
+        subject: request.subject(config),
         plan,
         programs: Arc::new(Unpacked::new(config).get(&from, cancel).await?),
         work: work.join("source"),

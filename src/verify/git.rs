@@ -49,10 +49,11 @@ impl Package<'_> {
         let mut found = Vec::new();
         let complete = gitrecord::is_complete(&repo)?;
         for (version, known) in &self.versions {
+            let published = Published { facts, repo: &repo, path: &path, package: name, version, known };
             if complete {
-                found.extend(mark(facts, &repo, &path, name, version, known)?);
+                found.extend(published.mark()?);
             }
-            found.extend(tag(facts, &repo, &path, name, version, known)?);
+            found.extend(published.tag()?);
         }
         for held in &self.held {
             found.extend(branch(facts, &repo, &path, &config.branch(&held.pocket), held)?);
@@ -61,25 +62,68 @@ impl Package<'_> {
     }
 }
 
-/// The ref by which the update hook knows that a version was published.
-fn mark(
-    facts: &Facts,
-    repo: &Repository,
-    path: &Path,
-    package: &PackageName,
-    version: &Version,
-    known: &Known,
-) -> Result<Option<Difference>> {
-    let mark = gitrecord::mark(repo, known.tag.as_deref(), &known.commit)?;
-    let mv = gitrecord::mark_move(path, repo, &version.tag(), mark)?;
-    if mv.old == mv.new || facts.owes_ref(path, &mv.name) {
-        return Ok(None);
+/// A version that was published, and what its package's repository says of it.
+struct Published<'a> {
+    facts: &'a Facts,
+    repo: &'a Repository,
+    path: &'a Path,
+    package: &'a PackageName,
+    version: &'a Version,
+    known: &'a Known,
+}
+
+impl Published<'_> {
+    /// The ref by which the update hook knows that a version was published.
+    fn mark(&self) -> Result<Option<Difference>> {
+        let Self { facts, repo, path, package, version, known } = *self;
+        let mark = gitrecord::mark(repo, known.tag.as_deref(), &known.commit)?;
+        let mv = gitrecord::mark_move(path, repo, &version.tag(), mark)?;
+        if mv.old == mv.new || facts.owes_ref(path, &mv.name) {
+            return Ok(None);
+        }
+        let text = match mv.old {
+            None => "the mark that it was published is gone, so its tag can be pushed to",
+            Some(_) => "the mark that it was published is of something else",
+        };
+        Ok(Some(Difference::new(format!("{package}: version {version}"), text, Mend::Ref(mv))))
     }
-    let text = match mv.old {
-        None => "the mark that it was published is gone, so its tag can be pushed to",
-        Some(_) => "the mark that it was published is of something else",
-    };
-    Ok(Some(Difference::new(format!("{package}: version {version}"), text, Mend::Ref(mv))))
+
+    fn tag(&self) -> Result<Option<Difference>> {
+        let Self { facts, repo, path, package, version, known } = *self;
+        let name = format!("refs/tags/{}", version.tag());
+        if facts.owes_ref(path, &name) {
+            return Ok(None);
+        }
+        let actual = gitrecord::value(repo, &name)?;
+        let stands_for = actual.and_then(|oid| gitrecord::leads_to(repo, oid));
+        let right = stands_for == Some(Oid::from(&known.commit));
+        let place = format!("{package}: tag {}", version.tag());
+        let Some(recorded) = &known.tag else {
+            // No pocket that tags had this version; somebody's own tag of it must not contradict.
+            let text = format!("somebody's tag does not stand for {}, which is {version}", known.commit.short());
+            let mv = Move { repo: path.to_owned(), name, old: actual, new: None };
+            return Ok((actual.is_some() && !right).then(|| Difference::new(place, text, Mend::Ref(mv))));
+        };
+        let recorded = Oid::from_str(recorded)?;
+        if actual == Some(recorded) && right {
+            return Ok(None);
+        }
+        let text = match actual {
+            None => format!("it is gone; the record has it at {}", known.commit.short()),
+            Some(_) if right => "it is another tag object than the one that was published".to_owned(),
+            Some(oid) => format!("it is at {oid}; the record has it at {}", known.commit.short()),
+        };
+        let mv = Move { repo: path.to_owned(), name, old: actual, new: Some(recorded) };
+        let mend = if repo.find_object(recorded, None).is_ok() {
+            Mend::Ref(mv)
+        } else if repo.find_commit((&known.commit).into()).is_ok() {
+            Mend::Tag(package.clone(), version.clone())
+        } else {
+            Mend::Nothing
+        };
+        let adopt = actual.filter(|_| right).map(|oid| Adopt::Tag(package.clone(), version.clone(), oid.to_string()));
+        Ok(Some(Difference::new(place, text, mend).adoptable(adopt)))
+    }
 }
 
 /// What stands in repositories and could not be pushed now, and marks that the record knows nothing of.
@@ -113,49 +157,6 @@ pub fn warnings(config: &Config, facts: &Facts) -> Result<Vec<Warning>> {
         })
         .collect::<Result<_>>()?;
     Ok(each.into_iter().flatten().collect())
-}
-
-fn tag(
-    facts: &Facts,
-    repo: &Repository,
-    path: &Path,
-    package: &PackageName,
-    version: &Version,
-    known: &Known,
-) -> Result<Option<Difference>> {
-    let name = format!("refs/tags/{}", version.tag());
-    if facts.owes_ref(path, &name) {
-        return Ok(None);
-    }
-    let actual = gitrecord::value(repo, &name)?;
-    let stands_for = actual.and_then(|oid| gitrecord::leads_to(repo, oid));
-    let right = stands_for == Some(Oid::from(&known.commit));
-    let place = format!("{package}: tag {}", version.tag());
-    let Some(recorded) = &known.tag else {
-        // No pocket that tags had this version; somebody's own tag of it must not contradict.
-        let text = format!("somebody's tag does not stand for {}, which is {version}", known.commit.short());
-        let mv = Move { repo: path.to_owned(), name, old: actual, new: None };
-        return Ok((actual.is_some() && !right).then(|| Difference::new(place, text, Mend::Ref(mv))));
-    };
-    let recorded = Oid::from_str(recorded)?;
-    if actual == Some(recorded) && right {
-        return Ok(None);
-    }
-    let text = match actual {
-        None => format!("it is gone; the record has it at {}", known.commit.short()),
-        Some(_) if right => "it is another tag object than the one that was published".to_owned(),
-        Some(oid) => format!("it is at {oid}; the record has it at {}", known.commit.short()),
-    };
-    let mv = Move { repo: path.to_owned(), name, old: actual, new: Some(recorded) };
-    let mend = if repo.find_object(recorded, None).is_ok() {
-        Mend::Ref(mv)
-    } else if repo.find_commit((&known.commit).into()).is_ok() {
-        Mend::Tag(package.clone(), version.clone())
-    } else {
-        Mend::Nothing
-    };
-    let adopt = actual.filter(|_| right).map(|oid| Adopt::Tag(package.clone(), version.clone(), oid.to_string()));
-    Ok(Some(Difference::new(place, text, mend).adoptable(adopt)))
 }
 
 fn branch(facts: &Facts, repo: &Repository, path: &Path, branch: &str, held: &Held) -> Result<Option<Difference>> {
