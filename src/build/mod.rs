@@ -289,7 +289,7 @@ impl Builder {
         let socket = run.scratch.join("proxy");
         let _ = fs::remove_file(&socket);
         let (mirrors, suites) = (Mirrors::of(&run.manifest.sources), Suites::of(run.local, run.given));
-        let proxy = Proxy::start(&socket, mirrors, suites, Cache::open(&self.cache)?)?;
+        let proxy = Proxy::start(&socket, mirrors, suites, Cache::open(&self.cache)?, run.limits.disk.0)?;
         spec.binds.push(Bind { from: socket, to: spec.proxy.clone(), writable: true });
         let groups = Groups::create(slot.number(), run.limits).await?;
         spec.groups = groups.doors();

@@ -1,7 +1,8 @@
 //! Files of mirrors, fetched by the host's own apt, and kept for the next build.
 //!
 //! `apt-helper download-file` fetches, so that all that the host's apt configuration says about proxies, certificates and
-//! passwords holds. Whoever gets a file checks it, as apt does: nothing here vouches for it.
+//! passwords holds. Whoever gets a file checks it, as apt does; what is kept for others was compared with its sum before
+//! (see [`super::sums`]).
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -9,8 +10,12 @@ use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result, bail};
 use sha2::{Digest, Sha256};
+use tokio::time::sleep;
 
+use super::held::Held;
+use super::sums::{self, Sum, Sums};
 use crate::subprocess::{CancellationToken, Cmd};
+use crate::text::hex;
 
 /// apt's helper (apt(8), "apt-helper").
 const HELPER: &str = "/usr/lib/apt/apt-helper";
@@ -21,6 +26,9 @@ const FRESH: Duration = Duration::from_secs(10 * 60);
 /// How long fetching one file may take.
 const LIMIT: Duration = Duration::from_secs(30 * 60);
 
+/// How often it is looked how long a file has become that is fetched.
+const PACE: Duration = Duration::from_millis(100);
+
 /// The most bytes that are kept.
 const ROOM: u64 = 4 << 30;
 
@@ -28,75 +36,166 @@ const ROOM: u64 = 4 << 30;
 #[derive(Debug, Clone)]
 pub struct Cache {
     dir: PathBuf,
+    sums: Sums,
+    pub(super) helper: PathBuf,
+}
+
+/// Why a file is not to be had.
+#[derive(Debug)]
+pub enum Trouble {
+    /// The mirror does not have it.
+    Absent,
+    /// The build holds as much already as it may.
+    NoRoom,
+    /// Anything else.
+    Other(anyhow::Error),
+}
+
+impl<E: Into<anyhow::Error>> From<E> for Trouble {
+    fn from(error: E) -> Self {
+        Self::Other(error.into())
+    }
+}
+
+/// What a file has to be.
+enum Expected {
+    /// One of these: by its name, or by an index.
+    Sums(Vec<Sum>),
+    /// It is not known.
+    Anything,
 }
 
 impl Cache {
     /// The cache in this directory, which is made if need be.
     pub fn open(dir: &Path) -> Result<Self> {
         fs::create_dir_all(dir).with_context(|| format!("cannot create {}", dir.display()))?;
-        Ok(Self { dir: dir.to_owned() })
+        Ok(Self { dir: dir.to_owned(), sums: Sums::open(dir.join("sums"))?, helper: HELPER.into() })
     }
 
-    /// A file of a mirror, at its beginning; `None` if the mirror does not have it.
-    pub async fn get(&self, url: &str) -> Result<Option<tokio::fs::File>> {
-        let path = self.path(url);
-        if let Some(age) = age(&path).filter(|age| *age < lifetime(url)) {
-            let file = fs::File::open(&path)?;
+    /// A file of a mirror, at its beginning. `anew`: whoever asks was given it already, so the one that is kept is not
+    /// what they need. As long as the file is open it takes room of `held`.
+    pub async fn get(&self, url: &str, anew: bool, held: &mut Held) -> Result<tokio::fs::File, Trouble> {
+        let expected = self.expected(url)?;
+        let path = expected.key(url).map(|key| self.dir.join(hex(&Sha256::digest(key))));
+        let kept = path.as_ref().filter(|_| !anew).and_then(|path| Some((path, age(path)?)));
+        if let Some((path, age)) = kept.filter(|(_, age)| *age < lifetime(url)) {
+            let file = fs::File::open(path)?;
             // What was of use lately is the last to go.
             if lifetime(url) == Duration::MAX && age > FRESH {
                 let _ = file.set_modified(SystemTime::now());
             }
-            return Ok(Some(file.into()));
+            return if held.grow(file.metadata()?.len()) { Ok(file.into()) } else { Err(Trouble::NoRoom) };
         }
         let new = tempfile::Builder::new().prefix("new.").tempfile_in(&self.dir)?.into_temp_path();
-        let done = Cmd::new(HELPER)
-            .args(["download-file", url])
-            .arg(&new)
-            .total(LIMIT)
-            .capture(1 << 20)
-            .run(&CancellationToken::new())
-            .await?;
-        if !done.ok() {
-            let said = [&done.stdout[..], &done.stderr[..]].concat();
-            if String::from_utf8_lossy(&said).contains("404  Not Found") {
-                return Ok(None);
-            }
-            bail!(done.describe());
-        }
+        self.fetch(url, &new, held).await?;
         let file = fs::File::open(&new)?;
-        if is_kept(url, &file) {
+        let (file, is_right) = self.look(url, expected, file).await?;
+        if let Some(path) = path.filter(|_| is_right) {
             new.persist(&path)?;
-            self.make_room();
+            make_room(&self.dir, ROOM);
         }
-        Ok(Some(file.into()))
+        Ok(file.into())
     }
 
-    fn path(&self, url: &str) -> PathBuf {
-        self.dir.join(crate::text::hex(&Sha256::digest(url)))
+    fn expected(&self, url: &str) -> Result<Expected> {
+        let sums = match Sum::of_name(url) {
+            Some(sum) => vec![sum],
+            None if sums::is_of_pool(url) => self.sums.of_pool(url)?,
+            None => Vec::new(),
+        };
+        Ok(if sums.is_empty() { Expected::Anything } else { Expected::Sums(sums) })
     }
 
-    /// Removes what was of no use for longest, if there is too much.
-    fn make_room(&self) {
-        let Ok(entries) = fs::read_dir(&self.dir) else { return };
-        let mut all: Vec<_> = entries
-            .flatten()
-            .filter_map(|entry| {
-                Some((entry.metadata().ok()?.modified().ok()?, entry.metadata().ok()?.len(), entry.path()))
-            })
-            .collect();
-        all.sort_unstable_by(|a, b| b.cmp(a));
-        let mut sum = 0u64;
-        for (_, length, path) in all {
-            sum += length;
-            if sum > ROOM {
-                let _ = fs::remove_file(path);
+    async fn fetch(&self, url: &str, to: &Path, held: &mut Held) -> Result<(), Trouble> {
+        let stop = CancellationToken::new();
+        let fetching =
+            Cmd::new(&self.helper).args(["download-file", url]).arg(to).total(LIMIT).capture(1 << 20).run(&stop);
+        tokio::pin!(fetching);
+        let length = || fs::metadata(to).map_or(0, |file| file.len());
+        let done = loop {
+            tokio::select! {
+                done = &mut fetching => break done?,
+                () = sleep(PACE) => if !held.grow(length()) {
+                    stop.cancel();
+                },
             }
+        };
+        if !held.grow(length()) {
+            return Err(Trouble::NoRoom);
         }
+        if done.ok() {
+            return Ok(());
+        }
+        let said = [&done.stdout[..], &done.stderr[..]].concat();
+        if String::from_utf8_lossy(&said).contains("404  Not Found") {
+            return Err(Trouble::Absent);
+        }
+        Err(anyhow::anyhow!(done.describe()).into())
     }
 
+    /// Compares a file with what it has to be; whether it may be kept. Files may be long.
+    async fn look(&self, url: &str, expected: Expected, file: fs::File) -> Result<(fs::File, bool)> {
+        let (url, sums) = (url.to_owned(), self.sums.clone());
+        let look = move || {
+            use std::io::Seek;
+            let mut is_right = is_kept(&url, &file);
+            if let Expected::Sums(known) = expected {
+                is_right = false;
+                for sum in &known {
+                    (&file).rewind()?;
+                    is_right |= sum.fits(&file)?;
+                }
+                if !is_right {
+                    let by = if sums::is_of_pool(&url) { "the mirror's index says" } else { "its name says" };
+                    bail!("the mirror's answer for {} is not what {by}: try again later", sums::shown(&url));
+                }
+            }
+            (&file).rewind()?;
+            // Where this is no index apt says so.
+            let _ = sums.learn(&url, &file);
+            (&file).rewind()?;
+            Ok((file, is_right))
+        };
+        tokio::task::spawn_blocking(look).await?
+    }
+
+    /// As if it had been fetched, and an index had named it.
     #[cfg(test)]
     pub fn put(&self, url: &str, bytes: &[u8]) {
-        fs::write(self.path(url), bytes).unwrap();
+        self.sums.put(url, bytes);
+        let key = self.expected(url).unwrap().key(url).unwrap();
+        fs::write(self.dir.join(hex(&Sha256::digest(key))), bytes).unwrap();
+    }
+}
+
+impl Expected {
+    /// What a file is kept under; `None`: it is not kept. A mirror that gives another file the same name has
+    /// an index that says so, and what was kept before is not it.
+    fn key(&self, url: &str) -> Option<String> {
+        match self {
+            Self::Sums(sums) => Some(sums.iter().fold(url.to_owned(), |key, sum| format!("{key} {}", sum.as_str()))),
+            Self::Anything => (lifetime(url) == FRESH).then(|| url.to_owned()),
+        }
+    }
+}
+
+/// Removes what was of no use for longest from a directory, if there is too much in it.
+pub fn make_room(dir: &Path, room: u64) {
+    let Ok(entries) = fs::read_dir(dir) else { return };
+    let mut all: Vec<_> = entries
+        .flatten()
+        .filter_map(|entry| {
+            let about = entry.metadata().ok().filter(fs::Metadata::is_file)?;
+            Some((about.modified().ok()?, about.len(), entry.path()))
+        })
+        .collect();
+    all.sort_unstable_by(|a, b| b.cmp(a));
+    let mut sum = 0u64;
+    for (_, length, path) in all {
+        sum += length;
+        if sum > room {
+            let _ = fs::remove_file(path);
+        }
     }
 }
 
@@ -117,12 +216,11 @@ fn lifetime(url: &str) -> Duration {
     }
 }
 
-/// An old `InRelease` does no harm if what it names is there by its hash, and only then.
+/// What is kept without a sum: an old `InRelease` does no harm if what it names is there by its hash, and only then.
 fn is_kept(url: &str, mut file: &fs::File) -> bool {
     use std::io::{Read, Seek};
     let kept = match lifetime(url) {
-        Duration::ZERO => false,
-        Duration::MAX => true,
+        Duration::ZERO | Duration::MAX => false,
         _ => {
             let mut head = vec![0; 4096];
             let length = file.read(&mut head).unwrap_or(0);
@@ -134,6 +232,7 @@ fn is_kept(url: &str, mut file: &fs::File) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use super::super::held::Room;
     use super::*;
 
     #[test]
@@ -150,5 +249,82 @@ mod tests {
         };
         assert!(kept("Suite: sid\nAcquire-By-Hash: yes\nMD5Sum:\n"));
         assert!(!kept("Suite: sid\nMD5Sum:\n"));
+    }
+
+    /// A cache whose mirror answers with what is in the file `answer`, and the number of times that it was asked.
+    fn mirrored(dir: &Path) -> (Cache, impl Fn(&[u8]), impl Fn() -> u64) {
+        use std::os::unix::fs::PermissionsExt;
+        let (helper, answer, asked) = (dir.join("helper"), dir.join("answer"), dir.join("asked"));
+        let script = format!("#!/bin/sh\necho >> {}\ncat {} > \"$3\"\n", asked.display(), answer.display());
+        fs::write(&helper, script).unwrap();
+        fs::set_permissions(&helper, fs::Permissions::from_mode(0o755)).unwrap();
+        let cache = Cache { helper, ..Cache::open(&dir.join("cache")).unwrap() };
+        let times = move || fs::metadata(&asked).map_or(0, |file| file.len());
+        (cache, move |bytes: &[u8]| fs::write(&answer, bytes).unwrap(), times)
+    }
+
+    async fn got(cache: &Cache, url: &str, anew: bool) -> Result<Vec<u8>, String> {
+        use tokio::io::AsyncReadExt;
+        let mut bytes = Vec::new();
+        match cache.get(url, anew, &mut Room::new(1 << 20).hold()).await {
+            Ok(mut file) => file.read_to_end(&mut bytes).await.map(|_| bytes).map_err(|error| error.to_string()),
+            Err(Trouble::Other(error)) => Err(format!("{error:#}")),
+            Err(trouble) => Err(format!("{trouble:?}")),
+        }
+    }
+
+    #[tokio::test]
+    async fn only_what_is_right_is_kept() {
+        let dir = tempfile::tempdir().unwrap();
+        let (cache, answer, times) = mirrored(dir.path());
+        let pool = "http://m/debian/pool/main/h/hello_1_all.deb";
+        let index = format!("Filename: pool/main/h/hello_1_all.deb\nSHA256: {}\n", hex(&Sha256::digest("hello")));
+        let url =
+            format!("http://m/debian/dists/sid/main/binary-amd64/by-hash/SHA256/{}", hex(&Sha256::digest(&index)));
+        answer(b"the index of another day");
+        for _ in 0..2 {
+            let said = got(&cache, &url, false).await.unwrap_err();
+            assert!(said.contains("is not what its name says"), "{said}");
+        }
+        answer(b"a page that says 200");
+        assert_eq!(got(&cache, pool, false).await.unwrap(), b"a page that says 200", "nobody knows what it is");
+        answer(b"hello");
+        assert_eq!(got(&cache, pool, false).await.unwrap(), b"hello", "what is not known is not kept");
+        answer(index.as_bytes());
+        assert_eq!(got(&cache, &url, false).await.unwrap(), index.as_bytes());
+        let before = times();
+        assert_eq!(got(&cache, &url, false).await.unwrap(), index.as_bytes());
+        assert_eq!(times(), before, "it is kept");
+        answer(b"hallo");
+        let said = got(&cache, pool, false).await.unwrap_err();
+        assert!(said.contains("'hello_1_all.deb' is not what the mirror's index says"), "{said}");
+        answer(b"hello");
+        assert_eq!(got(&cache, pool, false).await.unwrap(), b"hello");
+        answer(b"nonsense");
+        let before = times();
+        assert_eq!(got(&cache, pool, false).await.unwrap(), b"hello");
+        assert_eq!(times(), before);
+        got(&cache, pool, true).await.unwrap_err();
+        assert_eq!(times(), before + 1, "who was given it already has the mirror asked");
+        assert_eq!(got(&cache, pool, false).await.unwrap(), b"hello", "a wrong answer replaces nothing");
+    }
+
+    #[tokio::test]
+    async fn a_build_holds_no_more_than_its_room() {
+        let dir = tempfile::tempdir().unwrap();
+        let (cache, answer, _) = mirrored(dir.path());
+        answer(&[0; 1000]);
+        let room = Room::new(1999);
+        let (mut one, mut two) = (room.hold(), room.hold());
+        cache.get("http://m/debian/ls-lR.gz", false, &mut one).await.unwrap();
+        let more = cache.get("http://m/debian/ls-lR.gz", false, &mut two).await;
+        assert!(matches!(more, Err(Trouble::NoRoom)), "{more:?}");
+        drop(one);
+        cache.get("http://m/debian/ls-lR.gz", false, &mut two).await.unwrap();
+        // An answer without an end is not waited for.
+        fs::write(dir.path().join("helper"), "#!/bin/sh\nexec cat /dev/zero > \"$3\"\n").unwrap();
+        let endless = cache.get("http://m/debian/ls-lR.gz", false, &mut Room::new(1 << 20).hold()).await;
+        assert!(matches!(endless, Err(Trouble::NoRoom)), "{endless:?}");
+        assert_eq!(fs::read_dir(dir.path().join("cache")).unwrap().count(), 1, "nothing of it is left");
     }
 }

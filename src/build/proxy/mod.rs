@@ -5,10 +5,12 @@
 //! daemon itself fetches it, and keeps it for the next build (see [`Cache`]). A sandbox can so read what the mirrors have,
 //! and send nothing to anybody but the names of their files. Our own archive is under the name [`HOST`] ([`Suites`]).
 
+use std::collections::HashSet;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io;
 use std::path::Path;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context as Waker, Poll};
 use std::time::Duration;
 
@@ -27,14 +29,19 @@ use tokio::task::JoinHandle;
 use tokio_util::io::ReaderStream;
 
 mod cache;
+mod held;
 mod mirrors;
 mod open;
 mod suites;
+mod sums;
 
 pub use cache::Cache;
 pub use mirrors::{Mirrors, seen_inside};
 pub use open::Open;
 pub use suites::{Given, HOST, Ledger, Suites};
+
+use cache::Trouble;
+use held::{Held, Room};
 
 /// Connections of one build at a time. apt has one for each mirror.
 const CONNECTIONS: usize = 32;
@@ -80,14 +87,18 @@ struct Service {
     suites: Arc<Suites>,
     cache: Cache,
     fetches: Semaphore,
+    /// URLs of what was given out, hashed.
+    given: Mutex<HashSet<u64>>,
+    room: Room,
 }
 
 impl Proxy {
-    /// Listens on a new socket.
-    pub fn start(socket: &Path, mirrors: Mirrors, suites: Suites, cache: Cache) -> Result<Self> {
+    /// Listens on a new socket. What the build holds of the disk by this proxy is at most `room` bytes.
+    pub fn start(socket: &Path, mirrors: Mirrors, suites: Suites, cache: Cache, room: u64) -> Result<Self> {
         let listener = UnixListener::bind(socket).with_context(|| format!("cannot listen on {}", socket.display()))?;
         let suites = Arc::new(suites);
-        let service = Arc::new(Service { mirrors, suites, cache, fetches: Semaphore::new(FETCHES) });
+        let (fetches, given, room) = (Semaphore::new(FETCHES), Mutex::default(), Room::new(room));
+        let service = Arc::new(Service { mirrors, suites, cache, fetches, given, room });
         Ok(Self { task: tokio::spawn(serve(listener, service)) })
     }
 }
@@ -146,12 +157,39 @@ impl Answers for Service {
         let Ok(_turn) = self.fetches.acquire().await else {
             return refuse(StatusCode::SERVICE_UNAVAILABLE, "the proxy is ending");
         };
-        match self.cache.get(&url).await {
-            Ok(Some(file)) => send(file, head).await,
-            Ok(None) => refuse(StatusCode::NOT_FOUND, "the mirror does not have it"),
-            Err(error) => refuse(StatusCode::BAD_GATEWAY, &crate::text::one_line(&format!("{error:#}"))),
+        let mut held = self.room.hold();
+        // Who asks for what they were given could not use it.
+        let anew = !head && self.was_given(&url);
+        match self.cache.get(&url, anew, &mut held).await {
+            Ok(file) => {
+                if !head {
+                    self.given.lock().unwrap_or_else(PoisonError::into_inner).insert(digest(&url));
+                }
+                send(file, head, Some(held)).await
+            }
+            Err(Trouble::Absent) => refuse(StatusCode::NOT_FOUND, "the mirror does not have it"),
+            Err(Trouble::NoRoom) => refuse(
+                StatusCode::INSUFFICIENT_STORAGE,
+                "the build has as many files of mirrors open and unread as limits.disk lets it",
+            ),
+            Err(Trouble::Other(error)) => {
+                refuse(StatusCode::BAD_GATEWAY, &crate::text::one_line(&format!("{error:#}")))
+            }
         }
     }
+}
+
+impl Service {
+    fn was_given(&self, url: &str) -> bool {
+        self.given.lock().unwrap_or_else(PoisonError::into_inner).contains(&digest(url))
+    }
+}
+
+/// What a URL is remembered by: mirrors have many.
+fn digest(url: &str) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    url.hash(&mut hasher);
+    hasher.finish()
 }
 
 /// A file of our own archive.
@@ -161,7 +199,7 @@ async fn own(suites: &Arc<Suites>, path: String, head: bool) -> Answer {
     let found = tokio::task::spawn_blocking(move || suites.find(&path)).await;
     match found.map_err(anyhow::Error::from).and_then(|found| found) {
         Ok(Some(path)) => match tokio::fs::File::open(&path).await {
-            Ok(file) => send(file, head).await,
+            Ok(file) => send(file, head, None).await,
             Err(_) => refuse(StatusCode::NOT_FOUND, "the archive does not have it"),
         },
         Ok(None) => refuse(StatusCode::FORBIDDEN, "this is no file of a suite that this build may use"),
@@ -177,12 +215,13 @@ fn is_ours(uri: &Uri) -> bool {
     uri.scheme_str() == Some("http") && uri.query().is_none() && uri.authority().is_some_and(|to| to.as_str() == HOST)
 }
 
-async fn send(file: tokio::fs::File, head: bool) -> Answer {
+async fn send(file: tokio::fs::File, head: bool, held: Option<Held>) -> Answer {
     let length = match file.metadata().await {
         Ok(about) if about.is_file() => about.len(),
         _ => return refuse(StatusCode::NOT_FOUND, "this is no file"),
     };
-    let body = if head { Either::Left(Full::default()) } else { Either::Right(FileBody(ReaderStream::new(file))) };
+    let body =
+        if head { Either::Left(Full::default()) } else { Either::Right(FileBody(ReaderStream::new(file), held)) };
     let mut answer = Response::new(body);
     answer.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(length));
     answer
@@ -194,8 +233,8 @@ fn refuse(status: StatusCode, why: &str) -> Answer {
     answer
 }
 
-/// A file as a message's body.
-struct FileBody(ReaderStream<tokio::fs::File>);
+/// A file as a message's body, and what it takes of a build's room while it is open.
+struct FileBody(ReaderStream<tokio::fs::File>, #[allow(dead_code)] Option<Held>);
 
 impl Body for FileBody {
     type Data = Bytes;
@@ -224,7 +263,8 @@ mod tests {
     #[tokio::test]
     async fn files_of_mirrors_are_given_out_and_nothing_else_passes() {
         let dir = tempfile::tempdir().unwrap();
-        let cache = Cache::open(&dir.path().join("cache")).unwrap();
+        let mut cache = Cache::open(&dir.path().join("cache")).unwrap();
+        cache.helper = "/bin/false".into();
         cache.put("http://deb.example.org/debian/pool/x.deb", b"a package");
         let mirrors = Mirrors::of(&[crate::chroot::Source {
             uri: "http://deb.example.org/debian/".into(),
@@ -242,7 +282,7 @@ mod tests {
             components: vec!["main".parse().unwrap()],
             key: Default::default(),
         };
-        let _proxy = Proxy::start(&socket, mirrors, Suites::of(&[suite], Ledger::default()), cache).unwrap();
+        let _proxy = Proxy::start(&socket, mirrors, Suites::of(&[suite], Ledger::default()), cache.clone(), 100).unwrap();
         let get = |method: &str, url: &str| {
             format!("{method} {url} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 0\r\n\r\n")
         };
@@ -251,6 +291,11 @@ mod tests {
         assert!(answer.starts_with("HTTP/1.1 200 ") && answer.ends_with("\r\n\r\na package"), "{answer}");
         let answer = ask(&socket, &get("HEAD", "http://deb.example.org/debian/pool/x.deb")).await;
         assert!(answer.contains("content-length: 9\r\n") && answer.ends_with("\r\n\r\n"), "{answer}");
+        let answer = ask(&socket, &get("GET", "http://deb.example.org/debian/pool/x.deb")).await;
+        assert!(answer.starts_with("HTTP/1.1 502 "), "the mirror is asked again: {answer}");
+        cache.put("http://deb.example.org/debian/pool/y.deb", &[0; 101]);
+        let answer = ask(&socket, &get("GET", "http://deb.example.org/debian/pool/y.deb")).await;
+        assert!(answer.starts_with("HTTP/1.1 507 ") && answer.contains("limits.disk"), "{answer}");
         for method in ["POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE", "BREW"] {
             let answer = ask(&socket, &get(method, "http://deb.example.org/debian/pool/x.deb")).await;
             assert!(answer.starts_with("HTTP/1.1 405 "), "{method}: {answer}");
