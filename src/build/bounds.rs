@@ -3,12 +3,15 @@
 //! `/proc` is there on every machine, for whoever. Where there are cgroups too (see [`super::cgroup`]) they are the wall behind
 //! this fence.
 
+use std::collections::HashSet;
 use std::fs;
-use std::path::PathBuf;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use nix::sys::statfs::{TMPFS_MAGIC, statfs};
 use nix::sys::statvfs::statvfs;
 use serde::{Deserialize, Serialize};
 
@@ -21,7 +24,7 @@ pub struct Bounds {
     pub memory: u64,
     /// Processes and threads.
     pub processes: u64,
-    /// A directory, and the bytes on the disk that may be in it.
+    /// A directory, and the bytes on the disk that may be in it, or in files of the sandbox's that are in none.
     pub written: Option<(PathBuf, u64)>,
 }
 
@@ -60,7 +63,7 @@ pub fn watch(bounds: Bounds) -> std::io::Result<()> {
         thread::Builder::new().spawn(move || {
             loop {
                 let start = Instant::now();
-                if disk::used(&dir) > most {
+                if disk::used(&dir) + nameless(Path::new("/proc")) > most {
                     std::process::exit(DISK);
                 }
                 // Looking at many files is not to be what the machine does.
@@ -91,6 +94,21 @@ pub fn watch(bounds: Bounds) -> std::io::Result<()> {
         }
     })?;
     Ok(())
+}
+
+/// Bytes of files on a disk that no directory shows any more, and that processes have open. What only a mapping or a socket
+/// holds cannot be seen.
+fn nameless(proc: &Path) -> u64 {
+    let below = |dir: PathBuf| fs::read_dir(dir).into_iter().flatten().flatten().map(|entry| entry.path());
+    let open = below(proc.to_owned()).flat_map(|process| below(process.join("fd")));
+    let mut files = HashSet::new();
+    open.filter_map(|path| {
+        let file = fs::metadata(&path).ok().filter(|file| file.is_file() && file.nlink() == 0)?;
+        // What is in memory counts as memory.
+        let on_disk = statfs(&path).ok()?.filesystem_type() != TMPFS_MAGIC;
+        (on_disk && files.insert((file.dev(), file.ino()))).then(|| file.blocks() * 512)
+    })
+    .sum()
 }
 
 /// What all processes but the first use; `exactly` takes longer.
@@ -138,5 +156,38 @@ mod tests {
         assert!(bytes > 1 << 16, "{bytes}");
         let hostile = b"7 (a) R 1 (x) 9) S 1 1 1 0 -1 4 0 0 0 0 0 0 0 0 20 0 3 0 100 4096 77 1";
         assert_eq!(numbers(hostile), Some((3, 77)));
+    }
+
+    #[test]
+    fn files_without_a_name_count_once() {
+        use std::io::Write;
+        use std::os::fd::AsRawFd;
+        use std::os::unix::fs::symlink;
+        let proc = tempfile::tempdir().unwrap();
+        let mut opened = 0;
+        let mut open = |path: String| {
+            opened += 1;
+            let dir = proc.path().join((opened % 2).to_string()).join("fd");
+            fs::create_dir_all(&dir).unwrap();
+            symlink(path, dir.join(opened.to_string())).unwrap();
+        };
+        let program = std::env::current_exe().unwrap();
+        let mut on_disk = tempfile::tempfile_in(program.parent().unwrap()).unwrap();
+        on_disk.write_all(&[1; 1 << 20]).unwrap();
+        on_disk.sync_all().unwrap();
+        let fd = |file: &fs::File| format!("/proc/self/fd/{}", file.as_raw_fd());
+        open("socket:[1234]".to_owned());
+        open(program.to_str().unwrap().to_owned());
+        open("/dev/null".to_owned());
+        assert_eq!(nameless(proc.path()), 0);
+        let mut in_memory = tempfile::tempfile_in("/dev/shm").unwrap();
+        in_memory.write_all(&[1; 1 << 20]).unwrap();
+        open(fd(&in_memory));
+        assert_eq!(nameless(proc.path()), 0);
+        for _ in 0..3 {
+            open(fd(&on_disk));
+        }
+        let there = nameless(proc.path());
+        assert!((1 << 20..=(1 << 20) + (64 << 10)).contains(&there), "{there}");
     }
 }

@@ -63,6 +63,15 @@ fn what_does_not_fit_into_memory_is_built_on_the_disk() {
     let job = writes("dev", "1.3", 4000);
     world.wait_for(&job, "failed", BUILD);
     world.build("alice", &["status", &job]).ok().says(&["build.disk"]);
+    // Files count that no directory shows any more.
+    repo.tiny("1.4", Tiny::Works);
+    let rules = fs::read_to_string(repo.dir.join("debian/rules")).unwrap();
+    let hoard = "\tperl -e 'for (1 .. 20) { open $$f[$$_], q(>), q(gone) or die; unlink q(gone); \
+                 for $$n (1 .. 150) { print { $$f[$$_] } q(x) x (1 << 20) } } sleep 5'\n\tdpkg-gencontrol\n";
+    repo.write("debian/rules", &rules.replacen("\tdpkg-gencontrol\n", hoard, 1));
+    let job = world.submit("dev", "wide", &repo.commit("1.4"));
+    eventually("what hides its files has ended", BUILD, || ["failed", "published"].contains(&&world.state(&job)[..]));
+    world.build("alice", &["status", &job]).ok().says(&["build.disk"]);
     assert_eq!(roots(), before);
     let work = format!("{STATE}/work");
     eventually("nothing is left", BUILD, || fs::read_dir(&work).unwrap().count() == 0);
