@@ -26,6 +26,12 @@ pub fn used(dir: &Path) -> u64 {
     sum(dir, 0)
 }
 
+/// Whether there is anything but directories in a directory.
+pub fn has_files(dir: &Path) -> bool {
+    let mut entries = fs::read_dir(dir).into_iter().flatten().flatten();
+    entries.any(|entry| entry.file_type().is_ok_and(|kind| !kind.is_dir() || has_files(&entry.path())))
+}
+
 fn sum(dir: &Path, entry: u64) -> u64 {
     let of = |found: fs::DirEntry| match found.metadata() {
         Ok(about) if about.is_dir() => about.blocks() * 512 + entry + sum(&found.path(), entry),

@@ -12,6 +12,7 @@ use serde::Serialize;
 use crate::acl::{self, Authorized};
 use crate::config::{self, AclEntry, Config};
 use crate::error::Error;
+use crate::followers::Place;
 use crate::identity::{self, Caller};
 use crate::log::{Log, Severity};
 use crate::names::{JobId, PocketName, Principal};
@@ -57,6 +58,11 @@ impl Session {
     /// By which way whoever asks has come, in one word.
     pub fn via(&self) -> &'static str {
         self.via
+    }
+
+    /// A place among those who follow jobs, for whoever asks.
+    pub fn place(&self) -> Result<Place> {
+        Place::take(&self.config.followers(), &self.who, self.config.clients.followers)
     }
 
     /// Wakes the daemon, after a commit that gives it something to do.

@@ -21,6 +21,10 @@ pub fn problems(config: &Config) -> Vec<(KeyPath, String)> {
         let text = "git.max_push: nothing could be pushed: write a size such as 2G";
         found.push((key("git.max_push"), text.to_owned()));
     }
+    if config.clients.followers == 0 {
+        let text = "clients.followers: nobody could follow a job: write a number such as 50";
+        found.push((key("clients.followers"), text.to_owned()));
+    }
     if config.syslog.facility.parse::<syslog::Facility>().is_err() {
         let text = format!(
             "syslog.facility: {} is not a facility: use one of syslog(3) such as daemon or local0",

@@ -47,6 +47,8 @@ pub struct Config {
     pub hooks: Hooks,
     /// The daemon itself.
     pub daemon: Daemon,
+    /// What those who ask may take up.
+    pub clients: Clients,
     /// The status pages; `None`: not served.
     pub http: Option<Http>,
     /// Logins by ssh.
@@ -67,6 +69,8 @@ pub struct Git {
     pub submodule_url: String,
     /// Longest pack that one push may bring. `init` writes it into every repository.
     pub max_push: ByteSize,
+    /// Room that one repository may take on the disk. Pushes that make it take more are refused.
+    pub max_repository: ByteSize,
     /// Whether the archive's first key that can signs the tags of versions.
     pub sign_tags: bool,
 }
@@ -225,6 +229,14 @@ pub struct Daemon {
     pub jobs: usize,
 }
 
+/// `clients:`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Clients {
+    /// Commands of one principal at one time that stay as long as a job, or as their reader: `--wait`, `--follow` and `log`.
+    pub followers: u32,
+}
+
 /// `http:`
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -265,6 +277,7 @@ impl Default for Config {
             chroots: Chroots::default(),
             hooks: Hooks::default(),
             daemon: Daemon::default(),
+            clients: Clients::default(),
             http: None,
             ssh: Ssh::default(),
             syslog: Syslog::default(),
@@ -279,6 +292,7 @@ impl Default for Git {
             superproject: "/srv/git/packages.git".into(),
             submodule_url: "../packages/{package}.git".into(),
             max_push: ByteSize(2 << 30),
+            max_repository: ByteSize(20 << 30),
             sign_tags: false,
         }
     }
@@ -357,6 +371,12 @@ impl Default for Hooks {
 impl Default for Daemon {
     fn default() -> Self {
         Self { jobs: 2 }
+    }
+}
+
+impl Default for Clients {
+    fn default() -> Self {
+        Self { followers: 50 }
     }
 }
 
@@ -449,6 +469,11 @@ impl Config {
     /// Where chroots are kept.
     pub fn chroot_dir(&self) -> PathBuf {
         self.chroots.dir.clone().unwrap_or_else(|| self.state_dir.join("chroots"))
+    }
+
+    /// The file of those who follow jobs.
+    pub fn followers(&self) -> PathBuf {
+        self.state_dir.join("followers")
     }
 
     /// Where the daemon writes down what holds builds to their limits.

@@ -1,12 +1,14 @@
-//! The `update` hook of our repositories (githooks(5)): pushes to what belongs to the service are refused.
+//! The hooks of our repositories (githooks(5)): `update` refuses pushes to what belongs to the service, `pre-receive` those for
+//! which there is no room, before Git keeps anything of them.
 //!
-//! The hook is a file of a few lines whose interpreter is `invirt-build update-hook`. A file and not a link to the
+//! A hook is a file of a few lines whose interpreter is `invirt-build update-hook`. A file and not a link to the
 //! program: Git takes a link that leads nowhere for no hook at all, but a file whose interpreter is gone for one that
 //! refuses. Our own moves go through libgit2, which runs no hooks.
 //!
 //! The hook runs as whoever pushes, who need not be able to read the record: it decides by the configuration and by Git
 //! alone (`rules.rs`). It keeps honest people from mistakes over any transport; whoever may write the repository's files can get
-//! around it, which is what compare-and-set is for.
+//! around it, which is what compare-and-set is for. A `pre-receive` hook of somebody else stays, and is then what bounds the
+//! repository.
 
 use std::fs;
 use std::io::{ErrorKind, Write};
@@ -19,7 +21,10 @@ use nix::unistd::{AccessFlags, access};
 use super::repository::open;
 use crate::config::{ByteSize, Config};
 
-/// The verb that is the hook's interpreter.
+/// The hook that looks for room.
+pub const ROOM: &str = "pre-receive";
+
+/// The verb that is the hooks' interpreter.
 pub const VERB: &str = "update-hook";
 
 /// The longest first line that Linux takes whole.
@@ -84,7 +89,7 @@ impl Guard {
         let (key, ours) = HIDDEN;
         let mut hidden = false;
         config.multivar(key, None)?.for_each(|entry| hidden |= entry.value().is_ok_and(|value| value == ours))?;
-        Ok(!replaced && longest == self.max_push && hidden)
+        Ok(!replaced && longest == self.max_push && hidden && self.has_room_hook(repo)?)
     }
 
     /// Sees to it that the repository has these settings; whether there was anything to do.
@@ -100,7 +105,20 @@ impl Guard {
             config.set_multivar(key, &format!("^{ours}$"), ours)
         };
         set().with_context(|| format!("cannot write the settings of {}", repo.display()))?;
+        if !self.has_room_hook(repo)? {
+            self.write(&repo.join("hooks").join(ROOM))?;
+        }
         Ok(true)
+    }
+
+    /// Whether there is a hook that looks for room, ours or somebody else's.
+    fn has_room_hook(&self, repo: &Path) -> Result<bool> {
+        let hook = repo.join("hooks").join(ROOM);
+        Ok(match read(&hook)? {
+            None => false,
+            Some(text) if config_of(&text).is_none() => true,
+            Some(text) => text == self.text.as_bytes() && access(&hook, AccessFlags::X_OK).is_ok(),
+        })
     }
 
     fn has_hook(&self, repo: &Path) -> Result<bool> {
@@ -127,17 +145,24 @@ impl Guard {
             let free = names.map(|name| hooks.join(name)).find(|path| !path.exists());
             fs::hard_link(&hook, free.unwrap_or_default()).with_context(failed)?;
         }
-        fs::create_dir_all(&hooks).with_context(failed)?;
-        let mut file = tempfile::NamedTempFile::new_in(&hooks).with_context(failed)?;
-        file.write_all(self.text.as_bytes())?;
-        file.as_file().set_permissions(fs::Permissions::from_mode(0o755))?;
-        file.as_file().sync_all()?;
-        file.persist(&hook).with_context(failed)?;
-        fs::File::open(&hooks)?.sync_all()?;
+        self.write(&hook)?;
         open(repo)?.config()?.set_str("core.hooksPath", "hooks").with_context(failed)?;
         access(&hook, AccessFlags::X_OK)
             .with_context(|| format!("cannot execute {}: mount its file system without noexec", hook.display()))?;
         Ok(Installed::Hook)
+    }
+
+    /// Puts our text where a hook is.
+    fn write(&self, hook: &Path) -> Result<()> {
+        let failed = || format!("cannot install {}: the service's user has to own the repository", hook.display());
+        let hooks = hook.parent().context("a hook has a directory")?;
+        fs::create_dir_all(hooks).with_context(failed)?;
+        let mut file = tempfile::NamedTempFile::new_in(hooks).with_context(failed)?;
+        file.write_all(self.text.as_bytes())?;
+        file.as_file().set_permissions(fs::Permissions::from_mode(0o755))?;
+        file.as_file().sync_all()?;
+        file.persist(hook).with_context(failed)?;
+        Ok(fs::File::open(hooks)?.sync_all()?)
     }
 }
 
@@ -185,6 +210,14 @@ mod tests {
         assert_eq!(guard(2 << 20).install(&repo).unwrap(), Installed::Settings);
         assert_eq!(guard(2 << 20).install(&repo).unwrap(), Installed::Nothing);
         assert!(!guard(u64::MAX).is_installed(&repo).unwrap());
+        // The hook that looks for room is mended, and one of somebody else stays.
+        let room = repo.join("hooks/pre-receive");
+        assert_eq!(config_of(&fs::read(&room).unwrap()), Some("/etc/x.yaml".into()));
+        fs::set_permissions(&room, fs::Permissions::from_mode(0o644)).unwrap();
+        assert_eq!(guard(2 << 20).install(&repo).unwrap(), Installed::Settings);
+        fs::write(&room, "#!/bin/sh\nexit 0\n").unwrap();
+        assert_eq!(guard(2 << 20).install(&repo).unwrap(), Installed::Nothing);
+        assert_eq!(fs::read(&room).unwrap(), b"#!/bin/sh\nexit 0\n");
         assert_eq!(git(&["receive.maxInputSize"]), "2097152\n");
     }
 

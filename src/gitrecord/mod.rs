@@ -11,7 +11,7 @@ mod repository;
 mod rules;
 mod superproject;
 
-pub use guard::{Guard, Installed, config_of};
+pub use guard::{Guard, Installed, ROOM, config_of};
 pub use moves::{Applied, Sign, apply, branch_move, write_tag};
 pub use ours::{
     OURS, PUBLISHED, complete, in_the_way, is_complete, is_empty, mark, mark_move, marks, published_commit, set_aside,
@@ -21,7 +21,7 @@ pub use repository::{
     SYMBOLIC, branch_head, commits_of_prefix, create_package_repo, init_superproject, is_abbreviation, is_ancestor,
     leads_to, open, package_repositories, ref_value, repositories, tag_target, value,
 };
-pub use rules::{Push, refusal, standing};
+pub use rules::{Push, no_room, refusal, standing};
 pub use superproject::{Change, packages_at, write_superproject};
 
 /// A ref that is to go from one object to another.

@@ -8,6 +8,7 @@ use git2::{Oid, Repository};
 use super::ours::{self, OURS};
 use super::repository::{commits_of_prefix, leads_to, open, value};
 use crate::config::Config;
+use crate::disk;
 use crate::names::{CommitId, PocketName, Version};
 
 /// One ref of a push.
@@ -19,6 +20,21 @@ pub struct Push<'a> {
     pub old: Option<Oid>,
     /// What it is to point at; `None`: it is to be deleted.
     pub new: Option<Oid>,
+}
+
+/// Why there is no room for what a push has brought to the repository `path`; `None`: there is. Git has it aside still, with what
+/// other pushes have brought that are under way, and forgets it if this is refused. A push that brings nothing always has room.
+pub fn no_room(config: &Config, path: &Path, brought: Option<&Path>) -> Option<String> {
+    let most = config.git.max_repository.0;
+    let brings = brought.is_some_and(disk::has_files);
+    (brings && disk::used(path) > most).then(|| {
+        format!(
+            "with this push the repository would take more than {} MiB of the disk (git.max_repository): push less, or have an \
+             administrator run 'git gc --prune=now' in {} or raise that",
+            most >> 20,
+            path.display()
+        )
+    })
 }
 
 /// Why this may not be pushed to the repository `path`; `None`: it may. The objects have come in already.

@@ -29,5 +29,7 @@ pub fn run(session: &mut Session, args: &Args) -> Result<Exit> {
         };
         return Err(Error::invalid(format!("job {} has no build log: {why}", job.id)).into());
     }
+    // Also without --follow: whoever does not read keeps it here.
+    let _place = session.place()?;
     follow::log(session, job.id, args.follow)
 }

@@ -48,6 +48,8 @@ pub fn submit(
     wait: bool,
     dry_run: bool,
 ) -> Result<Exit> {
+    // Before anything is changed.
+    let _place = if wait && !dry_run { Some(session.place()?) } else { None };
     let request = Request::read(&session.config, authorized.pocket(), package, commit)?;
     let plan = validate::check(session.record.db(), &session.config, &request, None)?;
     let source = match &plan {

@@ -1,4 +1,5 @@
-//! `update-hook`: what Git runs for each ref of a push to one of our repositories (githooks(5), "update").
+//! `update-hook`: what Git runs for a push to one of our repositories, and for each ref of it (githooks(5), "pre-receive" and
+//! "update").
 
 use std::path::{Path, PathBuf};
 
@@ -13,12 +14,9 @@ use crate::{config, gitrecord};
 pub struct Args {
     /// The hook that Git runs
     hook: PathBuf,
-    /// The ref that is pushed to
-    name: String,
-    /// What it points at; zeros: it does not exist
-    old: String,
-    /// What it is to point at; zeros: it is to go
-    new: String,
+    /// The ref that is pushed to, what it points at, and what it is to point at; zeros: nothing. None of these: a push begins
+    #[arg(num_args = 0..=3)]
+    update: Vec<String>,
 }
 
 /// Runs the verb: 77 refuses the ref, and so does anything else that goes wrong.
@@ -36,9 +34,19 @@ pub fn run(args: &Args) -> Result<Exit> {
     };
     // The hook names the configuration: the environment is that of whoever pushes.
     let config = config::load(&path).map_err(|problems| refused(problems[0].to_string()))?;
+    if hook.file_name().is_some_and(|name| name == gitrecord::ROOM) {
+        let brought = std::env::var_os("GIT_QUARANTINE_PATH").map(PathBuf::from);
+        return match gitrecord::no_room(&config, &repo, brought.as_deref()) {
+            Some(why) => Err(Error::denied(why).into()),
+            None => Ok(Exit::Ok),
+        };
+    }
+    let [name, old, new] = &args.update[..] else {
+        return Err(refused("Git names no ref".to_owned()).into());
+    };
     // Zeros stand for nothing.
     let value = |id: &str| Oid::from_str(id).map(|oid| (oid != Oid::ZERO_SHA1).then_some(oid));
-    let push = gitrecord::Push { name: &args.name, old: value(&args.old)?, new: value(&args.new)? };
+    let push = gitrecord::Push { name, old: value(old)?, new: value(new)? };
     match gitrecord::refusal(&config, &repo, push) {
         Ok(Some(why)) => Err(Error::denied(why).into()),
         Ok(None) => Ok(Exit::Ok),

@@ -214,6 +214,7 @@ fn a_repository_from_before_is_brought_up_to_date() {
     for name in git(&["for-each-ref", "--format=%(refname)", "refs/invirt/"]).lines() {
         git(&["update-ref", "-d", name]);
     }
+    fs::remove_file(format!("{bare}/hooks/pre-receive")).unwrap();
     for key in ["core.useReplaceRefs", "transfer.hideRefs", "receive.maxInputSize"] {
         git(&["config", "--unset", key]);
     }
@@ -239,6 +240,7 @@ fn a_repository_from_before_is_brought_up_to_date() {
 
     world.local(&["package-setup"]).ok();
     assert_eq!(git(&["config", "core.useReplaceRefs"]), "false");
+    assert!(Path::new(&bare).join("hooks/pre-receive").exists());
     assert_eq!(git(&["config", "receive.maxInputSize"]), (2_u64 << 30).to_string());
     assert_eq!(git(&["config", "--get-all", "transfer.hideRefs"]), "refs/secret\nrefs/invirt");
     assert_eq!(git(&["rev-parse", "refs/invirt/published/1.0"]), git(&["rev-parse", "refs/tags/1.0"]));
@@ -264,5 +266,18 @@ fn a_repository_from_before_is_brought_up_to_date() {
     repo.git(&["commit", "-q", "-m", "noise"]);
     let answer = repo.push(&bare, &["main:big"]);
     assert!(answer.code != 0 && answer.err.contains("exceeds maximum allowed size"), "{}", answer.err);
+    // So is how large a repository gets; of what is refused nothing stays.
+    fs::write("/etc/invirtibuilder/conf.d/push.yaml", "git: { max_repository: 400K }\n").unwrap();
+    world.local(&["init"]).ok();
+    let size = || run("du", &["-sk", &format!("{bare}/objects")]);
+    let before = size();
+    repo.git(&["commit", "-q", "--amend", "-m", "less noise"]);
+    repo.push(&bare, &["main:theirs"]).ok();
+    run("sh", &["-c", &format!("head -c 300000 /dev/urandom >{}/noise", repo.dir.display())]);
+    repo.git(&["commit", "-q", "-a", "-m", "more noise"]);
+    let (full, answer) = (size(), repo.push(&bare, &["main:more"]));
+    assert!(answer.code != 0 && answer.err.contains("git.max_repository"), "{}", answer.err);
+    assert!(before != full && size() == full, "{before} {full} {}", size());
+    repo.push(&bare, &["main~1:refs/heads/same", ":theirs"]).ok();
     world.unstub_sbuild();
 }

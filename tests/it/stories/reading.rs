@@ -1,6 +1,13 @@
 //! What can be read: it fits a terminal of 80 columns, and programs can read it too.
 
-use crate::world::{BUILD, Tiny, World};
+use std::fs;
+use std::process::Stdio;
+use std::time::Duration;
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use crate::world::{BUILD, SOON, STATE, Tiny, World, eventually};
 
 #[test]
 fn everything_fits_80_columns_and_is_json_on_demand() {
@@ -48,6 +55,55 @@ fn everything_fits_80_columns_and_is_json_on_demand() {
     world.build("bob", &["log", "1", "--follow"]).ok().says(&["dpkg-deb"]);
     world.build("bob", &["status", "99"]).refused(65, &["no job 99"]);
     world.build("bob", &["history", "absent"]).refused(65, &["no package absent"]);
+}
+
+/// The processes of the service that follow a job.
+fn followers() -> Vec<i32> {
+    let of = |entry: fs::DirEntry| {
+        let line = fs::read(entry.path().join("cmdline")).ok()?;
+        let follows = line.starts_with(b"invirt-build\0") && line.ends_with(b"\0--follow\0");
+        follows.then(|| entry.file_name().to_str()?.parse().ok())?
+    };
+    fs::read_dir("/proc").unwrap().flatten().filter_map(of).collect()
+}
+
+#[test]
+fn one_principal_follows_so_many_jobs_at_a_time() {
+    let world = World::new();
+    fs::write("/etc/invirtibuilder/conf.d/clients.yaml", "clients: { followers: 2 }\n").unwrap();
+    let repo = world.repo("tiny");
+    let commit = repo.version("1.0", Tiny::Works);
+    let job = world.submit("prod", "tiny", &commit);
+    // What nobody reads ends when it is killed, and what is killed holds nothing.
+    let follow = || {
+        let mut command = world.command("alice");
+        command.args(["log", &job, "--follow"]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
+    };
+    let mut all = vec![follow(), follow()];
+    let more = ["log", &job, "--follow"];
+    eventually("two follow", SOON, || followers().len() == 2);
+    // They have said nothing yet by which it could be seen that they have their places.
+    std::thread::sleep(Duration::from_secs(1));
+    let waits = ["submit", "dev", "tiny", &commit, "--wait"];
+    world.build("alice", &waits).refused(75, &["clients.followers"]);
+    assert!(!world.build("alice", &["status"]).ok().out.contains("dev"), "it was refused, and yet queued");
+    world.build("alice", &more).refused(75, &["alice@EXAMPLE.ORG follows 2 jobs already", "clients.followers"]);
+    // Others are not held up, nor is anything else.
+    world.build("alice", &["submit", "dev", "tiny", &commit, "--dry-run", "--wait"]).ok();
+    let mut bob = world.command("bob");
+    all.push(bob.args(more).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap());
+    eventually("another one follows", SOON, || followers().len() == 3);
+    for pid in followers() {
+        kill(Pid::from_raw(pid), Signal::SIGKILL).unwrap();
+    }
+    for mut child in all {
+        child.wait().unwrap();
+    }
+    let third = follow();
+    eventually("there is a place again", SOON, || followers().len() == 1);
+    world.build("alice", &["cancel", &job]).ok();
+    assert!(third.wait_with_output().unwrap().status.success());
+    assert_eq!(fs::metadata(format!("{STATE}/followers")).unwrap().len(), 0);
 }
 
 #[test]
