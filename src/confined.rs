@@ -1,8 +1,10 @@
-//! Where programs run that read what nobody vouches for: they see `/usr`, a directory to work in, and nothing else.
+//! Where programs run that read what nobody vouches for: they see `/usr`, a directory to work in, and nothing else, and are
+//! refused the system calls that a build is refused.
 
 use std::fs;
 use std::path::Path;
 
+use crate::filter::Programs;
 use crate::subprocess::Cmd;
 
 /// Directories that are often links into `/usr`.
@@ -15,6 +17,7 @@ const TEMPORARY: &str = ".tmp";
 /// file that it writes is longer than `room` bytes. The caller adds the program's arguments.
 pub fn command(root: &Path, work: &Path, room: u64, read_only: &[(&Path, &str)], program: &str) -> Cmd {
     let mut cmd = Cmd::new("bwrap")
+        .filtered(Programs::Native)
         .args(["--unshare-all", "--die-with-parent", "--new-session", "--uid", "1000", "--gid", "1000"])
         .arg("--ro-bind")
         .arg(root.join("usr"))

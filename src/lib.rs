@@ -15,6 +15,7 @@ pub mod daemon;
 mod disk;
 pub mod error;
 pub mod failpoint;
+mod filter;
 mod followers;
 pub mod gitrecord;
 pub mod hooks;

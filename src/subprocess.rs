@@ -20,6 +20,8 @@ use tokio::process::{Child, Command};
 use tokio::time::{Instant, sleep_until};
 pub use tokio_util::sync::CancellationToken;
 
+use crate::filter::{Filter, Programs};
+
 /// `PATH` of every child.
 pub const PATH: &str = "/usr/sbin:/usr/bin:/sbin:/bin";
 
@@ -77,6 +79,7 @@ pub struct Cmd {
     silence: Option<Duration>,
     log: Option<(PathBuf, u64)>,
     capture: usize,
+    filter: Option<Programs>,
 }
 
 /// Why a child is no longer there.
@@ -151,6 +154,7 @@ impl Cmd {
             silence: None,
             log: None,
             capture: 16 << 20,
+            filter: None,
         }
     }
 
@@ -208,6 +212,12 @@ impl Cmd {
         self
     }
 
+    /// Holds it to the filter of system calls for these programs.
+    pub(crate) fn filtered(mut self, programs: Programs) -> Self {
+        self.filter = Some(programs);
+        self
+    }
+
     /// Runs it to its end. An error means that it could not be run or watched; how it ended is in [`Finished`].
     pub async fn run(self, cancel: &CancellationToken) -> Result<Finished> {
         let program = self.program.to_string_lossy().into_owned();
@@ -225,6 +235,14 @@ impl Cmd {
             .stderr(Stdio::piped())
             .process_group(0)
             .kill_on_drop(true);
+        if let Some(programs) = self.filter {
+            let filter = Filter::of(programs)?;
+            // SAFETY: it makes two system calls, and nothing else.
+            #[allow(unsafe_code)]
+            unsafe {
+                command.pre_exec(|| filter.install());
+            }
+        }
         let child = command.spawn().with_context(|| format!("cannot run {program}"))?;
         let mut child = Group::new(child);
         let watched = self.watch(&mut child, cancel).await;

@@ -2,7 +2,7 @@
 # Installs what is missing, and nothing else: Debian packages, and tools from the Rust registry.
 
 declare -A NEEDS=(
-	[build]="build-essential clang libclang-dev libkrb5-dev libpcre2-dev nettle-dev pkg-config"
+	[build]="build-essential clang libclang-dev libkrb5-dev libpcre2-dev libseccomp-dev nettle-dev pkg-config"
 	[run]="apt-utils bubblewrap ca-certificates curl debian-archive-keyring diffoscope-minimal dpkg-dev e2fsprogs fakeroot git iproute2 gnupg gpgv
 		arch-test jq krb5-admin-server krb5-kdc krb5-pkinit krb5-user libnet-remctl-perl mmdebstrap openssh-client openssh-server
 		openssl perl pristine-tar procps sudo

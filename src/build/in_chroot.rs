@@ -15,6 +15,7 @@ use super::{Builder, Request, Run, fill, inside, roots, sbuild};
 use crate::chroot::{Chroot, Manifest};
 use crate::config::{Isolation, Limits};
 use crate::error::Failure;
+use crate::filter::Programs;
 use crate::subprocess::{CancellationToken, Finished};
 
 /// Architectures of 32 bits that processors of 64 bits run.
@@ -109,6 +110,9 @@ impl Builder {
             narrow: NARROW.contains(&chroot.manifest.architecture.as_str()),
         };
         let mut spec = self.bare_spec(scratch, limits, Kind::Root(root))?;
+        if chroot.manifest.architecture.as_str() == "i386" {
+            spec.programs = Programs::I386;
+        }
         spec.binds.push(Bind { from: chroot.tarball.clone(), to: "chroot.tar".into(), writable: false });
         Ok(spec)
     }

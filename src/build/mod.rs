@@ -35,6 +35,7 @@ mod roots;
 pub mod sandbox;
 mod sbuild;
 pub mod schroot;
+mod shares;
 mod slot;
 pub mod subids;
 pub mod testbed;
@@ -43,6 +44,7 @@ use crate::archive::Archive;
 use crate::chroot::{self, Chroot, Image, Manifest, Store};
 use crate::config::{Config, Isolation, Limits};
 use crate::error::{Failure, FailureKind};
+use crate::filter::Programs;
 use crate::names::{Architecture, Component, Distro, PackageName, PocketName, Suite, Version};
 use crate::subprocess::{CancellationToken, Cmd, Ended, Finished};
 use bounds::Bounds;
@@ -56,6 +58,7 @@ use room::Room;
 use roots::Roots;
 use sandbox::{Bind, Kind, Spec, Testbed};
 use sbuild::Installing;
+use shares::Shares;
 use slot::Slot;
 pub use slot::everybody as all_ids;
 
@@ -198,6 +201,7 @@ pub struct Builder {
     scratch: PathBuf,
     program: PathBuf,
     client: PathBuf,
+    shares: Shares,
 }
 
 impl Builder {
@@ -216,6 +220,7 @@ impl Builder {
             scratch: config.scratch(),
             program,
             client: crate::subprocess::testbed_run()?,
+            shares: Shares::of(config.daemon.jobs)?,
         })
     }
 
@@ -398,6 +403,8 @@ impl Builder {
             files: sbuild::files(),
             proxy: "proxy".into(),
             bounds: Bounds { memory: limits.memory.0, processes: limits.processes, written: None },
+            programs: Programs::Native,
+            shares: self.shares.clone(),
             groups: Vec::new(),
             testbed: Testbed { program: sbuild::PROGRAM.into(), socket: sbuild::SOCKET.into(), kind },
             results: ("result".into(), "output".into()),

@@ -24,8 +24,10 @@ use serde::{Deserialize, Serialize};
 
 use super::bounds::{self, Bounds};
 use super::machine::{self, Accelerator, Machine, kvm};
+use super::shares::Shares;
 use super::testbed::{AGENT, Root, Unpacked};
 use super::{cgroup, dev, forwarder, results};
+use crate::filter::{Filter, Programs};
 
 /// The daemon's first argument when it is to be this process.
 pub const ARGUMENT: &str = "build-sandbox";
@@ -101,6 +103,10 @@ pub struct Spec {
     pub proxy: PathBuf,
     /// What all processes together may use.
     pub bounds: Bounds,
+    /// Whose system calls are filtered.
+    pub programs: Programs,
+    /// What it may have of what the kernel counts for all builds together.
+    pub shares: Shares,
     /// Control groups of the host to join: their `cgroup.procs`.
     pub groups: Vec<PathBuf>,
     /// The testbed that the command may use.
@@ -132,11 +138,14 @@ fn run(path: &Path) -> Result<u8> {
     close_inherited()?;
     join_new_keyring()?;
     let spec: Spec = serde_json::from_slice(&fs::read(path)?)?;
+    // Before there is a thread or a process that it would not hold.
+    Filter::of(spec.programs)?.install().context("cannot filter system calls")?;
     cgroup::join(&spec.groups)?;
     // Only now, so that what is outside of them cannot be seen.
     unshare(CloneFlags::CLONE_NEWCGROUP).context("cannot leave the host's cgroups")?;
     make_root(&spec)?;
     enter(&spec.root)?;
+    spec.shares.write()?;
     sethostname("build")?;
     start_network(&spec)?;
     bounds::watch(spec.bounds.clone()).context("cannot watch the build")?;
@@ -308,7 +317,7 @@ fn limited(spec: &Spec) -> Command {
     let mut command = Command::new("/usr/bin/prlimit");
     command
         .arg(format!("--nproc={0}:{0}", spec.bounds.processes + SPARE))
-        .args(["--core=0", "--"])
+        .arg("--core=0")
         .env_clear()
         .stdin(Stdio::null());
     command
@@ -324,14 +333,28 @@ fn start_testbed(spec: &Spec) -> Result<Pid> {
     let mut command = limited(spec);
     match &testbed.kind {
         Kind::Root(root) => command
-            .args(["/usr/bin/unshare", "--user", "--mount", "--pid", "--ipc", "--uts", "--fork", "--kill-child=KILL"])
+            .args(spec.shares.before())
+            .args([
+                "--",
+                "/usr/bin/unshare",
+                "--user",
+                "--mount",
+                "--pid",
+                "--ipc",
+                "--uts",
+                "--fork",
+                "--kill-child=KILL",
+            ])
             .args([format!("--map-users={first},0,{count}"), format!("--map-groups={first},0,{count}")])
-            .args(["--setuid=0", "--setgid=0", "--", "/usr/bin/setpriv", "--clear-groups", "--no-new-privs", "--"])
+            .args(["--setuid=0", "--setgid=0", "--", "/usr/bin/prlimit"])
+            .arg(spec.shares.within())
+            .args(["--", "/usr/bin/setpriv", "--clear-groups", "--no-new-privs", "--"])
             .arg(&testbed.program)
             .arg(AGENT)
             .arg(serde_json::to_string(root)?),
         Kind::Machine(machine) => command
-            .args(["/usr/bin/setpriv".to_owned(), format!("--reuid={first}"), format!("--regid={first}")])
+            .args(["--", "/usr/bin/setpriv"])
+            .args([format!("--reuid={first}"), format!("--regid={first}")])
             // The device may be open to a group only.
             .arg(if machine.accelerator == Accelerator::Kvm { "--keep-groups" } else { "--clear-groups" })
             .args(["--no-new-privs", "--inh-caps=-all", "--"])
@@ -352,7 +375,7 @@ fn start_testbed(spec: &Spec) -> Result<Pid> {
 /// Runs the command as [`WORKER`], which has no rights but its own, and waits for it, and for every orphan that it leaves here.
 fn supervise(spec: &Spec, testbed: Pid) -> Result<Stopped> {
     let child = limited(spec)
-        .arg("/usr/bin/setpriv")
+        .args(["--", "/usr/bin/setpriv"])
         .args([format!("--reuid={WORKER}"), format!("--regid={WORKER}")])
         .args(["--clear-groups", "--no-new-privs", "--inh-caps=-all", "--"])
         .args(&spec.command)

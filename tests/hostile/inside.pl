@@ -5,6 +5,7 @@
 #   host    it reaches what is the host's: it has to be shut everywhere
 #   inside  the same, but there is nothing of the kind outside, where it is not tried
 #   kernel  it reaches the kernel: it has to be shut where that is the host's, and not in a virtual machine
+#   shared  the same, and it is tried outside
 #
 # The story puts %at in front: what there is outside, and whether this is `outside`, the `maintainer` script or `rules`.
 use strict;
@@ -21,7 +22,7 @@ my $root = $> == 0;
 
 sub attack {
     my ($kind, $name, $sentence, $way) = @_;
-    return if $at{where} eq 'outside' && $kind ne 'host';
+    return if $at{where} eq 'outside' && $kind ne 'host' && $kind ne 'shared';
     my $open = eval {
         local $SIG{ALRM} = sub { die "late\n" };
         alarm 60;
@@ -30,7 +31,7 @@ sub attack {
         $done;
     };
     alarm 0;
-    $kind = $kind eq 'kernel' ? ' (kernel)' : '';
+    $kind = $kind eq 'kernel' || $kind eq 'shared' ? ' (kernel)' : '';
     print "attack $name$kind: ", ($open ? 'OPEN' : 'shut'), "\n";
 }
 
@@ -172,6 +173,197 @@ attack('kernel', 'hidden-proc', 'uncovers what is hidden in /proc by mounting an
     my $open = grep { writes("/tmp/proc-$$/$_") } qw(sys/kernel/panic sysrq-trigger sys/kernel/core_pattern);
     quietly('umount', '-l', "/tmp/proc-$$");
     return $open;
+});
+
+# --- system calls
+
+# What is not there cannot be attacked: any other answer is that of a kernel which would have looked.
+my %calls = (io_uring_setup => 425, io_uring_enter => 426, io_uring_register => 427, bpf => 321, userfaultfd => 323, perf_event_open => 298,
+    add_key => 248, request_key => 249, keyctl => 250, open_by_handle_at => 304, kexec_load => 246, kexec_file_load => 320, init_module => 175,
+    finit_module => 313, delete_module => 176, swapon => 167, swapoff => 168, acct => 163, quotactl => 179, quotactl_fd => 443,
+    lookup_dcookie => 212, nfsservctl => 180, io_setup => 206);
+for my $name (sort keys %calls) {
+    attack('kernel', "call-$name", 'asks the kernel for what no build needs', sub { syscall($calls{$name}, -1, 0, 0, 0, 0) != -1 || !$!{ENOSYS} });
+}
+attack('kernel', 'call-syslog', 'reads what the kernel logged', sub { my $text = "\0" x 4096; syscall(103, 3, $text, 4096) >= 0 });
+attack('kernel', 'call-of-x32', 'makes a system call in another way', sub { syscall(0x40000000 | 39) != -1 || !$!{ENOSYS} });
+
+my %families = (PACKET => 17, BLUETOOTH => 31, ALG => 38, VSOCK => 40, TIPC => 30, RDS => 21, XDP => 44, KEY => 15, CAN => 29, X25 => 9, AX25 => 3,
+    APPLETALK => 5, NETROM => 6, ROSE => 11, PPPOX => 24, IB => 27, KCM => 41, QIPCRTR => 42, SMC => 43, MCTP => 45, PHONET => 35,
+    IEEE802154 => 36, CAIF => 37, NFC => 39, RXRPC => 33, LLC => 26, ISDN => 34);
+for my $name (sort keys %families) {
+    attack('kernel', "family-$name", 'has a socket of a family that has no namespace, or that no build needs', sub {
+        grep { syscall(41, $families{$name}, $_, 0) != -1 || !$!{EAFNOSUPPORT} } 1, 2, 3, 5;
+    });
+}
+attack('kernel', 'family-of-a-pair', 'has two sockets of a family that no build needs', sub {
+    my $pair = "\0" x 8;
+    syscall(53, $families{TIPC}, 1, 0, $pair) != -1 || !$!{EAFNOSUPPORT};
+});
+
+# A program of i386 that makes one system call and ends with its error. Its last words are an array, by the address 0 among the arguments.
+sub narrow {
+    my ($call, $first, $second, @array) = @_;
+    my $base = 0x08048000;
+    my $code = sub { pack('CL CL CL CL CL', 0xb8, $call, 0xbb, $first, 0xb9, $_[0], 0xba, 0, 0xbe, 0) . "\xcd\x80\xf7\xd8\x89\xc3" . pack('CL', 0xb8, 1) . "\xcd\x80" };
+    my $at = $base + 84 + length $code->(0);
+    my $text = $code->(@array ? $at : $second) . pack('L*', @array);
+    my $size = 84 + length $text;
+    my $head = "\x7fELF\1\1\1" . "\0" x 9 . pack('SSLLLLLSSSSSS', 2, 3, 1, $base + 84, 52, 0, 0, 52, 32, 1, 0, 0, 0);
+    my $path = "/tmp/narrow-$$";
+    open(my $file, '>:raw', $path) or die;
+    print $file $head, pack('L8', 1, 0, $base, $base, $size, $size, 5, 4096), $text;
+    close $file;
+    chmod 0755, $path;
+    my $status = system { $path } $path;
+    unlink $path;
+    # A kernel that runs none has none of these calls.
+    die "there are no programs of i386\n" if $status == -1 || $status & 127;
+    return $status >> 8;
+}
+my %narrow = (add_key => 286, keyctl => 288, bpf => 357, userfaultfd => 374, perf_event_open => 336, io_uring_setup => 425, open_by_handle_at => 342);
+for my $name (sort keys %narrow) {
+    attack('kernel', "call-$name-of-i386", 'asks for the same as a program of i386', sub { narrow($narrow{$name}, 0xffffffff, 0) != Errno::ENOSYS });
+}
+for my $name (qw(ALG VSOCK PACKET)) {
+    attack('kernel', "family-$name-of-i386", 'has such a socket as a program of i386', sub {
+        narrow(359, $families{$name}, 2) != Errno::EAFNOSUPPORT;
+    });
+    attack('kernel', "family-$name-by-socketcall", 'has such a socket where no filter sees the family', sub {
+        narrow(102, 1, 0, $families{$name}, 2, 0) != Errno::EAFNOSUPPORT;
+    });
+}
+
+# --- what the kernel counts for all builds together: more than half of it is more than a share
+
+# What a process of its own got, which gives it back.
+sub got {
+    my ($way) = @_;
+    my $pid = open(my $child, '-|') // die;
+    if (!$pid) {
+        my $got = eval { $way->() };
+        print $got // 0;
+        close STDOUT;
+        POSIX::_exit(0);
+    }
+    return <$child> // 0;
+}
+
+my ($user, $pid) = (0x10000000, 0x20000000);
+my %namespaces = (user => $user, pid => $pid, mnt => 0x20000, cgroup => 0x02000000, uts => 0x04000000, ipc => 0x08000000, net => 0x40000000,
+    time_for_children => 0x80);
+
+# By a process in it, which is gone when this is.
+sub namespace_of_another {
+    my ($flag, $name) = @_;
+    my $child = open(my $said, '-|') // die;
+    if (!$child) {
+        my $seen = $$;
+        syscall(272, $flag) == 0 or POSIX::_exit(1);
+        if ($flag == $pid) {
+            $seen = fork // POSIX::_exit(1);
+            if (!$seen) { close STDOUT; sleep 60; POSIX::_exit(0) }
+        }
+        syswrite(STDOUT, "$seen\n");
+        close STDOUT;
+        sleep 60;
+        POSIX::_exit(0);
+    }
+    my $seen = <$said>;
+    my $held;
+    if ($seen) { chomp $seen; sysopen($held, "/proc/$seen/ns/$name", 0) or undef $held }
+    kill 'KILL', $child, ($seen && $seen != $child ? $seen : ());
+    close $said;
+    return $held;
+}
+
+for my $name (sort keys %namespaces) {
+    (my $called = $name) =~ s/_.*//;
+    attack('shared', "many-namespaces-$called", 'has more namespaces than any build needs', sub {
+        my $many = 600;
+        $many == got(sub {
+            my ($flag, @held) = ($namespaces{$name});
+            syscall(272, $user) if !$root && $flag != $user;
+            while (@held < $many) {
+                my $one;
+                if ($flag == $user || $flag == $pid) { $one = namespace_of_another($flag, $name) or last }
+                else { syscall(272, $flag) == 0 && sysopen($one, "/proc/self/ns/$name", 0) or last }
+                push @held, $one;
+            }
+            return scalar @held;
+        });
+    });
+}
+
+# Descriptors of which each is one.
+sub descriptors { my ($most, @call) = @_; my @held; while (@held < $most) { my $one = syscall($call[0], $call[1], $call[2]); last if $one < 0; push @held, $one } @held }
+my @inotify = (294, 0, 0);
+my @fanotify = (300, 0x200, 0);
+my $files = "/tmp/watched-$$";
+
+# Each of the files is watched by each of as many as there can be.
+sub watched {
+    my ($half, $one, @call) = @_;
+    my @names = map { "$files/$_" } 1 .. 4000;
+    mkdir $files;
+    for my $name (@names) { open(my $file, '>', $name) or die }
+    my $got = got(sub {
+        my $done = 0;
+        for my $by (descriptors(1000, @call)) {
+            for my $name (@names) {
+                return $done if $done > $half;
+                $one->($by, $name) >= 0 or return $done;
+                $done++;
+            }
+        }
+        return $done;
+    });
+    unlink @names;
+    rmdir $files;
+    return $got > $half;
+}
+
+my %half = map { $_ => int($at{limits}{$_} / 2) } keys %{$at{limits}};
+attack('shared', 'many-inotify-instances', 'keeps others from watching files', sub {
+    my $half = $half{max_inotify_instances};
+    got(sub { scalar descriptors($half + 1, @inotify) }) > $half;
+});
+attack('shared', 'many-inotify-watches', 'keeps others from watching files, in another way', sub {
+    watched($half{max_inotify_watches}, sub { syscall(254, $_[0], $_[1], 2) }, @inotify);
+});
+attack('shared', 'many-fanotify-groups', 'keeps others from watching file systems', sub {
+    my $half = $half{max_fanotify_groups};
+    got(sub { scalar descriptors($half + 1, @fanotify) }) > $half;
+});
+attack('shared', 'many-fanotify-marks', 'keeps others from watching file systems, in another way', sub {
+    watched($half{max_fanotify_marks}, sub { syscall(301, $_[0], 1, 0x20, -100, $_[1]) }, @fanotify);
+});
+attack('shared', 'many-signals', 'has more signals wait than its share', sub {
+    my $half = $half{signals};
+    got(sub {
+        my ($done, $signal) = (0, 40);
+        POSIX::sigprocmask(POSIX::SIG_BLOCK(), POSIX::SigSet->new($signal));
+        my $info = pack('iiii', $signal, 0, -1, 0) . "\0" x 112;
+        while ($done <= $half && syscall(129, $$, $signal, $info) == 0) { $done++ }
+        return $done;
+    }) > $half;
+});
+attack('shared', 'many-message-queues', 'takes all the room for messages', sub {
+    my $half = $half{queues};
+    got(sub {
+        # As many messages of as many bytes as there are by default.
+        my ($n, $bytes) = (0, slurp('/proc/sys/fs/mqueue/msg_default') * slurp('/proc/sys/fs/mqueue/msgsize_default'));
+        my $name;
+        do { $n++; $name = "queue-$$-$n" } while ($n * $bytes <= $half && syscall(240, $name, O_RDWR | O_CREAT, 0600, 0) >= 0);
+        for my $made (1 .. $n) { $name = "queue-$$-$made"; syscall(241, $name) }
+        return $n * $bytes;
+    }) > $half;
+});
+attack('shared', 'much-locked-memory', 'locks more shared memory than its share', sub {
+    my $id = shmget(0, $half{locked} + 4096, 0600) // return 0;
+    my $locked = shmctl($id, 11, 0);
+    shmctl($id, 0, 0);
+    return $locked;
 });
 
 # --- the network

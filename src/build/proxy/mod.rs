@@ -282,7 +282,8 @@ mod tests {
             components: vec!["main".parse().unwrap()],
             key: Default::default(),
         };
-        let _proxy = Proxy::start(&socket, mirrors, Suites::of(&[suite], Ledger::default()), cache.clone(), 100).unwrap();
+        let _proxy =
+            Proxy::start(&socket, mirrors, Suites::of(&[suite], Ledger::default()), cache.clone(), 100).unwrap();
         let get = |method: &str, url: &str| {
             format!("{method} {url} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 0\r\n\r\n")
         };

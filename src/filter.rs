@@ -1,0 +1,255 @@
+//! The system calls that what a package brings is refused, wherever it runs: a seccomp(2) filter that nothing below it can leave.
+//!
+//! It refuses what reaches past the namespaces of a sandbox, or a part of the kernel that no build needs and that has been its weakest.
+//! Each is refused as by a kernel that was built without it, as programs are ready for that. libseccomp compiles the filter, also for
+//! the calls of 32-bit programs; what it does not know of (x32) is refused as a whole.
+
+use std::fs::File;
+use std::io::{Read, Seek};
+use std::sync::OnceLock;
+
+use anyhow::{Context, Result};
+use libseccomp::{ScmpAction, ScmpArch, ScmpArgCompare, ScmpCompareOp, ScmpFilterContext, ScmpSyscall};
+use nix::errno::Errno;
+use nix::libc;
+use nix::sys::memfd::{MFdFlags, memfd_create};
+use serde::{Deserialize, Serialize};
+
+/// Refused to everybody, as by a kernel that does not have them.
+const MISSING: &[&str] = &[
+    // Their work goes on in the kernel, where no filter sees it.
+    "io_uring_setup",
+    "io_uring_enter",
+    "io_uring_register",
+    // Programs in the kernel, and waits that others can stretch: what attacks on the kernel are made of.
+    "bpf",
+    "userfaultfd",
+    "perf_event_open",
+    // Keys have no namespace that a build's would be.
+    "add_key",
+    "request_key",
+    "keyctl",
+    // Opens files by number, past all mounts.
+    "open_by_handle_at",
+    // The machine's own affairs.
+    "kexec_load",
+    "kexec_file_load",
+    "init_module",
+    "finit_module",
+    "delete_module",
+    "swapon",
+    "swapoff",
+    "acct",
+    "quotactl",
+    "quotactl_fd",
+    "lookup_dcookie",
+    "nfsservctl",
+    // Its contexts are counted for the whole machine, and one process can have them all.
+    "io_setup",
+];
+
+/// Refused to everybody, as to whoever lacks the rights: there is no kernel without them.
+const FORBIDDEN: &[&str] = &["syslog"];
+
+/// Families of sockets that belong to a network namespace, and that builds need. All others are unknown.
+const FAMILIES: [i32; 4] = [libc::AF_UNIX, libc::AF_INET, libc::AF_INET6, libc::AF_NETLINK];
+
+/// As many families as a number of six bits can name; Linux has fewer.
+const BITS: u32 = 6;
+
+/// Which programs it is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Programs {
+    /// Those of this processor. Programs of i386 have no sockets here.
+    Native,
+    /// Also those of i386, which have all sockets: they name the family where no filter can look (socketcall(2)).
+    I386,
+}
+
+/// A filter, ready for the kernel.
+#[derive(Debug, Clone)]
+pub struct Filter(Vec<libc::sock_filter>);
+
+impl Filter {
+    /// The filter for these programs; it is made once.
+    pub fn of(programs: Programs) -> Result<&'static Self> {
+        static NATIVE: OnceLock<Filter> = OnceLock::new();
+        static I386: OnceLock<Filter> = OnceLock::new();
+        let made = match programs {
+            Programs::Native => &NATIVE,
+            Programs::I386 => &I386,
+        };
+        if let Some(filter) = made.get() {
+            return Ok(filter);
+        }
+        let filter = compile(programs).context("cannot make the filter of system calls")?;
+        Ok(made.get_or_init(|| filter))
+    }
+
+    /// Holds this thread, and what it starts, to the filter for good; it also gains no more privileges (`PR_SET_NO_NEW_PRIVS`). It
+    /// takes no memory and no lock, so it can be called between fork(2) and execve(2).
+    pub fn install(&self) -> std::io::Result<()> {
+        let program = libc::sock_fprog { len: self.0.len() as u16, filter: self.0.as_ptr().cast_mut() };
+        nix::sys::prctl::set_no_new_privs()?;
+        // SAFETY: the kernel copies the program, which outlives the call, and writes to nothing.
+        #[allow(unsafe_code)]
+        let done = unsafe { libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &raw const program) };
+        Errno::result(done)?;
+        Ok(())
+    }
+}
+
+fn compile(programs: Programs) -> Result<Filter> {
+    let mut filter = ScmpFilterContext::new(ScmpAction::Allow)?;
+    filter.set_act_badarch(ScmpAction::Errno(libc::ENOSYS))?;
+    if cfg!(target_arch = "aarch64") {
+        filter.add_arch(ScmpArch::Arm)?;
+    }
+    refuse_calls(&mut filter)?;
+    refuse_families(&mut filter)?;
+    if cfg!(target_arch = "x86_64") {
+        filter.merge(of_32_bits(programs)?)?;
+    }
+    // A call that is always allowed costs nothing then, and the others are found by a binary search.
+    filter.set_ctl_optimize(2)?;
+    export(&filter)
+}
+
+/// x86 has a filter of its own, as one rule cannot be about a family both there and elsewhere.
+fn of_32_bits(programs: Programs) -> Result<ScmpFilterContext> {
+    let mut filter = ScmpFilterContext::new(ScmpAction::Allow)?;
+    filter.set_act_badarch(ScmpAction::Errno(libc::ENOSYS))?;
+    filter.remove_arch(ScmpArch::Native)?;
+    filter.add_arch(ScmpArch::X86)?;
+    refuse_calls(&mut filter)?;
+    if programs == Programs::Native {
+        for name in ["socket", "socketpair"] {
+            filter.add_rule(ScmpAction::Errno(libc::EAFNOSUPPORT), ScmpSyscall::from_name(name)?)?;
+        }
+    }
+    Ok(filter)
+}
+
+fn refuse_calls(filter: &mut ScmpFilterContext) -> Result<()> {
+    for (names, error) in [(MISSING, libc::ENOSYS), (FORBIDDEN, libc::EPERM)] {
+        for name in names {
+            let call = ScmpSyscall::from_name(name).with_context(|| format!("{name} is unknown"))?;
+            filter.add_rule(ScmpAction::Errno(error), call).with_context(|| format!("{name} cannot be refused"))?;
+        }
+    }
+    Ok(())
+}
+
+/// Rules that match say what is refused, so each family that is not on the list has one. The kernel heeds the lower 32 bits alone.
+fn refuse_families(filter: &mut ScmpFilterContext) -> Result<()> {
+    let unknown = |mask: u64, value: u64| ScmpArgCompare::new(0, ScmpCompareOp::MaskedEqual(mask), value);
+    let within = (0..1 << BITS).filter(|family| !FAMILIES.contains(family));
+    let within = within.map(|family| unknown(u32::MAX.into(), family as u64));
+    let beyond = (BITS..u32::BITS).map(|bit| unknown(1 << bit, 1 << bit));
+    for rule in within.chain(beyond) {
+        for name in ["socket", "socketpair"] {
+            filter.add_rule_conditional(
+                ScmpAction::Errno(libc::EAFNOSUPPORT),
+                ScmpSyscall::from_name(name)?,
+                &[rule],
+            )?;
+        }
+    }
+    Ok(())
+}
+
+fn export(filter: &ScmpFilterContext) -> Result<Filter> {
+    let mut file = File::from(memfd_create("filter", MFdFlags::MFD_CLOEXEC)?);
+    filter.export_bpf(&file)?;
+    let mut bytes = Vec::new();
+    file.rewind()?;
+    file.read_to_end(&mut bytes)?;
+    let instructions = bytes.chunks_exact(8).map(|bytes| libc::sock_filter {
+        code: u16::from_ne_bytes([bytes[0], bytes[1]]),
+        jt: bytes[2],
+        jf: bytes[3],
+        k: u32::from_ne_bytes([bytes[4], bytes[5], bytes[6], bytes[7]]),
+    });
+    Ok(Filter(instructions.collect()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What a thread that has the filter is answered, by the number that it calls: the first time before, the second time after.
+    fn answers(programs: Programs, call: libc::c_long, first: libc::c_long) -> [i32; 2] {
+        let filter = Filter::of(programs).unwrap();
+        let asked = move || {
+            // SAFETY: none of the calls that are tried takes a pointer that is not null.
+            #[allow(unsafe_code)]
+            match Errno::result(unsafe { libc::syscall(call, first, 0, 0, 0, 0, 0) }) {
+                Ok(fd) => nix::unistd::close(fd as i32).map_or(-1, |()| 0),
+                Err(error) => error as i32,
+            }
+        };
+        // It holds for the thread, and ends with it.
+        let thread = std::thread::spawn(move || {
+            let before = asked();
+            filter.install().unwrap();
+            [before, asked()]
+        });
+        thread.join().unwrap()
+    }
+
+    #[test]
+    fn calls_are_missing() {
+        for programs in [Programs::Native, Programs::I386] {
+            for name in MISSING {
+                let call = ScmpSyscall::from_name(name).unwrap().as_raw_syscall();
+                // What this processor never had.
+                if call >= 0 {
+                    assert_eq!(answers(programs, call.into(), -1)[1], libc::ENOSYS, "{name}");
+                }
+            }
+            assert_eq!(answers(programs, libc::SYS_syslog, -1)[1], libc::EPERM);
+            assert_eq!(answers(programs, libc::SYS_inotify_init1, 0), [0, 0]);
+        }
+    }
+
+    #[test]
+    fn only_these_families_are_known() {
+        let of = |family: i64| {
+            // SAFETY: it takes numbers.
+            #[allow(unsafe_code)]
+            let socket =
+                move || match Errno::result(unsafe { libc::syscall(libc::SYS_socket, family, libc::SOCK_DGRAM, 0) }) {
+                    Ok(fd) => nix::unistd::close(fd as i32).map_or(-1, |()| 0),
+                    Err(error) => error as i32,
+                };
+            let filter = Filter::of(Programs::Native).unwrap();
+            let thread = std::thread::spawn(move || {
+                let before = socket();
+                filter.install().unwrap();
+                (before, socket())
+            });
+            thread.join().unwrap()
+        };
+        for family in [libc::AF_UNIX, libc::AF_INET, libc::AF_INET6, libc::AF_NETLINK] {
+            let (before, after) = of(family.into());
+            assert_eq!(before, after, "{family}");
+            // What is above the 32 bits that the kernel heeds is nothing.
+            assert_eq!(of(i64::from(family) | 1 << 40), (before, after), "{family}");
+        }
+        for family in (0..100).filter(|family| !FAMILIES.contains(family)) {
+            assert_eq!(of(family.into()).1, libc::EAFNOSUPPORT, "{family}");
+            assert_eq!(of(i64::from(family) | 1 << 40).1, libc::EAFNOSUPPORT, "{family}");
+        }
+        for family in [-1, 1 << 6 | 1, 1 << 31 | 2, i64::MAX] {
+            assert_eq!(of(family).1, libc::EAFNOSUPPORT, "{family}");
+        }
+    }
+
+    #[test]
+    fn calls_of_another_abi_are_missing() {
+        if cfg!(target_arch = "x86_64") {
+            // getpid(2) of x32.
+            assert_eq!(answers(Programs::Native, 0x4000_0000 | 39, 0)[1], libc::ENOSYS);
+        }
+    }
+}
