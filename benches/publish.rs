@@ -133,6 +133,7 @@ fn build(dir: &Path, name: &str, spec: &SuiteSpec) -> Result<Admission> {
         version: "1.0-1".parse()?,
         components: spec.components.clone(),
         architectures: spec.architectures.clone(),
+        section: None,
     })
 }
 

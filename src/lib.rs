@@ -4,6 +4,7 @@
 //! explains how the modules fit together.
 
 pub mod acl;
+mod architectures;
 pub mod archive;
 pub mod build;
 pub mod chroot;

@@ -15,8 +15,9 @@ use std::path::Path;
 use anyhow::Result;
 use rusqlite::Connection;
 
+use crate::architectures::{self, Table};
 use crate::chroot;
-use crate::config::Config;
+use crate::config::{Config, Pocket};
 use crate::error::{Error, Failure, FailureKind};
 use crate::names::{CommitId, JobId, PackageName, PocketName, Version};
 use crate::record::jobs::{self, Job};
@@ -132,7 +133,40 @@ pub fn plan_source(
         let programs = chroot::programs::From::of(config, &config.build.pockets[pocket], &host)?;
         plan.format.check(version, programs.dpkg())?;
     }
+    check_control(pocket, &config.build.pockets[pocket], &plan.control)?;
     Ok(plan)
+}
+
+/// Whether anything of a source package can be built for a pocket, and has a place in its suite.
+fn check_control(name: &PocketName, pocket: &Pocket, control: &source::Control) -> Result<(), Failure> {
+    let words = control.architectures();
+    if words.is_empty() {
+        // dpkg-source says what is wrong with it.
+        return Ok(());
+    }
+    let (table, ours) = (Table::read()?, architectures::of_pocket(pocket)?);
+    let targets = architectures::to_build(&table, &words, &ours);
+    if targets.is_empty() {
+        return Err(Failure::new(FailureKind::Invalid, architectures::nothing_for(name, &words, &ours)));
+    }
+    let is_made = |binary: &&source::Binary| {
+        let words = || binary.architectures.iter().map(String::as_str);
+        words().any(|word| word == "all") || targets.iter().any(|(target, _)| table.covers(words(), target))
+    };
+    let made = control.binaries.iter().filter(is_made);
+    let sections = made.map(|binary| (format!("binary package {}", binary.name), &binary.section));
+    let whole = std::iter::once(("the source package".to_owned(), &control.section));
+    for (what, section) in whole.chain(sections) {
+        let component = section.as_deref().and_then(|section| section.split_once('/')).map(|(component, _)| component);
+        if let Some(other) = component.filter(|it| !pocket.components.iter().any(|own| own.as_str() == *it)) {
+            let text = format!(
+                "the section of {what} in debian/control belongs to component {other}, which {name} has not: add it to the pocket's \
+                 components, or change the section"
+            );
+            return Err(Failure::new(FailureKind::Invalid, text));
+        }
+    }
+    Ok(())
 }
 
 /// The same at submission, where what is wrong ends the request.

@@ -40,6 +40,17 @@ pub struct Admission {
     pub components: Vec<Component>,
     /// The architectures that its binaries may have besides `all`.
     pub architectures: Vec<Architecture>,
+    /// The section of its source package, as debian/control has it; `None`: it has none.
+    pub section: Option<String>,
+}
+
+impl Admission {
+    /// Whether a file is what a build names so: after one of the architectures, or after `all` if it made nothing else.
+    fn is_named(&self, file: &str, suffix: &str) -> bool {
+        let stem = format!("{}_{}_", self.source, self.version.without_epoch());
+        let middle = file.strip_prefix(&stem).and_then(|rest| rest.strip_suffix(suffix)?.strip_suffix('.'));
+        middle.is_some_and(|name| name == "all" || self.architectures.iter().any(|it| it.as_str() == name))
+    }
 }
 
 fn wrong(text: String) -> Failure {
@@ -95,9 +106,9 @@ pub fn read(admission: &Admission) -> Result<Admitted, Failure> {
     }
 
     let declared: BTreeSet<&str> = dsc.get("Binary").unwrap_or_default().split(',').map(str::trim).collect();
-    let component = component_of(admission, section(&dsc))?;
+    let component = component_of_source(admission, &dsc)?;
     let directory = directory(&component, &admission.source);
-    let mut parts = vec![source_part(&dsc, &dsc_text, &dsc_name, &returned, &component, &directory)?];
+    let mut parts = vec![source_part(admission, &dsc, &dsc_text, &returned, &component, &directory)?];
     let mut room = deb::MAX_TOGETHER;
     let mut homes: BTreeMap<String, String> = BTreeMap::new();
     for (name, file) in &returned {
@@ -252,7 +263,7 @@ fn check_changes(
     control: &Paragraph,
     files: &[(String, u64, String)],
 ) -> Result<(), Failure> {
-    if !admission.architectures.iter().any(|architecture| name == file_name(admission, architecture, "changes")) {
+    if !admission.is_named(name, "changes") {
         return Err(wrong(format!("the build returned {name}, which is no .changes that was asked for")));
     }
     let architectures = control.get("Architecture").unwrap_or_default();
@@ -274,16 +285,12 @@ fn check_changes(
     Ok(())
 }
 
-fn file_name(admission: &Admission, architecture: &Architecture, suffix: &str) -> String {
-    format!("{}_{}_{architecture}.{suffix}", admission.source, admission.version.without_epoch())
-}
-
 /// A build makes binary packages, which are looked at by themselves, and says with what.
 fn check_kind(admission: &Admission, changes: &str, file: &str) -> Result<(), Failure> {
     if file.ends_with(".deb") || file.ends_with(".udeb") {
         return Ok(());
     }
-    if !admission.architectures.iter().any(|architecture| file == file_name(admission, architecture, "buildinfo")) {
+    if !admission.is_named(file, "buildinfo") {
         let shown = crate::text::quoted(file);
         return Err(wrong(format!("{changes} lists {shown}, which is neither a binary package nor the .buildinfo")));
     }
@@ -333,9 +340,20 @@ fn of_first(dsc: &Paragraph, word: usize) -> &str {
     first.and_then(|line| line.split_whitespace().nth(word)).unwrap_or_default()
 }
 
-/// The section of a source package is that of the first binary that it lists.
-fn section(dsc: &Paragraph) -> &str {
-    of_first(dsc, 2)
+/// The component of a source package is that of its section (Debian policy 5.6.5). Without one it is where all of its binary packages
+/// are, or else the default.
+fn component_of_source(admission: &Admission, dsc: &Paragraph) -> Result<Component, Failure> {
+    if let Some(section) = &admission.section {
+        return component_of(admission, section);
+    }
+    let list = dsc.get("Package-List").unwrap_or_default();
+    let sections = list.lines().filter_map(|line| line.split_whitespace().nth(2));
+    let all: BTreeSet<Component> =
+        sections.map(|section| component_of(admission, section)).collect::<Result<_, _>>()?;
+    match all.first() {
+        Some(only) if all.len() == 1 => Ok(only.clone()),
+        _ => component_of(admission, ""),
+    }
 }
 
 /// `contrib/net` belongs to contrib, `net` to the default component.
@@ -351,28 +369,26 @@ fn component_of(admission: &Admission, section: &str) -> Result<Component, Failu
 }
 
 fn source_part(
+    admission: &Admission,
     dsc: &Paragraph,
     dsc_text: &str,
-    dsc_name: &str,
     returned: &BTreeMap<String, Checked>,
     component: &Component,
     directory: &str,
 ) -> Result<Part, Failure> {
     let name = dsc.get("Source").unwrap_or_default().to_owned();
+    let dsc_name = &format!("{}_{}.dsc", admission.source, admission.version.without_epoch());
     let kept = Stanza::read(dsc_text)
         .and_then(|stanza| stanza.of_source())
         .map_err(|error| wrong(format!("{dsc_name} {error:#}")))?;
     let own = &returned[dsc_name];
     let sums = dsc.get("Checksums-Sha256").unwrap_or_default().lines().map(str::trim).filter(|line| !line.is_empty());
     let sums: String = sums.map(|line| format!(" {line}\n")).collect();
-    let word = |field: &str, word: usize| match of_first(dsc, word) {
-        "" => String::new(),
-        value => format!("{field}: {value}\n"),
-    };
+    let line = |field: &str, value: &str| if value.is_empty() { String::new() } else { format!("{field}: {value}\n") };
     let stanza = format!(
         "Package: {name}\n{kept}Directory: {directory}\n{}{}Checksums-Sha256:\n{sums} {} {} {dsc_name}\n",
-        word("Priority", 3),
-        word("Section", 2),
+        line("Priority", of_first(dsc, 3)),
+        line("Section", admission.section.as_deref().unwrap_or_else(|| of_first(dsc, 2))),
         own.sha256,
         own.size
     );

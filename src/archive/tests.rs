@@ -43,6 +43,7 @@ impl Fixture {
             version: version.parse().unwrap(),
             components: self.spec("x").components,
             architectures: self.spec("x").architectures,
+            section: None,
         }
     }
 

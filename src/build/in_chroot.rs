@@ -12,6 +12,7 @@ use super::sbuild::Installing;
 use super::slot::Slot;
 use super::testbed::{Root, Unpacked};
 use super::{Builder, Request, Run, fill, inside, roots, sbuild};
+use crate::architectures::Binaries;
 use crate::chroot::{Chroot, Manifest};
 use crate::config::{Isolation, Limits};
 use crate::error::Failure;
@@ -36,14 +37,14 @@ impl Builder {
         &self,
         request: &Request,
         chroot: &Chroot,
-        all: bool,
+        binaries: Binaries,
         slot: &Slot,
         room: Room,
         cancel: &CancellationToken,
     ) -> Result<(Finished, Option<Breach>), Failure> {
         let (manifest, limits, scratch) = (&chroot.manifest, &request.limits, &request.scratch);
         let unpacked = self.roots.find(slot, manifest);
-        let asked = Dependencies::of(&request.dsc, all);
+        let asked = Dependencies::of(&request.dsc, binaries != Binaries::Own);
         let nothing = asked.as_ref().is_some_and(|asked| asked.are_in(manifest));
         let layer = match (&unpacked, &asked) {
             (Some(root), Some(asked)) if !nothing => self.layer(request, manifest, asked, slot, root)?,
@@ -69,7 +70,7 @@ impl Builder {
             Room::Memory(size) => spec.size = size,
             Room::Disk => self.write_on_disk(&mut spec, &scratch.join("layer"), limits.disk.0).await?,
         }
-        fill(&mut spec, request, &manifest.architecture, all, installing)?;
+        fill(&mut spec, request, &manifest.architecture, binaries, installing)?;
         let run = Run { manifest, local: &request.local, given: request.given.clone(), limits, scratch };
         self.sandboxed(run, spec, slot, |cmd| cmd.log(&request.log, request.limits.log.0), cancel).await
     }

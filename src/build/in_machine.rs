@@ -11,6 +11,7 @@ use super::sandbox::{Bind, Kind};
 use super::sbuild::Installing;
 use super::slot::Slot;
 use super::{Builder, Request, Run, fill, inside, sbuild};
+use crate::architectures::Binaries;
 use crate::chroot::Image;
 use crate::error::{Failure, FailureKind};
 use crate::subprocess::{CancellationToken, Ended, Finished};
@@ -24,7 +25,7 @@ impl Builder {
         &self,
         request: &Request,
         image: &Image,
-        all: bool,
+        binaries: Binaries,
         slot: &Slot,
         room: Room,
         cancel: &CancellationToken,
@@ -34,20 +35,20 @@ impl Builder {
             let text = format!("the image alone has {length} MiB, and limits.disk is {disk} MiB");
             return Err(Failure::new(FailureKind::BuildDisk, text));
         }
-        let first = self.boot(request, image, all, slot, room, cancel).await?;
+        let first = self.boot(request, image, binaries, slot, room, cancel).await?;
         if first.0.ended != Ended::Exit(machine::NO_KVM) {
             return Ok(first);
         }
         // It did not come so far that anything was built.
         kvm::has_failed();
-        self.boot(request, image, all, slot, room, cancel).await
+        self.boot(request, image, binaries, slot, room, cancel).await
     }
 
     async fn boot(
         &self,
         request: &Request,
         image: &Image,
-        all: bool,
+        binaries: Binaries,
         slot: &Slot,
         room: Room,
         cancel: &CancellationToken,
@@ -71,9 +72,10 @@ impl Builder {
         for (from, to) in [(image.kernel(), "/kernel"), (image.initrd(), "/initrd"), (image.root(), "/image")] {
             spec.binds.push(Bind { from, to: inside(to), writable: false });
         }
-        let nothing = Dependencies::of(&request.dsc, all).is_some_and(|asked| asked.are_in(manifest));
+        let nothing =
+            Dependencies::of(&request.dsc, binaries != Binaries::Own).is_some_and(|asked| asked.are_in(manifest));
         let installing = if nothing { Installing::Nothing } else { Installing::AfterUpdate };
-        fill(&mut spec, request, &manifest.architecture, all, installing)?;
+        fill(&mut spec, request, &manifest.architecture, binaries, installing)?;
         let run = Run { manifest, local: &request.local, given: request.given.clone(), limits: &limits, scratch };
         self.sandboxed(run, spec, slot, |cmd| cmd.log(&request.log, request.limits.log.0), cancel).await
     }

@@ -40,6 +40,7 @@ mod slot;
 pub mod subids;
 pub mod testbed;
 
+use crate::architectures::{self, Binaries, Table};
 use crate::archive::Archive;
 use crate::chroot::{self, Chroot, Image, Manifest, Store};
 use crate::config::{Config, Isolation, Limits};
@@ -88,7 +89,9 @@ pub struct Request {
     pub version: Version,
     /// The distro to build in.
     pub distro: Distro,
-    /// The architectures to build; `all` is built with the first.
+    /// The pocket that it is for.
+    pub pocket: PocketName,
+    /// The architectures of the pocket: those of them are built that the source package names, and `all` with the first.
     pub architectures: Vec<Architecture>,
     /// Suites of our own that may satisfy build dependencies.
     pub local: Vec<LocalSuite>,
@@ -160,6 +163,7 @@ impl Request {
             source_files: Vec::new(),
             package: package.clone(),
             version: version.clone(),
+            pocket: pocket.clone(),
             distro: config.build.pockets[pocket].distro.clone(),
             architectures,
             local: local.collect(),
@@ -179,12 +183,17 @@ impl Request {
         Ok(writeln!(log, "{line}")?)
     }
 
-    /// The architectures that have to be built: what has none is built with the first.
-    fn to_build(&self) -> Result<&[Architecture], Failure> {
+    /// What has to be built on these architectures, and in which order.
+    fn to_build(&self, on: &[Architecture]) -> Result<Vec<(Architecture, Binaries)>, Failure> {
         let dsc = fs::read_to_string(&self.dsc)?;
-        let only_all = dsc.lines().any(|line| line.trim_end() == "Architecture: all");
-        let many = if only_all { 1 } else { self.architectures.len() };
-        Ok(&self.architectures[..many.min(self.architectures.len())])
+        let field = dsc.lines().find_map(|line| line.strip_prefix("Architecture:")).unwrap_or_default();
+        let words: Vec<&str> = field.split_whitespace().collect();
+        let all = architectures::to_build(&Table::read()?, &words, on);
+        if all.is_empty() {
+            let text = architectures::nothing_for(&self.pocket, &words, on);
+            return Err(Failure::new(FailureKind::Invalid, text));
+        }
+        Ok(all)
     }
 }
 
@@ -229,7 +238,11 @@ impl Builder {
         if request.isolation == Isolation::Schroot {
             return Ok(Vec::new());
         }
-        request.to_build()?.iter().map(|architecture| self.base(request, architecture)).collect()
+        request
+            .to_build(&request.architectures)?
+            .iter()
+            .map(|(architecture, _)| self.base(request, architecture))
+            .collect()
     }
 
     fn base(&self, request: &Request, architecture: &Architecture) -> Result<Base, Failure> {
@@ -247,17 +260,22 @@ impl Builder {
     pub async fn build(&self, request: &Request, bases: &[Base], cancel: &CancellationToken) -> Result<(), Failure> {
         let slot = Slot::take(&self.slots)?;
         if request.isolation == Isolation::Schroot {
-            for (n, architecture) in request.to_build()?.iter().enumerate() {
-                self.build_in_schroot(request, architecture, n == 0, &slot, cancel).await?;
+            for (architecture, binaries) in &request.to_build(&request.architectures)? {
+                self.build_in_schroot(request, architecture, *binaries, &slot, cancel).await?;
             }
         }
-        for (n, base) in bases.iter().enumerate() {
+        let on: Vec<Architecture> = bases.iter().map(|base| base.manifest().architecture.clone()).collect();
+        let wanted = if bases.is_empty() { Vec::new() } else { request.to_build(&on)? };
+        for base in bases {
+            let architecture = &base.manifest().architecture;
+            let Some((_, binaries)) = wanted.iter().find(|(other, _)| other == architecture) else { continue };
+            let binaries = *binaries;
             let room = self.room(request);
-            let (mut ended, mut breach) = self.build_in(request, base, n == 0, &slot, room, cancel).await?;
+            let (mut ended, mut breach) = self.build_in(request, base, binaries, &slot, room, cancel).await?;
             if self.outgrew(request, room, &ended)? {
-                (ended, breach) = self.build_in(request, base, n == 0, &slot, Room::Disk, cancel).await?;
+                (ended, breach) = self.build_in(request, base, binaries, &slot, Room::Disk, cancel).await?;
             }
-            self.judge(request, &base.manifest().architecture, ended, breach)?;
+            self.judge(request, (architecture, binaries), ended, breach)?;
         }
         for file in &request.source_files {
             let name = file.file_name().context("a source file has a name")?;
@@ -271,14 +289,14 @@ impl Builder {
         &self,
         request: &Request,
         base: &Base,
-        all: bool,
+        binaries: Binaries,
         slot: &Slot,
         room: Room,
         cancel: &CancellationToken,
     ) -> Result<(Finished, Option<Breach>), Failure> {
         match base {
-            Base::Chroot(chroot) => self.in_chroot(request, chroot, all, slot, room, cancel).await,
-            Base::Image(image) => self.in_machine(request, image, all, slot, room, cancel).await,
+            Base::Chroot(chroot) => self.in_chroot(request, chroot, binaries, slot, room, cancel).await,
+            Base::Image(image) => self.in_machine(request, image, binaries, slot, room, cancel).await,
         }
     }
 
@@ -319,25 +337,26 @@ impl Builder {
         &self,
         request: &Request,
         architecture: &Architecture,
-        all: bool,
+        binaries: Binaries,
         slot: &Slot,
         cancel: &CancellationToken,
     ) -> Result<(), Failure> {
         let session = schroot::Session::of(&self.state_dir, slot.number());
         let place = schroot::Place { program: &self.program, session, slot: slot.number() };
-        let (ended, breach) = schroot::build(request, architecture, all, &place, cancel).await?;
-        self.judge(request, architecture, ended, breach)
+        let (ended, breach) = schroot::build(request, architecture, binaries, &place, cancel).await?;
+        self.judge(request, (architecture, binaries), ended, breach)
     }
 
     /// sbuild says 0 for what it skipped too: only a `.changes` is a success.
     fn judge(
         &self,
         request: &Request,
-        architecture: &Architecture,
+        (architecture, binaries): (&Architecture, Binaries),
         ended: Finished,
         breach: Option<Breach>,
     ) -> Result<(), Failure> {
-        let suffix = format!("_{architecture}.changes");
+        let named = if binaries == Binaries::All { "all" } else { architecture.as_str() };
+        let suffix = format!("_{named}.changes");
         let changes = fs::read_dir(&request.output)?
             .flatten()
             .any(|entry| entry.file_name().to_string_lossy().ends_with(&suffix));
@@ -419,7 +438,7 @@ fn fill(
     spec: &mut Spec,
     request: &Request,
     architecture: &Architecture,
-    all: bool,
+    binaries: Binaries,
     installing: Installing,
 ) -> Result<(), Failure> {
     spec.binds.push(Bind { from: request.output.clone(), to: "output".into(), writable: true });
@@ -432,7 +451,7 @@ fn fill(
         spec.copies.push((local.key.clone(), "input/archive-key.asc".into()));
     }
     let dsc = request.dsc.file_name().context("a .dsc has a name")?.to_string_lossy().into_owned();
-    spec.command = sbuild::command(request, architecture, all, installing, &dsc);
+    spec.command = sbuild::command(request, architecture, binaries, installing, &dsc);
     Ok(())
 }
 

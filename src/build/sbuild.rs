@@ -6,6 +6,7 @@ use super::Request;
 use super::dependencies::Dependencies;
 use super::sandbox::{TESTBED, WORKER};
 use super::testbed::{self, BUILDER};
+use crate::architectures::Binaries;
 use crate::chroot::Source;
 use crate::error::{Failure, FailureKind};
 use crate::names::Architecture;
@@ -107,15 +108,20 @@ pub fn environment() -> Vec<(String, String)> {
 }
 
 /// The options that every build has.
-pub fn options(request: &Request, architecture: &Architecture, all: bool) -> Vec<String> {
-    vec![
+pub fn options(request: &Request, architecture: &Architecture, binaries: Binaries) -> Vec<String> {
+    let wanted: &[&str] = match binaries {
+        Binaries::Own => &["--no-arch-all"],
+        Binaries::All => &["--arch-all", "--no-arch-any"],
+        Binaries::Both => &["--arch-all"],
+    };
+    let options = [
         "--no-source".to_owned(),
         // As many processes as there are processors, for a package that can (Debian policy 4.9.1, "parallel").
         "--debbuildopt=--jobs-try=auto".to_owned(),
         format!("--dist={}", request.distro),
         format!("--arch={architecture}"),
-        if all { "--arch-all" } else { "--no-arch-all" }.to_owned(),
-    ]
+    ];
+    options.into_iter().chain(wanted.iter().map(|&option| option.to_owned())).collect()
 }
 
 /// A command in the chroot that installs build dependencies as sbuild does.
@@ -149,12 +155,12 @@ pub enum Installing {
 pub fn command(
     request: &Request,
     architecture: &Architecture,
-    all: bool,
+    binaries: Binaries,
     installing: Installing,
     dsc: &str,
 ) -> Vec<String> {
     let mut command: Vec<String> = ["sbuild", "--build-path=/build/package"].map(str::to_owned).to_vec();
-    command.extend(options(request, architecture, all));
+    command.extend(options(request, architecture, binaries));
     command.push(if installing == Installing::AfterUpdate { "--apt-update" } else { "--no-apt-update" }.to_owned());
     if installing == Installing::Nothing {
         // dpkg-buildpackage looks once more whether they are there.

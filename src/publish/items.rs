@@ -14,6 +14,7 @@ use crate::record::contents::{self, Content};
 use crate::record::jobs::Job;
 use crate::record::pockets::{self, Known};
 use crate::record::{Record, builds, pool, sources};
+use crate::source::Control;
 use crate::stanza;
 use crate::validate::{self, Request};
 
@@ -30,7 +31,7 @@ impl Beforehand {
     pub fn of(publisher: &Publisher, config: &Config, items: &[Item]) -> Result<Self, Failure> {
         let mut admitted = Vec::new();
         for item in items {
-            let admission = item.built.as_ref().map(|dir| admission(publisher, config, &item.job, dir));
+            let admission = item.built.as_ref().map(|dir| admission(publisher, config, &item.job, dir)).transpose()?;
             admitted.push(admission.map(|admission| Archive::examine(&admission)).transpose()?);
         }
         let foreseen = Foreseen::default();
@@ -150,14 +151,16 @@ fn part(config: &Config, record: &Record, item: &Item) -> Result<Part, Failure> 
     Ok(Part { job: job.clone(), request: Request::of(job), known, built: item.built.is_some() })
 }
 
-fn admission(publisher: &Publisher, config: &Config, job: &Job, dir: &Path) -> Admission {
-    Admission {
+fn admission(publisher: &Publisher, config: &Config, job: &Job, dir: &Path) -> Result<Admission, Failure> {
+    let control = Control::of_commit(&config.git.package(&job.package), &job.commit)?;
+    Ok(Admission {
         dir: dir.to_owned(),
         source: job.package.clone(),
         version: job.version.clone(),
         components: config.build.pockets[&job.pocket].components.clone(),
         architectures: publisher.architectures(config, &job.pocket),
-    }
+        section: control.section,
+    })
 }
 
 /// What the suite is to show for a job: what was built, once it is in the pool, or what the pool has.

@@ -262,6 +262,7 @@ mod tests {
         let origin = Origin::PristineTar { delta: oid, tree: oid, signature: None, members: Vec::new() };
         let name = "hello_1.0.orig.tar.gz".to_owned();
         let plan = Plan {
+            control: Default::default(),
             format: Format::Quilt,
             layout: None,
             tarballs: vec![crate::source::Tarball { name: name.clone(), component: None, origin, sha256: None }],

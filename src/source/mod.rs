@@ -37,6 +37,7 @@ mod upstream;
 
 pub use binding::{Bound, SUMS};
 pub use changelog::{Changelog, changelog, first_entry};
+pub use control::{Binary, Control};
 pub use format::Format;
 pub use layout::Layout;
 pub use plan::{Plan, Wanted, pin, plan, unpin};

@@ -9,13 +9,14 @@ use std::time::Instant;
 use git2::{ErrorCode, Oid, Repository};
 
 use super::binding::{Binding, KEYS, SUMS};
+use super::control::Control;
 use super::layout::{self, Layout, named};
 use super::listing::Listing;
 use super::options::Options;
 use super::patches::Patches;
 use super::tarballs::{Branch, Offers, Origin, Pooled, Tarball};
 use super::tree::{self, Entries};
-use super::{Format, Subject, changelog, control, notes, upstream};
+use super::{Format, Subject, changelog, notes, upstream};
 use crate::error::{Failure, FailureKind};
 use crate::gitrecord;
 use crate::names::CommitId;
@@ -37,6 +38,8 @@ pub struct Plan {
     pub notes: Vec<String>,
     /// The time of the last changelog entry, in seconds since 1970-01-01 UTC.
     pub timestamp: i64,
+    /// What `debian/control` says.
+    pub control: Control,
     /// What the commit asks of dpkg-source.
     pub(crate) options: Arc<Options>,
     /// What the commit binds tarballs by.
@@ -63,7 +66,7 @@ pub fn plan(wanted: &Wanted) -> Result<Plan, Failure> {
     let tree = repo.find_commit(commit.into())?.tree()?;
     let format = Format::of(&repo, &tree)?;
     format.check(version, None)?;
-    control::check(&repo, &tree)?;
+    let control = Control::of(&repo, &tree)?;
     let entries = tree::entries(&repo, &tree)?;
     let options = Options::of(&repo, &tree)?;
     let timestamp = changelog::of_tree(&repo, &tree)?.timestamp;
@@ -75,6 +78,7 @@ pub fn plan(wanted: &Wanted) -> Result<Plan, Failure> {
         extra: Vec::new(),
         notes: asked(&entries, &options)?,
         timestamp,
+        control,
         options: Arc::new(options),
         binding: Arc::new(Binding::of(&repo, &tree)?),
     };

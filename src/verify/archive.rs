@@ -7,6 +7,7 @@ use rayon::prelude::*;
 
 use super::facts::Facts;
 use super::{Deep, Difference, Mend, Warning};
+use crate::architectures::Table;
 use crate::archive::Archive;
 use crate::config::Config;
 use crate::copies;
@@ -54,6 +55,7 @@ pub fn places(
     differences: &mut Vec<Difference>,
     warnings: &mut Vec<Warning>,
 ) -> Result<()> {
+    let table = Table::read()?;
     for held in &facts.held {
         let Held { pocket, package, version, .. } = held;
         let (target, architectures) = (&config.build.pockets[pocket], publisher.architectures(config, pocket));
@@ -67,7 +69,7 @@ pub fn places(
             differences.push(Difference::new(&place, text, Mend::Nothing));
         }
         let build = builds::of_version(record.db(), package, version)?;
-        if let Some(why) = build.and_then(|build| copies::not_built(pocket, &architectures, &parts, &build)) {
+        if let Some(why) = build.and_then(|build| copies::not_built(&table, pocket, &architectures, &parts, &build)) {
             warnings.push(Warning { place, text: format!("{package} {version}: {why}") });
         }
     }

@@ -19,6 +19,7 @@ mod session;
 use super::cgroup::{self, Breach, Groups};
 use super::proxy::{Open, Suites};
 use super::{Request, bounds, results, sandbox, sbuild};
+use crate::architectures::Binaries;
 use crate::config::{ByteSize, Limits};
 use crate::error::{Failure, FailureKind};
 use crate::names::{Architecture, Distro};
@@ -138,7 +139,7 @@ pub struct Place<'a> {
 pub async fn build(
     request: &Request,
     architecture: &Architecture,
-    all: bool,
+    binaries: Binaries,
     place: &Place<'_>,
     cancel: &CancellationToken,
 ) -> Result<(Finished, Option<Breach>), Failure> {
@@ -156,7 +157,7 @@ pub async fn build(
     // Only the sandbox keeps files in memory.
     let groups = Groups::create(place.slot, &Limits { disk: ByteSize(0), ..request.limits.clone() }).await?;
     let stop = cancel.child_token();
-    let run = room.command(request, architecture, all, &chroot, place, &groups).run(&stop);
+    let run = room.command(request, architecture, binaries, &chroot, place, &groups).run(&stop);
     let ended = groups.watch(run, &stop).await;
     groups.kill();
     place.session.end().await?;
@@ -222,7 +223,7 @@ impl Room {
         &self,
         request: &Request,
         architecture: &Architecture,
-        all: bool,
+        binaries: Binaries,
         chroot: &str,
         place: &Place,
         groups: &Groups,
@@ -234,7 +235,7 @@ impl Room {
             cmd = cmd.arg(format!("--data={0}:{0}", limits.memory.0)).arg(format!("--nproc={0}:{0}", limits.processes));
         }
         cmd = cmd.args(["--", "/usr/bin/sbuild", "--apt-update"]).arg(format!("--build-path={BUILD_PATH}"));
-        cmd = cmd.arg(format!("--chroot={chroot}")).args(sbuild::options(request, architecture, all));
+        cmd = cmd.arg(format!("--chroot={chroot}")).args(sbuild::options(request, architecture, binaries));
         // Every local suite is one of our one archive.
         if let Some(local) = request.local.first() {
             cmd = cmd.arg("--extra-repository-key").arg(&local.key);

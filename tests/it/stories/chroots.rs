@@ -102,6 +102,69 @@ fn i386_is_built_on_amd64() {
         let shown = world.local(&["chroot", "show", &digest[..16]]).ok().out;
         assert!(shown.contains(&format!("bookworm {architecture}")) && shown.contains("package      dpkg "), "{shown}");
     }
+
+    // A package is built where it can be: on one of the two, or for all of them beside an architecture that is not here.
+    let pool = |file: &str| Path::new(&format!("/srv/apt/pool/main/w/wide/{file}")).exists();
+    let named = |version: &str, architecture: &str| {
+        commit(&repo, version, "true");
+        let control = fs::read_to_string(repo.dir.join("debian/control")).unwrap();
+        repo.write("debian/control", &control.replace("Architecture: any", &format!("Architecture: {architecture}")));
+        repo.commit(&format!("for {architecture}"))
+    };
+    let job = world.submit("both", "wide", &named("1.1", "i386"));
+    world.wait_for(&job, "published", BUILD);
+    assert!(pool("wide_1.1_i386.deb") && !pool("wide_1.1_amd64.deb"));
+    let job = world.submit("both", "wide", &named("1.2", "any-amd64"));
+    world.wait_for(&job, "published", BUILD);
+    assert!(pool("wide_1.2_amd64.deb") && !pool("wide_1.2_i386.deb"));
+    let commit = named("1.3", "arm64");
+    let before = world.snapshot();
+    let words = ["for arm64", "both builds for amd64, i386"];
+    for submit in [&["submit", "both", "wide", &commit][..], &["submit", "both", "wide", &commit, "--dry-run"]] {
+        world.build("alice", submit).refused(65, &words);
+    }
+    assert!(world.snapshot() == before, "a refused request changed something");
+    let tiny = world.repo("docs");
+    tiny.tiny("1.0", Tiny::Works);
+    let control = fs::read_to_string(tiny.dir.join("debian/control")).unwrap();
+    tiny.write(
+        "debian/control",
+        &format!("{control}\nPackage: docs-arm\nArchitecture: arm64\nDescription: for another machine\n It is not built here.\n"),
+    );
+    let rules = fs::read_to_string(tiny.dir.join("debian/rules")).unwrap();
+    tiny.write("debian/rules", &rules.replace("dpkg-gencontrol", "dpkg-gencontrol -pdocs"));
+    let job = world.submit("both", "docs", &tiny.commit("all and arm64"));
+    world.wait_for(&job, "published", BUILD);
+    assert!(Path::new("/srv/apt/pool/main/d/docs/docs_1.0_all.deb").exists());
+    world.local(&["verify"]).ok();
+}
+
+#[test]
+fn the_section_of_the_source_package_decides_where_it_is() {
+    let world = World::new();
+    pocket("mixed", "distro: bookworm, architectures: [amd64], components: [main, contrib]");
+    let _daemon = world.daemon();
+    let repo = world.repo("parts");
+    repo.tiny("1.0", Tiny::Works);
+    let control = fs::read_to_string(repo.dir.join("debian/control")).unwrap();
+    let control = control
+        .replace("Section: misc", "Section: net")
+        .replace("Package: parts", "Package: a-parts\nSection: contrib/net");
+    repo.write("debian/control", &control);
+    let commit = repo.commit("its binary package is in contrib");
+    // It says so itself, so nothing has to be built to see that it has no place.
+    let before = world.snapshot();
+    for words in [&["submit", "dev", "parts", &commit][..], &["submit", "dev", "parts", &commit, "--dry-run"]] {
+        world.build("alice", words).refused(65, &["binary package a-parts", "component contrib, which dev has not"]);
+    }
+    assert_eq!(world.snapshot(), before);
+    let job = world.submit("mixed", "parts", &commit);
+    world.wait_for(&job, "published", BUILD);
+    let there = |path: &str| Path::new(&format!("/srv/apt/pool/{path}")).exists();
+    assert!(there("main/p/parts/parts_1.0.dsc") && there("main/p/parts/parts_1.0.tar.xz"));
+    assert!(there("contrib/p/parts/a-parts_1.0_all.deb"));
+    let sources = run("sh", &["-c", "xz -dc /srv/apt/dists/mixed/main/source/Sources.xz"]);
+    assert!(sources.contains("Package: parts\n") && sources.contains("Section: net\n"), "{sources}");
 }
 
 /// Serves the archive until it is dropped.

@@ -1,0 +1,217 @@
+//! For which architectures a source package is, by dpkg's own tables: names and wildcards such as `any`, `linux-any` and
+//! `any-amd64` (Debian policy 11.1, dpkg-architecture(1)).
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context, Result};
+
+use crate::chroot;
+use crate::config::Pocket;
+use crate::names::{Architecture, PocketName};
+
+/// Where dpkg has its tables.
+const DPKG: &str = "/usr/share/dpkg";
+
+/// Which binary packages a build makes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Binaries {
+    /// Those of its architecture.
+    Own,
+    /// Those that are for all architectures.
+    All,
+    /// Both.
+    Both,
+}
+
+/// The names that dpkg knows, each with its ABI, libc, operating system and processor.
+#[derive(Debug)]
+pub struct Table(BTreeMap<String, [String; 4]>);
+
+impl Table {
+    /// That of this machine's dpkg.
+    pub fn read() -> Result<Self> {
+        Self::of(Path::new(DPKG))
+    }
+
+    fn of(dir: &Path) -> Result<Self> {
+        let text = |name: &str| {
+            let path = dir.join(name);
+            fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))
+        };
+        let (cpus, tuples) = (text("cputable")?, text("tupletable")?);
+        let lines = |text: &'_ str| -> Vec<Vec<String>> {
+            let lines = text.lines().filter(|line| !line.starts_with('#'));
+            lines.map(|line| line.split_whitespace().map(str::to_owned).collect()).collect()
+        };
+        let cpus: Vec<String> = lines(&cpus).into_iter().filter_map(|words| words.into_iter().next()).collect();
+        let mut known = BTreeMap::new();
+        for words in lines(&tuples) {
+            let [tuple, name, ..] = &words[..] else { continue };
+            let generic = tuple.contains("<cpu>");
+            for cpu in cpus.iter().filter(|cpu| generic || *cpu == &cpus[0]) {
+                let (tuple, name) = (tuple.replace("<cpu>", cpu), name.replace("<cpu>", cpu));
+                if let Some(tuple) = parts(&tuple) {
+                    // The first line that gives a name is the one that counts.
+                    known.entry(name).or_insert(tuple);
+                }
+            }
+        }
+        Ok(Self(known))
+    }
+
+    /// Whether one of these words of a field `Architecture` means this architecture.
+    pub fn covers<'a>(&self, words: impl IntoIterator<Item = &'a str>, architecture: &Architecture) -> bool {
+        words.into_iter().any(|word| self.means(word, architecture.as_str()))
+    }
+
+    fn means(&self, word: &str, name: &str) -> bool {
+        if word == name {
+            return true;
+        }
+        let Some(real) = self.0.get(name) else { return word == "any" };
+        let Some(wanted) = self.wanted(word) else { return false };
+        real.iter().zip(&wanted).all(|(real, wanted)| wanted == "any" || real == wanted)
+    }
+
+    fn wanted(&self, word: &str) -> Option<[String; 4]> {
+        let split: Vec<&str> = word.splitn(4, '-').collect();
+        if !split.contains(&"any") {
+            // An old way to write it.
+            return self.0.get(word.strip_prefix("linux-").unwrap_or(word)).cloned();
+        }
+        // What is left out on the left may be anything; a lone word is "any" itself.
+        let mut all: [String; 4] = std::array::from_fn(|_| "any".to_owned());
+        for (place, part) in all[4 - split.len()..].iter_mut().zip(split) {
+            part.clone_into(place);
+        }
+        Some(all)
+    }
+}
+
+fn parts(tuple: &str) -> Option<[String; 4]> {
+    let parts: Vec<String> = tuple.splitn(4, '-').map(str::to_owned).collect();
+    parts.try_into().ok()
+}
+
+/// The architectures that a pocket builds for: this machine's own, if it names none.
+pub fn of_pocket(pocket: &Pocket) -> Result<Vec<Architecture>> {
+    if pocket.architectures.is_empty() {
+        return Ok(vec![chroot::host_architecture_blocking()?]);
+    }
+    Ok(pocket.architectures.clone())
+}
+
+/// What is built of a source package, and on which of a pocket's architectures: those that it names. What is for all architectures is
+/// built with the first; by itself if the source package names none of them. Nothing, if it has nothing for any of them.
+pub fn to_build(table: &Table, words: &[&str], architectures: &[Architecture]) -> Vec<(Architecture, Binaries)> {
+    let named = architectures.iter().filter(|architecture| table.covers(words.iter().copied(), architecture));
+    let mut all: Vec<_> = named.map(|architecture| (architecture.clone(), Binaries::Own)).collect();
+    if words.contains(&"all") {
+        match (all.first_mut(), architectures.first()) {
+            (Some((_, binaries)), _) => *binaries = Binaries::Both,
+            // sbuild skips a package that names other architectures, unless it is told to leave those out.
+            (None, Some(first)) => {
+                let binaries = if words == ["all"] { Binaries::Both } else { Binaries::All };
+                all.push((first.clone(), binaries));
+            }
+            (None, None) => {}
+        }
+    }
+    all
+}
+
+/// The sentence for what cannot be built in a pocket at all.
+pub fn nothing_for(pocket: &PocketName, words: &[&str], architectures: &[Architecture]) -> String {
+    let ours: Vec<&str> = architectures.iter().map(Architecture::as_str).collect();
+    format!(
+        "its binary packages are for {}, and {pocket} builds for {}: submit it to a pocket that builds for one of those, or add one to \
+         the pocket's architectures",
+        words.join(", "),
+        ours.join(", ")
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+
+    use super::*;
+
+    fn named(names: &[&str]) -> Vec<Architecture> {
+        names.iter().map(|name| name.parse().unwrap()).collect()
+    }
+
+    #[test]
+    fn wildcards_mean_what_dpkg_says() {
+        let table = Table::read().unwrap();
+        let known = Command::new("dpkg-architecture").arg("-L").output().unwrap();
+        let known = String::from_utf8(known.stdout).unwrap();
+        let words = [
+            "any",
+            "linux-any",
+            "any-amd64",
+            "any-i386",
+            "hurd-any",
+            "gnu-any-any",
+            "musl-linux-any",
+            "any-arm64",
+            "any-arm",
+            "amd64",
+            "linux-amd64",
+            "kfreebsd-amd64",
+            "armhf",
+            "x32",
+            "all",
+            "any-any",
+            "base-gnu-linux-any",
+            "eabihf-any-any-any",
+            "none-such",
+        ];
+        for name in [
+            "amd64",
+            "i386",
+            "arm64",
+            "armhf",
+            "armel",
+            "x32",
+            "hurd-i386",
+            "riscv64",
+            "musl-linux-amd64",
+            "kfreebsd-amd64",
+        ] {
+            assert!(known.lines().any(|line| line == name), "{name}");
+            for word in words {
+                let theirs = Command::new("dpkg-architecture").args(["-a", name, "-i", word]).output().unwrap();
+                assert_eq!(table.means(word, name), theirs.status.success(), "{word} for {name}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_named_is_built_and_what_is_for_all_once() {
+        let table = Table::read().unwrap();
+        let ours = named(&["amd64", "i386"]);
+        let plan = |words: &[&str]| {
+            let all = to_build(&table, words, &ours).into_iter();
+            all.map(|(architecture, binaries)| format!("{architecture} {binaries:?}")).collect::<Vec<_>>().join(", ")
+        };
+        for (words, wanted) in [
+            (&["any"][..], "amd64 Own, i386 Own"),
+            (&["any", "all"], "amd64 Both, i386 Own"),
+            (&["amd64"], "amd64 Own"),
+            (&["i386", "all"], "i386 Both"),
+            (&["all"], "amd64 Both"),
+            (&["all", "arm64"], "amd64 All"),
+            (&["arm64"], ""),
+            (&["hurd-any"], ""),
+            (&["any-i386"], "i386 Own"),
+            (&[], ""),
+        ] {
+            assert_eq!(plan(words), wanted, "{words:?}");
+        }
+        let sentence = nothing_for(&"prod".parse().unwrap(), &["arm64"], &ours);
+        assert!(sentence.contains("for arm64, and prod builds for amd64, i386"), "{sentence}");
+    }
+}
