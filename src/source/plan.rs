@@ -69,19 +69,20 @@ pub fn plan(wanted: &Wanted) -> Result<Plan, Failure> {
     let control = Control::of(&repo, &tree)?;
     let entries = tree::entries(&repo, &tree)?;
     let options = Options::of(&repo, &tree)?;
-    let timestamp = changelog::of_tree(&repo, &tree)?.timestamp;
+    let changelog = changelog::of_tree(&repo, &tree)?;
     let mut plan = Plan {
         format,
         layout: Some(Layout::Native),
         tarballs: Vec::new(),
         branch: None,
         extra: Vec::new(),
-        notes: asked(&entries, &options)?,
-        timestamp,
+        notes: changelog.notes,
+        timestamp: changelog.timestamp,
         control,
         options: Arc::new(options),
         binding: Arc::new(Binding::of(&repo, &tree)?),
     };
+    plan.notes.extend(asked(&entries, &plan.options)?);
     plan.notes.extend(encrypted(&repo, &entries)?);
     let offers = Offers::new(&repo, (package, version), wanted.pool, wanted.branch)?;
     if format != Format::Native {

@@ -4,6 +4,7 @@ mod access;
 mod archive;
 mod audit;
 mod buildinfo;
+mod changelogs;
 mod chroots;
 mod copies;
 mod corpus;
