@@ -1,10 +1,10 @@
 //! Jobs: accepted, claimed, moved from state to state, and looked up.
 //!
-//! A state changes in one place, `move_to`, by an UPDATE guarded with the old state; a lost race is a [`LostRace`],
+//! A state changes in one place, `transition`, by an UPDATE guarded with the old state; a lost race is a [`LostRace`],
 //! never an overwrite.
 
 use anyhow::Result;
-use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
+use rusqlite::{Connection, OptionalExtension, Row, Transaction, named_params, params};
 use serde::Serialize;
 
 use super::audit::Entry;
@@ -114,32 +114,52 @@ pub fn enqueue(tx: &Transaction, new: &NewJob) -> Result<JobId> {
     Ok(id)
 }
 
+/// What a job takes along to its next state.
+#[derive(Default)]
+struct With<'a> {
+    /// Who wants it so. A job that is queued again is theirs from then on.
+    by: Option<&'a Principal>,
+    /// What the audit trail says besides.
+    note: Option<&'a str>,
+    /// Why it failed.
+    failure: Option<&'a Failure>,
+}
+
 /// Moves a job from one state to another and records the event; [`LostRace`] if it is not in `from`.
-fn move_to(
-    tx: &Transaction,
-    id: JobId,
-    from: State,
-    to: State,
-    by: Option<&Principal>,
-    note: Option<&str>,
-) -> Result<()> {
+///
+/// The CHECKs that tie other columns to the state hold for each row as it is written, so all goes in one statement. A job
+/// that leaves an end begins again, at the end of the queue.
+fn transition(tx: &Transaction, id: JobId, from: State, to: State, with: With) -> Result<()> {
     debug_assert!(from.may_become(to), "{from} may not become {to}");
-    let at = now();
+    let reason = match to {
+        State::Failed => with.failure.map(|failure| failure.text.clone()),
+        State::Cancelled => with.by.map(|by| format!("cancelled by {by}")),
+        State::Queued | State::Preparing | State::Building | State::Publishing | State::Published => None,
+    };
     let changed = tx
         .prepare_cached(
-            "UPDATE job SET state = ?3,
-                    finished = iif(?4, ?5, NULL),
-                    started = iif(?3 = 'preparing', ?5, started),
-                    attempt = attempt + (?3 = 'preparing'),
-                    lease_until = iif(?6, ?5 + ?7, NULL)
-             WHERE id = ?1 AND state = ?2",
+            "UPDATE job SET state = :to, failure = :failure, reason = :reason,
+                    finished = iif(:ends, :at, NULL),
+                    started = CASE WHEN :to = 'preparing' THEN :at WHEN :again THEN NULL ELSE started END,
+                    attempt = attempt + (:to = 'preparing'),
+                    lease_until = iif(:runs, :at + :lease, NULL),
+                    principal = iif(:again, coalesce(:by, principal), principal),
+                    cancel_by = iif(:again, NULL, cancel_by),
+                    copied_from = iif(:again, NULL, copied_from),
+                    turn = iif(:again, (SELECT max(turn) + 1 FROM job), turn)
+             WHERE id = :id AND state = :from",
         )?
-        .execute(params![id, from, to, to.is_end(), at, to.is_running(), LEASE_MS])?;
+        .execute(named_params! {
+            ":id": id, ":from": from, ":to": to, ":at": now(), ":by": with.by, ":reason": reason,
+            ":failure": with.failure.map(|failure| failure.kind),
+            ":ends": to.is_end(), ":runs": to.is_running(), ":again": from.is_end(), ":lease": LEASE_MS,
+        })?;
     if changed != 1 {
         let actual = tx.query_row("SELECT state FROM job WHERE id = ?", [id], |row| row.get(0))?;
         return Err(LostRace { id, expected: from, actual }.into());
     }
-    entered(tx, id, to, by, note)
+    let failure = with.failure.map(Failure::to_string);
+    entered(tx, id, to, with.by, with.note.or(failure.as_deref()))
 }
 
 /// Writes down that a job entered a state: for the audit trail, and for the hooks that are to hear of it.
@@ -179,57 +199,39 @@ pub fn claim(tx: &Transaction) -> Result<Option<Job>> {
         .query_row([], |row| row.get(0))
         .optional()?;
     let Some(id) = next else { return Ok(None) };
-    move_to(tx, id, State::Queued, State::Preparing, None, None)?;
+    transition(tx, id, State::Queued, State::Preparing, With::default())?;
     Ok(Some(get(tx, id)?))
 }
 
 /// Takes a running job one step on.
 pub fn advance(tx: &Transaction, id: JobId, from: State, to: State) -> Result<()> {
-    move_to(tx, id, from, to, None, None)
+    transition(tx, id, from, to, With::default())
 }
 
 /// Ends a running job that did not make it.
 pub fn fail(tx: &Transaction, id: JobId, from: State, failure: &Failure) -> Result<()> {
-    // The CHECK that ties `failure` to the state holds for each row as it is written, so both go in one statement.
-    let at = now();
-    let changed = tx.execute(
-        "UPDATE job SET state = 'failed', failure = ?3, reason = ?4, finished = ?5, lease_until = NULL
-         WHERE id = ?1 AND state = ?2",
-        params![id, from, failure.kind, failure.text, at],
-    )?;
-    if changed != 1 {
-        let actual = tx.query_row("SELECT state FROM job WHERE id = ?", [id], |row| row.get(0))?;
-        return Err(LostRace { id, expected: from, actual }.into());
-    }
-    entered(tx, id, State::Failed, None, Some(&failure.to_string()))
+    transition(tx, id, from, State::Failed, With { failure: Some(failure), ..With::default() })
 }
 
 /// Ends a job that somebody stopped: a queued one at once, a running one when its worker has let go.
 pub fn cancelled(tx: &Transaction, id: JobId, from: State, by: &Principal) -> Result<()> {
-    tx.execute("UPDATE job SET reason = ?2 WHERE id = ?1", params![id, format!("cancelled by {by}")])?;
-    move_to(tx, id, from, State::Cancelled, Some(by), None)
+    transition(tx, id, from, State::Cancelled, With { by: Some(by), ..With::default() })
 }
 
 /// Asks the worker of a running job to stop. The first who asks is remembered.
 pub fn ask_to_cancel(tx: &Transaction, id: JobId, by: &Principal) -> Result<()> {
-    tx.execute("UPDATE job SET cancel_by = coalesce(cancel_by, ?2) WHERE id = ?1", params![id, by])?;
+    one(id, tx.execute("UPDATE job SET cancel_by = coalesce(cancel_by, ?2) WHERE id = ?1", params![id, by])?)?;
     Entry::new("job.cancel").job(id).with("by", by.as_str()).append(tx)
 }
 
 /// Queues a failed or cancelled job again, at the end of the queue, on behalf of whoever asks now.
 pub fn retry(tx: &Transaction, id: JobId, from: State, by: &Principal) -> Result<()> {
-    tx.execute(
-        "UPDATE job SET state = 'queued', failure = NULL, reason = NULL, cancel_by = NULL, finished = NULL, started = NULL,
-                copied_from = NULL, principal = ?3, turn = (SELECT max(turn) + 1 FROM job)
-         WHERE id = ?1 AND state = ?2",
-        params![id, from, by],
-    )?;
-    entered(tx, id, State::Queued, Some(by), Some("retried"))
+    transition(tx, id, from, State::Queued, With { by: Some(by), note: Some("retried"), ..With::default() })
 }
 
 /// Gives a claim back: the job waits for its turn again. For claims of a daemon that is gone or shuts down.
 pub fn give_back(tx: &Transaction, id: JobId, from: State, why: &str) -> Result<()> {
-    move_to(tx, id, from, State::Queued, None, Some(why))
+    transition(tx, id, from, State::Queued, With { note: Some(why), ..With::default() })
 }
 
 /// Running jobs whose lease has run out: nobody works on them any more.
@@ -242,7 +244,12 @@ pub fn expired(db: &Connection) -> Result<Vec<Job>> {
 
 /// Notes that a job takes the binaries of another pocket.
 pub fn set_copied_from(tx: &Transaction, id: JobId, pocket: &PocketName) -> Result<()> {
-    tx.execute("UPDATE job SET copied_from = ?2 WHERE id = ?1", params![id, pocket])?;
+    one(id, tx.execute("UPDATE job SET copied_from = ?2 WHERE id = ?1", params![id, pocket])?)
+}
+
+/// Demands that a change was one of a job that there is.
+fn one(id: JobId, changed: usize) -> Result<()> {
+    anyhow::ensure!(changed == 1, "{changed} jobs have the number {id}");
     Ok(())
 }
 
@@ -392,8 +399,12 @@ mod tests {
             package: package.parse().unwrap(),
             commit: format!("{n:040x}").parse().unwrap(),
             version: format!("1.{n}").parse().unwrap(),
-            principal: Principal::from_authenticated("alice@EXAMPLE.ORG").unwrap(),
+            principal: principal("alice@EXAMPLE.ORG"),
         }
+    }
+
+    fn principal(name: &str) -> Principal {
+        Principal::from_authenticated(name).unwrap()
     }
 
     #[test]
@@ -419,7 +430,7 @@ mod tests {
         let (_dir, mut record) = record();
         let a = record.write(|tx| enqueue(tx, &new("hello", 1))).unwrap();
         let b = record.write(|tx| enqueue(tx, &new("hello", 2))).unwrap();
-        let bob = Principal::from_authenticated("bob@EXAMPLE.ORG").unwrap();
+        let bob = principal("bob@EXAMPLE.ORG");
         record.write(|tx| cancelled(tx, a, State::Queued, &bob)).unwrap();
         record.write(|tx| retry(tx, a, State::Cancelled, &bob)).unwrap();
         assert_eq!(record.write(claim).unwrap().unwrap().id, b);
@@ -437,6 +448,54 @@ mod tests {
         assert_eq!((race.actual, race.expected), (State::Queued, State::Preparing));
         assert_eq!(get(record.db(), id).unwrap().state, State::Queued);
         assert_eq!(steps(record.db(), id).unwrap().len(), 1);
+    }
+
+    #[test]
+    fn a_lost_race_is_one_for_every_move() {
+        let (_dir, mut record) = record();
+        let id = record.write(|tx| enqueue(tx, &new("hello", 1))).unwrap();
+        let (failure, bob) = (Failure::new(FailureKind::BuildFailed, "no"), principal("bob@EXAMPLE.ORG"));
+        let before = format!("{:?}", get(record.db(), id).unwrap());
+        type Move<'a> = &'a dyn Fn(&Transaction) -> Result<()>;
+        let moves: [Move; 4] = [
+            &|tx| fail(tx, id, State::Building, &failure),
+            &|tx| retry(tx, id, State::Failed, &bob),
+            &|tx| cancelled(tx, id, State::Preparing, &bob),
+            &|tx| give_back(tx, id, State::Publishing, "gone"),
+        ];
+        for made in moves {
+            let error = record.write(made).unwrap_err();
+            assert_eq!(error.downcast_ref::<LostRace>().unwrap().actual, State::Queued);
+        }
+        assert_eq!(format!("{:?}", get(record.db(), id).unwrap()), before);
+        assert_eq!(steps(record.db(), id).unwrap().len(), 1);
+        assert!(record.write(|tx| ask_to_cancel(tx, JobId(99), &bob)).is_err());
+    }
+
+    /// Every statement of the sources that changes a job's state.
+    fn changes_of_states(dir: &std::path::Path, found: &mut Vec<String>) {
+        for entry in std::fs::read_dir(dir).unwrap().flatten() {
+            if entry.path().is_dir() {
+                changes_of_states(&entry.path(), found);
+                continue;
+            }
+            let text = std::fs::read_to_string(entry.path()).unwrap_or_default();
+            let words = text.split_whitespace().collect::<Vec<_>>().join(" ").to_lowercase();
+            let set = concat!("update", " job set ");
+            let changes = words.split(set).skip(1).filter(|rest| {
+                let columns = rest.split(" where ").next().unwrap();
+                columns.split([',', ' ']).any(|word| word == "state")
+            });
+            found.extend(changes.map(|_| entry.path().display().to_string()));
+        }
+    }
+
+    #[test]
+    fn one_statement_changes_states() {
+        let mut found = Vec::new();
+        changes_of_states(&std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), &mut found);
+        assert_eq!(found.len(), 1, "{found:?}");
+        assert!(found[0].ends_with("record/jobs.rs"), "{found:?}");
     }
 
     #[test]
