@@ -16,6 +16,7 @@ pub mod daemon;
 mod disk;
 pub mod error;
 pub mod failpoint;
+pub mod fairness;
 mod filter;
 mod followers;
 pub mod gitrecord;

@@ -21,10 +21,11 @@ use crate::build::{cgroup, machine, sandbox, schroot, testbed};
 use crate::config::{self, Config};
 use crate::error::{Error, Failure, FailureKind, exit_for};
 use crate::failpoint::{Point, reach};
+use crate::fairness::Rules;
 use crate::log::Severity;
 use crate::names::JobId;
 use crate::record::audit::Entry;
-use crate::record::jobs;
+use crate::record::{jobs, queue};
 use crate::subprocess::{self, CancellationToken};
 use crate::{privilege, text, wake};
 
@@ -199,14 +200,15 @@ impl Daemon {
 
     /// Looks at the record and starts what is due.
     fn pass(&mut self) -> Result<()> {
-        for job in self.shared.read(jobs::open)? {
-            if let Some(token) = self.running.get(&job.id).filter(|_| job.cancel_by.is_some()) {
+        for id in self.shared.read(jobs::to_cancel)? {
+            if let Some(token) = self.running.get(&id) {
                 token.cancel();
             }
         }
-        while self.running.len() < self.config.daemon.jobs {
+        let rules = Rules::of(&self.config);
+        while self.running.len() < self.config.daemon.jobs && self.shared.read(queue::any_ready)? {
             reach(Point::JobUnclaimed)?;
-            let Some(job) = self.shared.write(jobs::claim)? else { break };
+            let Some(job) = self.shared.write(|tx| queue::claim(tx, &rules))? else { break };
             reach(Point::JobClaimed)?;
             let token = CancellationToken::new();
             self.running.insert(job.id, token.clone());

@@ -18,7 +18,7 @@ pub async fn run(config: &Arc<Config>, shared: &Shared) -> Result<()> {
     reach(Point::RecoverBegun)?;
     std::fs::create_dir_all(config.scratch())?;
     let mut keep = Vec::new();
-    for job in shared.read(jobs::open)? {
+    for job in shared.read(jobs::begun)? {
         let tried = shared.read(|db| jobs::publications(db, job.id))?;
         // We hold the instance lock, so whoever claimed it is dead.
         let ended = job.state.is_running() && shared.write(|tx| let_go(tx, &job, tried))?;

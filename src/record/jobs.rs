@@ -8,6 +8,7 @@ use rusqlite::{Connection, OptionalExtension, Row, Transaction, named_params, pa
 use serde::Serialize;
 
 use super::audit::Entry;
+use super::queue::{self, Moving};
 use super::{State, now};
 use crate::error::{Failure, FailureKind};
 use crate::names::{CommitId, JobId, PackageName, PocketName, Principal, Version};
@@ -110,6 +111,7 @@ pub fn enqueue(tx: &Transaction, new: &NewJob) -> Result<JobId> {
     )?
     .execute(params![new.pocket, new.package, new.commit, new.version, new.principal, now()])?;
     let id = JobId(tx.last_insert_rowid());
+    queue::make_ready(tx, id)?;
     entered(tx, id, State::Queued, Some(&new.principal), None)?;
     Ok(id)
 }
@@ -117,6 +119,10 @@ pub fn enqueue(tx: &Transaction, new: &NewJob) -> Result<JobId> {
 /// What a job takes along to its next state.
 #[derive(Default)]
 struct With<'a> {
+    /// When, if not now.
+    at: Option<i64>,
+    /// For one that is claimed: the share of its pocket, and 0 in a reserved place.
+    share: Option<u32>,
     /// Who wants it so. A job that is queued again is theirs from then on.
     by: Option<&'a Principal>,
     /// What the audit trail says besides.
@@ -131,6 +137,8 @@ struct With<'a> {
 /// that leaves an end begins again, at the end of the queue.
 fn transition(tx: &Transaction, id: JobId, from: State, to: State, with: With) -> Result<()> {
     debug_assert!(from.may_become(to), "{from} may not become {to}");
+    let at = with.at.unwrap_or_else(now);
+    let moving = Moving::of(tx, id)?;
     let reason = match to {
         State::Failed => with.failure.map(|failure| failure.text.clone()),
         State::Cancelled => with.by.map(|by| format!("cancelled by {by}")),
@@ -138,7 +146,7 @@ fn transition(tx: &Transaction, id: JobId, from: State, to: State, with: With) -
     };
     let changed = tx
         .prepare_cached(
-            "UPDATE job SET state = :to, failure = :failure, reason = :reason,
+            "UPDATE job SET state = :to, ready = 0, failure = :failure, reason = :reason,
                     finished = iif(:ends, :at, NULL),
                     started = CASE WHEN :to = 'preparing' THEN :at WHEN :again THEN NULL ELSE started END,
                     attempt = attempt + (:to = 'preparing'),
@@ -150,7 +158,7 @@ fn transition(tx: &Transaction, id: JobId, from: State, to: State, with: With) -
              WHERE id = :id AND state = :from",
         )?
         .execute(named_params! {
-            ":id": id, ":from": from, ":to": to, ":at": now(), ":by": with.by, ":reason": reason,
+            ":id": id, ":from": from, ":to": to, ":at": at, ":by": with.by, ":reason": reason,
             ":failure": with.failure.map(|failure| failure.kind),
             ":ends": to.is_end(), ":runs": to.is_running(), ":again": from.is_end(), ":lease": LEASE_MS,
         })?;
@@ -158,6 +166,9 @@ fn transition(tx: &Transaction, id: JobId, from: State, to: State, with: With) -
         let actual = tx.query_row("SELECT state FROM job WHERE id = ?", [id], |row| row.get(0))?;
         return Err(LostRace { id, expected: from, actual }.into());
     }
+    // Whoever retries a job has it from then on.
+    let moving = if from.is_end() { Moving::of(tx, id)? } else { moving };
+    moving.moved(tx, id, from, to, at, with.share.unwrap_or(1))?;
     let failure = with.failure.map(Failure::to_string);
     entered(tx, id, to, with.by, with.note.or(failure.as_deref()))
 }
@@ -182,25 +193,10 @@ fn entered(tx: &Transaction, id: JobId, state: State, by: Option<&Principal>, no
     Ok(())
 }
 
-/// Claims the job whose turn it is: the first queued one before which no other job for its package in its pocket, or for
-/// its commit in another pocket (it will be a copy then), is open. It is `preparing` from then on, under a lease of
-/// [`LEASE_MS`].
-pub fn claim(tx: &Transaction) -> Result<Option<Job>> {
-    let next: Option<JobId> = tx
-        .prepare_cached(
-            "SELECT id FROM job AS mine WHERE state = 'queued' AND NOT EXISTS (
-                 SELECT 1 FROM job AS other
-                 WHERE other.state IN ('queued', 'preparing', 'building', 'publishing')
-                   AND other.package = mine.package
-                   AND (other.pocket = mine.pocket OR other.commit_id = mine.commit_id)
-                   AND (other.state <> 'queued' OR other.turn < mine.turn))
-             ORDER BY turn LIMIT 1",
-        )?
-        .query_row([], |row| row.get(0))
-        .optional()?;
-    let Some(id) = next else { return Ok(None) };
-    transition(tx, id, State::Queued, State::Preparing, With::default())?;
-    Ok(Some(get(tx, id)?))
+/// Starts a job that was found to be next ([`super::queue::claim`]).
+pub(super) fn start(tx: &Transaction, id: JobId, at: i64, share: u32) -> Result<()> {
+    let with = With { at: Some(at), share: Some(share), ..With::default() };
+    transition(tx, id, State::Queued, State::Preparing, with)
 }
 
 /// Takes a running job one step on.
@@ -237,7 +233,8 @@ pub fn give_back(tx: &Transaction, id: JobId, from: State, why: &str) -> Result<
 /// Running jobs whose lease has run out: nobody works on them any more.
 pub fn expired(db: &Connection) -> Result<Vec<Job>> {
     let mut statement = db.prepare_cached(&format!(
-        "SELECT {COLUMNS} FROM job WHERE state IN ('preparing', 'building', 'publishing') AND lease_until < ?"
+        "SELECT {COLUMNS} FROM job INDEXED BY job_running
+         WHERE state IN ('preparing', 'building', 'publishing') AND lease_until < ?"
     ))?;
     Ok(statement.query_map([now()], Job::from_row)?.collect::<Result<_, _>>()?)
 }
@@ -333,6 +330,33 @@ pub fn ahead(db: &Connection, id: JobId) -> Result<i64> {
         .query_row([id], |row| row.get(0))?)
 }
 
+/// Jobs that are running.
+pub fn running(db: &Connection) -> Result<Vec<Job>> {
+    let mut statement = db.prepare_cached(&format!(
+        "SELECT {COLUMNS} FROM job INDEXED BY job_running WHERE state IN ('preparing', 'building', 'publishing')
+         ORDER BY turn"
+    ))?;
+    Ok(statement.query_map([], Job::from_row)?.collect::<Result<_, _>>()?)
+}
+
+/// Running jobs that somebody asked to stop.
+pub fn to_cancel(db: &Connection) -> Result<Vec<JobId>> {
+    let mut statement = db.prepare_cached(
+        "SELECT id FROM job INDEXED BY job_running
+         WHERE state IN ('preparing', 'building', 'publishing') AND cancel_by IS NOT NULL",
+    )?;
+    Ok(statement.query_map([], |row| row.get(0))?.collect::<Result<_, _>>()?)
+}
+
+/// Open jobs that were claimed before, by turn.
+pub fn begun(db: &Connection) -> Result<Vec<Job>> {
+    let mut statement = db.prepare_cached(&format!(
+        "SELECT {COLUMNS} FROM job WHERE state IN ('queued', 'preparing', 'building', 'publishing') AND attempt > 0
+         ORDER BY turn"
+    ))?;
+    Ok(statement.query_map([], Job::from_row)?.collect::<Result<_, _>>()?)
+}
+
 /// Jobs that are queued or running, by turn.
 pub fn open(db: &Connection) -> Result<Vec<Job>> {
     let mut statement = db.prepare_cached(&format!(
@@ -401,6 +425,11 @@ mod tests {
             version: format!("1.{n}").parse().unwrap(),
             principal: principal("alice@EXAMPLE.ORG"),
         }
+    }
+
+    /// Claims by the rules of a service with places enough.
+    fn claim(tx: &Transaction) -> Result<Option<Job>> {
+        queue::claim(tx, &crate::fairness::Rules { places: 9, ..Default::default() })
     }
 
     fn principal(name: &str) -> Principal {

@@ -20,6 +20,7 @@ pub mod jobs;
 pub mod moves;
 pub mod pockets;
 pub mod pool;
+pub mod queue;
 pub mod released;
 pub mod seal;
 pub mod snapshots;
@@ -37,6 +38,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("schema/0004-sources.sql"),
     include_str!("schema/0005-released.sql"),
     include_str!("schema/0006-builds.sql"),
+    include_str!("schema/0007-queue.sql"),
 ];
 
 /// How long a transaction waits for another writer before the caller is told to try again.

@@ -1,0 +1,290 @@
+//! The queue: which jobs may run, and whose turn it is.
+//!
+//! A job is *ready* when it is queued and no open job before it is for its package in its pocket, or for its commit in
+//! another pocket (it will be a copy then). Whatever a transition changes in that is written down with it: [`claim`] finds
+//! the next job by a few look-ups in indexes that hold only ready and running jobs, however many wait or have ended.
+//!
+//! Who uses how much of the places is written down too ([`crate::fairness`] has the rules). A job is charged for as long
+//! as jobs of its package took lately when it is claimed, and for the time it did take when it ends. A pocket or
+//! principal without work saves up nothing: when work comes, it begins where those are that were served last.
+
+use anyhow::Result;
+use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
+
+use super::State;
+use super::jobs::{self, Job};
+use crate::fairness::{Hold, Load, Rules};
+use crate::names::{CommitId, JobId, PackageName, PocketName, Principal};
+
+/// What any job is charged at least.
+const LEAST_MS: i64 = 1000;
+
+/// What a job is charged whose pocket has not published anything yet.
+const UNKNOWN_MS: i64 = 60_000;
+
+/// How much a pocket can be owed that its own `jobs` held back, in time of one place.
+const OWED_MS: i64 = 3_600_000;
+
+/// What the queue has to know of a job that moves.
+pub(super) struct Moving {
+    pocket: PocketName,
+    package: PackageName,
+    commit: CommitId,
+    principal: Principal,
+    ready: bool,
+    started: Option<i64>,
+    lease_until: Option<i64>,
+}
+
+impl Moving {
+    /// Reads it, before the job moves.
+    pub(super) fn of(tx: &Transaction, id: JobId) -> Result<Self> {
+        let of_row = |row: &Row| {
+            Ok(Self {
+                pocket: row.get(0)?,
+                package: row.get(1)?,
+                commit: row.get(2)?,
+                principal: row.get(3)?,
+                ready: row.get(4)?,
+                started: row.get(5)?,
+                lease_until: row.get(6)?,
+            })
+        };
+        Ok(tx
+            .prepare_cached(
+                "SELECT pocket, package, commit_id, principal, ready, started, lease_until FROM job WHERE id = ?",
+            )?
+            .query_row([id], of_row)?)
+    }
+
+    /// Writes down what the move from one state to another means for the queue. The job is in `to` already, and not ready.
+    pub(super) fn moved(&self, tx: &Transaction, id: JobId, from: State, to: State, at: i64, share: u32) -> Result<()> {
+        if from.is_running() && to.is_running() {
+            return Ok(());
+        }
+        if self.ready {
+            self.add_ready(tx, -1)?;
+        }
+        if from.is_running() {
+            self.settle(tx, id, at)?;
+        }
+        if to.is_running() {
+            self.charge(tx, id, share)?;
+        }
+        if to == State::Published
+            && let Some(started) = self.started
+        {
+            self.set_pace(tx, at - started)?;
+        }
+        if to == State::Queued {
+            make_ready(tx, id)?;
+        }
+        if to.is_end() {
+            self.next_of_package(tx)?;
+        }
+        Ok(())
+    }
+
+    /// What stood behind the job may be first now.
+    fn next_of_package(&self, tx: &Transaction) -> Result<()> {
+        let in_pocket: Option<JobId> = tx
+            .prepare_cached(
+                "SELECT id FROM job INDEXED BY job_in_pocket WHERE package = ? AND pocket = ?
+                 AND state IN ('queued', 'preparing', 'building', 'publishing') ORDER BY turn LIMIT 1",
+            )?
+            .query_row(params![self.package, self.pocket], |row| row.get(0))
+            .optional()?;
+        let of_commit: Option<JobId> = tx
+            .prepare_cached(
+                "SELECT id FROM job INDEXED BY job_of_commit WHERE package = ? AND commit_id = ?
+                 AND state IN ('queued', 'preparing', 'building', 'publishing') ORDER BY turn LIMIT 1",
+            )?
+            .query_row(params![self.package, self.commit], |row| row.get(0))
+            .optional()?;
+        in_pocket.into_iter().chain(of_commit).try_for_each(|id| make_ready(tx, id))
+    }
+
+    /// One more or one less of the jobs of its pocket and principal is ready.
+    fn add_ready(&self, tx: &Transaction, more: i64) -> Result<()> {
+        tx.prepare_cached("UPDATE pocket_use SET ready = ready + ?2 WHERE pocket = ?1")?
+            .execute(params![self.pocket, more])?;
+        tx.prepare_cached(
+            "UPDATE principal_use SET ready = ready + ?3,
+                oldest = (SELECT min(turn) FROM job INDEXED BY job_ready
+                          WHERE ready = 1 AND pocket = ?1 AND principal = ?2)
+             WHERE pocket = ?1 AND principal = ?2",
+        )?
+        .execute(params![self.pocket, self.principal, more])?;
+        Ok(())
+    }
+
+    /// Charges pocket and principal for a job that starts.
+    fn charge(&self, tx: &Transaction, id: JobId, share: u32) -> Result<()> {
+        let ms = expected(tx, &self.pocket, &self.package)?.unwrap_or(UNKNOWN_MS).max(LEAST_MS);
+        tx.prepare_cached("INSERT INTO charge (job, ms, share) VALUES (?, ?, ?)")?.execute(params![id, ms, share])?;
+        self.add_use(tx, ms, share)
+    }
+
+    /// Puts right what a job was charged that ran from its claim until now, or until its claim ended.
+    fn settle(&self, tx: &Transaction, id: JobId, at: i64) -> Result<()> {
+        let charged: Option<(i64, u32)> = tx
+            .prepare_cached("DELETE FROM charge WHERE job = ? RETURNING ms, share")?
+            .query_row([id], |row| Ok((row.get(0)?, row.get(1)?)))
+            .optional()?;
+        let Some((charged, share)) = charged else { return Ok(()) };
+        let until = self.lease_until.map_or(at, |lease| lease.min(at));
+        let took = self.started.map_or(0, |started| until - started).max(LEAST_MS);
+        self.add_use(tx, took - charged, share)
+    }
+
+    fn add_use(&self, tx: &Transaction, ms: i64, share: u32) -> Result<()> {
+        if share > 0 {
+            tx.prepare_cached("UPDATE pocket_use SET used = used + ?2 WHERE pocket = ?1")?
+                .execute(params![self.pocket, ms * 1000 / i64::from(share)])?;
+        }
+        tx.prepare_cached("UPDATE principal_use SET used = used + ?3 WHERE pocket = ?1 AND principal = ?2")?
+            .execute(params![self.pocket, self.principal, ms])?;
+        Ok(())
+    }
+
+    /// Each time tells a third of what is expected from then on, and one in twenty of what is expected of the pocket.
+    fn set_pace(&self, tx: &Transaction, took: i64) -> Result<()> {
+        for (package, weight) in [(self.package.as_str(), 3), ("", 20)] {
+            tx.prepare_cached(
+                "INSERT INTO pace (pocket, package, ms) VALUES (?1, ?2, ?3)
+                 ON CONFLICT DO UPDATE SET ms = (ms * (?4 - 1) + ?3) / ?4",
+            )?
+            .execute(params![self.pocket, package, took.max(0), weight])?;
+        }
+        Ok(())
+    }
+}
+
+/// How long a job of this package in this pocket will take, by those that were published; `None`: the pocket has none yet.
+pub fn expected(db: &Connection, pocket: &PocketName, package: &PackageName) -> Result<Option<i64>> {
+    Ok(db
+        .prepare_cached("SELECT ms FROM pace WHERE pocket = ? AND package IN (?, '') ORDER BY package DESC LIMIT 1")?
+        .query_row(params![pocket, package], |row| row.get(0))
+        .optional()?)
+}
+
+/// Makes a queued job ready, if nothing before it is in its way.
+pub(super) fn make_ready(tx: &Transaction, id: JobId) -> Result<()> {
+    let changed = tx
+        .prepare_cached(
+            "UPDATE job SET ready = 1 WHERE id = ? AND state = 'queued' AND ready = 0
+             AND NOT EXISTS (SELECT 1 FROM job AS other INDEXED BY job_in_pocket
+                 WHERE other.package = job.package AND other.pocket = job.pocket AND other.turn < job.turn
+                 AND other.state IN ('queued', 'preparing', 'building', 'publishing'))
+             AND NOT EXISTS (SELECT 1 FROM job AS other INDEXED BY job_of_commit
+                 WHERE other.package = job.package AND other.commit_id = job.commit_id AND other.turn < job.turn
+                 AND other.state IN ('queued', 'preparing', 'building', 'publishing'))",
+        )?
+        .execute([id])?;
+    if changed == 0 {
+        return Ok(());
+    }
+    let job = Moving::of(tx, id)?;
+    // What has no work now begins where those are that were served last.
+    tx.prepare_cached(
+        "INSERT INTO pocket_use (pocket, used, clock, ready)
+         VALUES (?1, (SELECT clock FROM queue_clock), 0, 0)
+         ON CONFLICT DO UPDATE SET used = max(used, excluded.used) WHERE ready = 0
+             AND NOT EXISTS (SELECT 1 FROM job INDEXED BY job_running
+                 WHERE pocket = ?1 AND state IN ('preparing', 'building', 'publishing'))",
+    )?
+    .execute(params![job.pocket])?;
+    tx.prepare_cached(
+        "INSERT INTO principal_use (pocket, principal, used, ready)
+         SELECT pocket, ?2, clock, 0 FROM pocket_use WHERE pocket = ?1
+         ON CONFLICT DO UPDATE SET used = max(used, excluded.used) WHERE ready = 0
+             AND NOT EXISTS (SELECT 1 FROM job INDEXED BY job_running
+                 WHERE pocket = ?1 AND principal = ?2 AND state IN ('preparing', 'building', 'publishing'))",
+    )?
+    .execute(params![job.pocket, job.principal])?;
+    job.add_ready(tx, 1)
+}
+
+/// Whether any job is ready: else there is nothing to claim.
+pub fn any_ready(db: &Connection) -> Result<bool> {
+    Ok(db
+        .prepare_cached("SELECT EXISTS (SELECT 1 FROM pocket_use WHERE ready > 0)")?
+        .query_row([], |row| row.get(0))?)
+}
+
+/// How every pocket stands that has jobs which are ready or run.
+pub fn loads(db: &Connection) -> Result<Vec<Load>> {
+    let mut statement = db.prepare_cached(
+        "SELECT pocket, used,
+                (SELECT oldest FROM principal_use AS its INDEXED BY principal_use_next
+                 WHERE its.pocket = pocket_use.pocket AND its.ready > 0 ORDER BY used, oldest LIMIT 1),
+                (SELECT count(*) FROM job INDEXED BY job_running JOIN charge ON charge.job = job.id AND charge.share > 0
+                 WHERE job.pocket = pocket_use.pocket AND state IN ('preparing', 'building', 'publishing')),
+                (SELECT count(*) FROM job INDEXED BY job_running JOIN charge ON charge.job = job.id AND charge.share = 0
+                 WHERE job.pocket = pocket_use.pocket AND state IN ('preparing', 'building', 'publishing'))
+         FROM pocket_use",
+    )?;
+    let load = |row: &Row| {
+        Ok(Load {
+            pocket: row.get(0)?,
+            used: row.get(1)?,
+            next: row.get(2)?,
+            running: row.get(3)?,
+            in_reserve: row.get(4)?,
+        })
+    };
+    Ok(statement.query_map([], load)?.collect::<Result<_, _>>()?)
+}
+
+/// Claims the job whose turn it is by the rules. It is `preparing` from then on, under a lease of [`jobs::LEASE_MS`].
+pub fn claim(tx: &Transaction, rules: &Rules) -> Result<Option<Job>> {
+    claim_at(tx, rules, super::now())
+}
+
+/// As [`claim`], at a moment.
+pub(super) fn claim_at(tx: &Transaction, rules: &Rules, at: i64) -> Result<Option<Job>> {
+    let all = loads(tx)?;
+    let Some((load, reserved)) = rules.next(&all) else { return Ok(None) };
+    let id = next_of(tx, &load.pocket)?;
+    if !reserved {
+        tx.prepare_cached("UPDATE queue_clock SET clock = max(clock, ?)")?.execute([load.used])?;
+        forgive(tx, rules, &all, load.used)?;
+    }
+    let share = if reserved { 0 } else { rules.share(&load.pocket).share };
+    jobs::start(tx, id, at, share)?;
+    Ok(Some(jobs::get(tx, id)?))
+}
+
+/// A pocket that its own `jobs` holds back is not owed all of what it does not get.
+fn forgive(tx: &Transaction, rules: &Rules, all: &[Load], clock: i64) -> Result<()> {
+    for load in all.iter().filter(|load| load.next.is_some() && rules.may_start(load, all) == Err(Hold::Limit)) {
+        let least = clock - OWED_MS * 1000 / i64::from(rules.share(&load.pocket).share);
+        if load.used < least {
+            tx.execute("UPDATE pocket_use SET used = ?2 WHERE pocket = ?1", params![load.pocket, least])?;
+        }
+    }
+    Ok(())
+}
+
+/// The job of a pocket that is next: the oldest urgent one, else the oldest one of the principal who was charged least.
+fn next_of(tx: &Transaction, pocket: &PocketName) -> Result<JobId> {
+    let urgent: Option<JobId> = tx
+        .prepare_cached(
+            "SELECT id FROM job INDEXED BY job_urgent WHERE ready = 1 AND priority = 1 AND pocket = ?
+             ORDER BY turn LIMIT 1",
+        )?
+        .query_row([pocket], |row| row.get(0))
+        .optional()?;
+    if let Some(id) = urgent {
+        return Ok(id);
+    }
+    let (turn, used): (i64, i64) = tx
+        .prepare_cached(
+            "SELECT oldest, used FROM principal_use INDEXED BY principal_use_next
+             WHERE pocket = ? AND ready > 0 ORDER BY used, oldest LIMIT 1",
+        )?
+        .query_row([pocket], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    tx.prepare_cached("UPDATE pocket_use SET clock = max(clock, ?2) WHERE pocket = ?1")?
+        .execute(params![pocket, used])?;
+    Ok(tx.prepare_cached("SELECT id FROM job WHERE turn = ?")?.query_row([turn], |row| row.get(0))?)
+}
