@@ -206,7 +206,7 @@ impl Daemon {
             }
         }
         let rules = Rules::of(&self.config);
-        while self.running.len() < self.config.daemon.jobs && self.shared.read(queue::any_ready)? {
+        while self.running.len() < self.config.daemon.jobs && self.shared.read(|db| queue::may_claim(db, &rules))? {
             reach(Point::JobUnclaimed)?;
             let Some(job) = self.shared.write(|tx| queue::claim(tx, &rules))? else { break };
             reach(Point::JobClaimed)?;

@@ -2,11 +2,12 @@
 //!
 //! Git refs and the archive's files are projections of it. Every change is one IMMEDIATE transaction, durable when it
 //! returns (WAL, `synchronous=FULL`). Anyone of the service's user may open it: requests write to it whether or not
-//! the daemon runs.
+//! the daemon runs. Writers stand in line, the daemon too (`line.rs`).
 
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
+use crate::error::Error;
 use crate::log::Log;
 use anyhow::{Context, Result, bail};
 use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior, config::DbConfig};
@@ -17,6 +18,7 @@ pub mod chroots;
 pub mod contents;
 pub mod hooks;
 pub mod jobs;
+mod line;
 pub mod moves;
 pub mod pockets;
 pub mod pool;
@@ -28,6 +30,7 @@ pub mod sources;
 mod state;
 pub mod upgrade;
 
+use line::{Line, Outcome, Turn};
 pub use state::{Event, State};
 
 /// Migrations in order; the database's `user_version` counts those applied. Append only.
@@ -41,18 +44,27 @@ const MIGRATIONS: &[&str] = &[
     include_str!("schema/0007-queue.sql"),
 ];
 
-/// How long a transaction waits for another writer before the caller is told to try again.
+/// How long a writer stands in line before the caller is told to try again.
+const IN_LINE: Duration = Duration::from_secs(60);
+
+/// How long a transaction waits for a writer that is in no line, an administrator's sqlite3 say.
 const BUSY: Duration = Duration::from_secs(20);
 
 /// An open database.
 pub struct Record {
     db: Connection,
+    line: Line,
+    in_line: Duration,
     mirror: Option<Log>,
 }
 
 impl Record {
     /// Opens the database, creating and migrating it as needed.
     pub fn open(path: &Path) -> Result<Self> {
+        Self::opened(path).map_err(plain)
+    }
+
+    fn opened(path: &Path) -> Result<Self> {
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         // SQLite gives its other files the modes of the first.
         crate::private::create_file(path).with_context(|| format!("cannot create the database {}", path.display()))?;
@@ -62,9 +74,11 @@ impl Record {
         // The last one to close would otherwise checkpoint and delete the log: several fsyncs in a request's path.
         db.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
         db.set_prepared_statement_cache_capacity(64);
-        let mut record = Self { db, mirror: None };
-        let have = record.user_version()?;
-        if have != MIGRATIONS.len() {
+        let mut record = Self { db, line: Line::of(path), in_line: IN_LINE, mirror: None };
+        if record.user_version()? != MIGRATIONS.len() {
+            let _turn = record.turn()?;
+            // Somebody else may have done it meanwhile.
+            let have = record.user_version()?;
             if 0 < have && have < MIGRATIONS.len() {
                 upgrade::copy(&record.db, path, have)?;
             }
@@ -83,7 +97,7 @@ impl Record {
         let tx = self.db.transaction_with_behavior(TransactionBehavior::Exclusive)?;
         let have = tx.query_row("PRAGMA user_version", [], |row| row.get::<_, i64>(0))? as usize;
         if have > MIGRATIONS.len() {
-            bail!(crate::error::Error::unavailable(format!(
+            bail!(Error::unavailable(format!(
                 "the database was written by a newer release (schema {have}, this program knows {}): install that release",
                 MIGRATIONS.len()
             )));
@@ -103,6 +117,20 @@ impl Record {
 
     /// Runs `change` in one IMMEDIATE transaction: all of it is durable when this returns `Ok`, none of it otherwise.
     pub fn write<T>(&mut self, change: impl FnOnce(&Transaction) -> Result<T>) -> Result<T> {
+        self.changed(change).map_err(plain)
+    }
+
+    /// Stands in line.
+    fn turn(&self) -> Result<Option<Turn>> {
+        match self.line.wait(self.in_line) {
+            Outcome::Turn(turn) => Ok(Some(turn)),
+            Outcome::NoLine => Ok(None),
+            Outcome::TooLong => Err(busy(self.in_line)),
+        }
+    }
+
+    fn changed<T>(&mut self, change: impl FnOnce(&Transaction) -> Result<T>) -> Result<T> {
+        let turn = self.turn()?;
         let tx = self.db.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let before = audit::head(&tx)?.0;
         let value = change(&tx)?;
@@ -114,6 +142,7 @@ impl Record {
             })?;
         }
         tx.commit()?;
+        drop(turn);
         if let Some(log) = &self.mirror {
             new.iter().for_each(|entry| log.audit(entry));
         }
@@ -129,8 +158,21 @@ impl Record {
     /// Runs `look` on one snapshot of the database.
     pub fn read<T>(&mut self, look: impl FnOnce(&Transaction) -> Result<T>) -> Result<T> {
         let tx = self.db.transaction_with_behavior(TransactionBehavior::Deferred)?;
-        look(&tx)
+        look(&tx).map_err(plain)
     }
+}
+
+/// What they are told who waited so long in vain.
+fn busy(waited: Duration) -> anyhow::Error {
+    let waited = waited.as_secs();
+    Error::try_again(format!("the record was busy with changes of others for {waited} s: try again in a while")).into()
+}
+
+/// The same in place of SQLite's own words, if those are why it failed.
+fn plain(error: anyhow::Error) -> anyhow::Error {
+    use rusqlite::ErrorCode::{DatabaseBusy, DatabaseLocked};
+    let code = error.chain().find_map(|cause| cause.downcast_ref::<rusqlite::Error>()?.sqlite_error_code());
+    if matches!(code, Some(DatabaseBusy | DatabaseLocked)) { busy(BUSY) } else { error }
 }
 
 /// Milliseconds since 1970-01-01 UTC, as the record keeps times.
@@ -152,6 +194,29 @@ mod tests {
         assert_eq!(b.user_version().unwrap(), MIGRATIONS.len());
         let mode: String = b.db.query_row("PRAGMA journal_mode", [], |r| r.get(0)).unwrap();
         assert_eq!(mode, "wal");
+    }
+
+    #[test]
+    fn whoever_waits_in_vain_is_told_so_in_one_sentence() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("db");
+        let (mut a, mut b) = (Record::open(&path).unwrap(), Record::open(&path).unwrap());
+        b.in_line = Duration::from_millis(10);
+        b.db.busy_timeout(Duration::from_millis(10)).unwrap();
+        let told = |error: anyhow::Error| {
+            assert_eq!(crate::error::exit_for(&error), crate::error::Exit::TryAgain);
+            assert!(format!("{error:#}").starts_with("the record was busy with changes of others for "), "{error:#}");
+        };
+        a.write(|_| {
+            told(b.write(|_| Ok(())).unwrap_err());
+            Ok(())
+        })
+        .unwrap();
+        // Somebody who stands in no line.
+        let tx = a.db.transaction_with_behavior(TransactionBehavior::Immediate).unwrap();
+        told(b.write(|_| Ok(())).unwrap_err());
+        drop(tx);
+        b.write(|_| Ok(())).unwrap();
     }
 
     #[test]

@@ -205,11 +205,9 @@ pub(super) fn make_ready(tx: &Transaction, id: JobId) -> Result<()> {
     job.add_ready(tx, 1)
 }
 
-/// Whether any job is ready: else there is nothing to claim.
-pub fn any_ready(db: &Connection) -> Result<bool> {
-    Ok(db
-        .prepare_cached("SELECT EXISTS (SELECT 1 FROM pocket_use WHERE ready > 0)")?
-        .query_row([], |row| row.get(0))?)
+/// Whether a claim would find a job: a look that is in nobody's way.
+pub fn may_claim(db: &Connection, rules: &Rules) -> Result<bool> {
+    Ok(rules.next(&loads(db)?).is_some())
 }
 
 /// How every pocket stands that has jobs which are ready or run.
