@@ -64,7 +64,9 @@ pub enum Hold {
 impl Rules {
     /// What a configuration says.
     pub fn of(config: &Config) -> Self {
-        let pockets = config.build.pockets.keys().map(|name| (name.clone(), Share::default()));
+        let pockets = config.build.pockets.iter().map(|(name, pocket)| {
+            (name.clone(), Share { share: pocket.share.max(1), jobs: pocket.jobs, reserve: pocket.reserve })
+        });
         Self { places: config.daemon.jobs as u32, pockets: pockets.collect() }
     }
 

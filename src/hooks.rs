@@ -111,6 +111,7 @@ mod tests {
             started: Some(1),
             finished: Some(2),
             cancel_by: None,
+            priority: false,
         }
     }
 

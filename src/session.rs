@@ -98,6 +98,32 @@ impl Session {
         }
     }
 
+    /// Demands that whoever asks may submit to `pocket` with priority.
+    pub fn authorize_priority(&mut self, pocket: &PocketName) -> Result<()> {
+        let config = self.config.clone();
+        let explained =
+            acl::explain_entries(&config, pocket.as_str(), &config.build.pockets[pocket].priority, &self.who);
+        self.decide(explained.admitted, &format!("priority in {pocket}"), &explained.to_string());
+        if explained.admitted {
+            return Ok(());
+        }
+        let text = format!(
+            "{} may not submit to {pocket} with --priority: leave it out, and the job waits its turn",
+            self.who
+        );
+        Err(Error::denied(text).into())
+    }
+
+    /// Whether whoever asks may cancel any job. Only that they may is written down: if not, others decide.
+    pub fn is_operator(&mut self) -> bool {
+        let config = self.config.clone();
+        let explained = acl::explain_entries(&config, "operators", &config.acl.operators, &self.who);
+        if explained.admitted {
+            self.decide(true, "cancel any job", &explained.to_string());
+        }
+        explained.admitted
+    }
+
     /// Demands that a list of entries admits whoever asks; `may_not` is what they are told if it does not.
     pub fn authorize_entries(&mut self, subject: &str, entries: &[AclEntry], may_not: &str) -> Result<()> {
         let explained = acl::explain_entries(&self.config, subject, entries, &self.who);

@@ -19,7 +19,7 @@ use crate::architectures::{self, Table};
 use crate::chroot;
 use crate::config::{Config, Pocket};
 use crate::error::{Error, Failure, FailureKind};
-use crate::names::{CommitId, JobId, PackageName, PocketName, Version};
+use crate::names::{CommitId, JobId, PackageName, PocketName, Principal, Version};
 use crate::record::jobs::{self, Job};
 use crate::record::{contents, pockets, released};
 use crate::{copies, gitrecord, source};
@@ -203,6 +203,17 @@ pub fn check_record(db: &Connection, config: &Config, request: &Request, job: Op
         _ => {}
     }
     Ok(Plan::Run(valid))
+}
+
+/// Whether whoever asks may have one more open job. To be called in the transaction that queues it.
+pub fn check_open_jobs(db: &Connection, config: &Config, who: &Principal) -> Result<()> {
+    let Some(most) = config.build.open_jobs else { return Ok(()) };
+    if !jobs::has_open(db, who, most)? {
+        return Ok(());
+    }
+    let text =
+        format!("{who} has {most} open jobs, and build.open_jobs allows no more: wait for one to end, or cancel one");
+    Err(Error::try_again(text).into())
 }
 
 /// Rule 3.

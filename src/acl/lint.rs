@@ -24,8 +24,8 @@ pub struct Finding {
 /// Looks at every ACL of the configuration, and at the files that they name.
 pub fn lint(config: &Config) -> Vec<Finding> {
     let mut lint = Lint { config, found: BTreeSet::new(), open: Vec::new(), done: BTreeMap::new() };
-    let pockets = config.build.pockets.values().map(|pocket| &pocket.acl);
-    for entries in pockets.chain([&config.acl.create_repo, &config.acl.admins]) {
+    let pockets = config.build.pockets.values().flat_map(|pocket| [&pocket.acl, &pocket.priority]);
+    for entries in pockets.chain([&config.acl.create_repo, &config.acl.admins, &config.acl.operators]) {
         lint.list(entries);
     }
     lint.found.into_iter().collect()

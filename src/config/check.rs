@@ -42,8 +42,13 @@ pub fn problems(config: &Config) -> Vec<(KeyPath, String)> {
             found.push((key(&format!("build.tagger.{name}")), text));
         }
     }
+    if config.build.open_jobs == Some(0) {
+        let text = "open_jobs: nobody could submit anything: write how many jobs one principal may have at a time";
+        found.push((key("build.open_jobs"), text.to_owned()));
+    }
     for pocket in config.build.pockets.keys() {
         one_pocket(config, pocket, &mut found);
+        places(config, pocket, &mut found);
     }
     if config.chroots.keep == 0 {
         let text = "chroots.keep: builds that run use the one that is replaced: keep at least 1";
@@ -144,6 +149,37 @@ fn paths(config: &Config, found: &mut Vec<(KeyPath, String)>) {
             let text = "archive.signing_key: the path is relative: write it from / on";
             found.push((key("archive.signing_key"), text.to_owned()));
         }
+    }
+}
+
+/// The largest share.
+const MOST_SHARE: u32 = 1000;
+
+/// How a pocket shares the places with the others.
+fn places(config: &Config, name: &PocketName, found: &mut Vec<(KeyPath, String)>) {
+    let pocket = &config.build.pockets[name];
+    let mut wrong = |field: &str, text: String| {
+        let mut path = key("build.pockets");
+        path.push(name.to_string());
+        path.extend((!field.is_empty()).then(|| field.to_owned()));
+        found.push((path, text));
+    };
+    if !(1..=MOST_SHARE).contains(&pocket.share) {
+        wrong("share", format!("share: write a number from 1 to {MOST_SHARE}"));
+    }
+    if pocket.jobs == Some(0) {
+        wrong("jobs", "jobs: the pocket could never build: write how many of its jobs may run at once".to_owned());
+    }
+    if let Some(jobs) = pocket.jobs.filter(|jobs| *jobs > 0 && pocket.reserve > *jobs) {
+        wrong("reserve", format!("reserve: no more than {jobs} could be used, which is what jobs allows"));
+    }
+    let reserved: u64 = config.build.pockets.values().map(|pocket| u64::from(pocket.reserve)).sum();
+    let places = config.daemon.jobs as u64;
+    if reserved > places && pocket.reserve > 0 {
+        wrong("reserve", format!("reserve: {reserved} places are reserved, and daemon.jobs is {places}"));
+    }
+    if reserved == places && pocket.reserve == 0 {
+        wrong("", format!("all places are reserved for other pockets: {name} could never build"));
     }
 }
 

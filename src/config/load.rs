@@ -96,8 +96,10 @@ fn locate(config: &mut Config, places: &Places) {
     };
     note(&mut config.acl.create_repo, &path(&["acl", "create_repo"]));
     note(&mut config.acl.admins, &path(&["acl", "admins"]));
+    note(&mut config.acl.operators, &path(&["acl", "operators"]));
     for (name, pocket) in &mut config.build.pockets {
         note(&mut pocket.acl, &path(&["build", "pockets", name.as_str(), "acl"]));
+        note(&mut pocket.priority, &path(&["build", "pockets", name.as_str(), "priority"]));
     }
 }
 
@@ -279,6 +281,30 @@ mod tests {
             let prod = &config.build.pockets[&"prod".parse().unwrap()];
             assert_eq!((prod.contradiction(), prod.caveat().is_some()), (None, unsafe_));
         }
+    }
+
+    #[test]
+    fn places_are_shared_so_that_every_pocket_can_build() {
+        let pockets = |jobs: &str, a: &str, b: &str| {
+            let text =
+                format!("daemon: {{ jobs: {jobs} }}\nbuild:\n  pockets:\n    a: {{ {a} }}\n    b: {{ {b}, apt: b }}\n");
+            load_files(&[("config.yaml", &text)]).map(|_| ()).map_err(|problems| problems.join("\n"))
+        };
+        pockets("2", "share: 3, reserve: 1", "jobs: 1").unwrap();
+        pockets("2", "reserve: 1", "reserve: 1").unwrap();
+        for (jobs, a, b, words) in [
+            ("2", "share: 0", "share: 1", "config.yaml:4:10: share: "),
+            ("2", "share: 1", "share: 1001", "config.yaml:5:10: share: "),
+            ("2", "jobs: 0", "share: 1", "config.yaml:4:10: jobs: "),
+            ("2", "jobs: 1, reserve: 2", "reserve: 0", "config.yaml:4:19: reserve: "),
+            ("3", "reserve: 2", "reserve: 2", "reserve: 4 places are reserved, and daemon.jobs is 3"),
+            ("2", "reserve: 2", "share: 1", "all places are reserved for other pockets: b could never build"),
+        ] {
+            let problems = pockets(jobs, a, b).unwrap_err();
+            assert!(problems.contains(words), "{problems}");
+        }
+        let problems = load_files(&[("config.yaml", "build: { open_jobs: 0 }\n")]).unwrap_err();
+        assert!(problems[0].contains("open_jobs: "), "{problems:?}");
     }
 
     #[test]

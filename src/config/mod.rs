@@ -108,6 +108,8 @@ pub struct Archive {
 pub struct Build {
     /// Who tags and commits.
     pub tagger: Tagger,
+    /// Jobs that one principal may have queued and running at a time; `None`: any number.
+    pub open_jobs: Option<u32>,
     /// The pockets by name.
     pub pockets: BTreeMap<PocketName, Pocket>,
 }
@@ -152,6 +154,15 @@ pub struct Pocket {
     pub require_reproducible: bool,
     /// Whether an `isolation` that is no boundary, which is `schroot`, is an error.
     pub require_isolation: bool,
+    /// Its weight: pockets that always have work get places in the proportion of their shares.
+    pub share: u32,
+    /// The most of its jobs that run at once; `None`: as many as there are places.
+    pub jobs: Option<u32>,
+    /// Places of `daemon.jobs` that only it may use. What runs there is not counted to its share.
+    pub reserve: u32,
+    /// Entries that may `submit --priority`: before the pocket's other jobs.
+    #[serde(deserialize_with = "units::one_or_many")]
+    pub priority: Vec<AclEntry>,
     /// What a build may use.
     pub limits: Limits,
 }
@@ -200,6 +211,9 @@ pub struct AclPrograms {
     /// Entries that may read others' decisions (`acl check`, `acl show`).
     #[serde(deserialize_with = "units::one_or_many")]
     pub admins: Vec<AclEntry>,
+    /// Entries that may cancel any job.
+    #[serde(deserialize_with = "units::one_or_many")]
+    pub operators: Vec<AclEntry>,
     /// Program that resolves `system:` and other Invirt locators.
     pub locator_command: Option<PathBuf>,
     /// How long an entry's program may run.
@@ -332,6 +346,10 @@ impl Default for Pocket {
             isolation: Isolation::Unshare,
             require_reproducible: false,
             require_isolation: false,
+            share: 1,
+            jobs: None,
+            reserve: 0,
+            priority: Vec::new(),
             limits: Limits::default(),
         }
     }
@@ -355,6 +373,7 @@ impl Default for AclPrograms {
         Self {
             create_repo: Vec::new(),
             admins: Vec::new(),
+            operators: Vec::new(),
             locator_command: None,
             timeout: Duration::from_secs(10),
             cache: Duration::from_secs(60),

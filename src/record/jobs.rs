@@ -49,10 +49,12 @@ pub struct Job {
     pub finished: Option<i64>,
     /// Who asked a running job to stop.
     pub cancel_by: Option<Principal>,
+    /// Whether it goes before the other jobs of its pocket.
+    pub priority: bool,
 }
 
 const COLUMNS: &str = "id, pocket, package, commit_id, version, principal, state, failure, reason, copied_from, \
-                       attempt, submitted, started, finished, cancel_by";
+                       attempt, submitted, started, finished, cancel_by, priority";
 
 impl Job {
     fn from_row(row: &Row) -> rusqlite::Result<Self> {
@@ -72,6 +74,7 @@ impl Job {
             started: row.get(12)?,
             finished: row.get(13)?,
             cancel_by: row.get(14)?,
+            priority: row.get(15)?,
         })
     }
 }
@@ -153,6 +156,7 @@ fn transition(tx: &Transaction, id: JobId, from: State, to: State, with: With) -
                     lease_until = iif(:runs, :at + :lease, NULL),
                     principal = iif(:again, coalesce(:by, principal), principal),
                     cancel_by = iif(:again, NULL, cancel_by),
+                    priority = iif(:again, 0, priority),
                     copied_from = iif(:again, NULL, copied_from),
                     turn = iif(:again, (SELECT max(turn) + 1 FROM job), turn)
              WHERE id = :id AND state = :from",
@@ -218,6 +222,23 @@ pub fn cancelled(tx: &Transaction, id: JobId, from: State, by: &Principal) -> Re
 pub fn ask_to_cancel(tx: &Transaction, id: JobId, by: &Principal) -> Result<()> {
     one(id, tx.execute("UPDATE job SET cancel_by = coalesce(cancel_by, ?2) WHERE id = ?1", params![id, by])?)?;
     Entry::new("job.cancel").job(id).with("by", by.as_str()).append(tx)
+}
+
+/// Lets an open job go before the other jobs of its pocket.
+pub fn hurry(tx: &Transaction, id: JobId, by: &Principal) -> Result<()> {
+    queue::hurry(tx, id)?;
+    Entry::new("job.priority").job(id).with("by", by.as_str()).append(tx)
+}
+
+/// Whether a principal has so many open jobs or more.
+pub fn has_open(db: &Connection, principal: &Principal, so_many: u32) -> Result<bool> {
+    let count: u32 = db
+        .prepare_cached(
+            "SELECT count(*) FROM (SELECT 1 FROM job INDEXED BY job_of_principal WHERE principal = ?
+             AND state IN ('queued', 'preparing', 'building', 'publishing') LIMIT ?)",
+        )?
+        .query_row(params![principal, so_many], |row| row.get(0))?;
+    Ok(count >= so_many)
 }
 
 /// Queues a failed or cancelled job again, at the end of the queue, on behalf of whoever asks now.

@@ -205,6 +205,18 @@ pub(super) fn make_ready(tx: &Transaction, id: JobId) -> Result<()> {
     job.add_ready(tx, 1)
 }
 
+/// Lets a job go before the others of its pocket, and with it those of its package that it has to wait for.
+pub(super) fn hurry(tx: &Transaction, id: JobId) -> Result<()> {
+    tx.prepare_cached(
+        "UPDATE job INDEXED BY job_in_pocket SET priority = 1
+         FROM (SELECT pocket, package, turn FROM job WHERE id = ?) AS urgent
+         WHERE job.package = urgent.package AND job.pocket = urgent.pocket AND job.turn <= urgent.turn
+           AND job.state IN ('queued', 'preparing', 'building', 'publishing')",
+    )?
+    .execute([id])?;
+    Ok(())
+}
+
 /// Whether a claim would find a job: a look that is in nobody's way.
 pub fn may_claim(db: &Connection, rules: &Rules) -> Result<bool> {
     Ok(rules.next(&loads(db)?).is_some())
@@ -285,4 +297,118 @@ fn next_of(tx: &Transaction, pocket: &PocketName) -> Result<JobId> {
     tx.prepare_cached("UPDATE pocket_use SET clock = max(clock, ?2) WHERE pocket = ?1")?
         .execute(params![pocket, used])?;
     Ok(tx.prepare_cached("SELECT id FROM job WHERE turn = ?")?.query_row([turn], |row| row.get(0))?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Record;
+    use super::super::jobs::{NewJob, enqueue, steps};
+    use super::*;
+    use crate::error::{Failure, FailureKind};
+    use crate::fairness::Share;
+
+    fn record() -> (tempfile::TempDir, Record) {
+        let dir = tempfile::tempdir().unwrap();
+        let record = Record::open(&dir.path().join("db")).unwrap();
+        (dir, record)
+    }
+
+    fn principal(name: &str) -> Principal {
+        Principal::from_authenticated(&format!("{name}@EXAMPLE.ORG")).unwrap()
+    }
+
+    /// Queues a job of a principal for a pocket: a number stands for the commit.
+    fn queue(record: &mut Record, pocket: &str, package: &str, commit: u32, who: &str) -> JobId {
+        let new = NewJob {
+            pocket: pocket.parse().unwrap(),
+            package: package.parse().unwrap(),
+            commit: format!("{commit:040x}").parse().unwrap(),
+            version: format!("1.{commit}").parse().unwrap(),
+            principal: principal(who),
+        };
+        record.write(|tx| enqueue(tx, &new)).unwrap()
+    }
+
+    fn rules(places: u32) -> Rules {
+        Rules { places, ..Rules::default() }
+    }
+
+    fn claimed(record: &mut Record, rules: &Rules) -> Option<JobId> {
+        record.write(|tx| claim(tx, rules)).unwrap().map(|job| job.id)
+    }
+
+    fn end(record: &mut Record, id: JobId) {
+        let failure = Failure::new(FailureKind::BuildFailed, "no");
+        record.write(|tx| jobs::fail(tx, id, jobs::get(tx, id)?.state, &failure)).unwrap();
+    }
+
+    #[test]
+    fn pockets_and_principals_take_turns() {
+        let (_dir, mut record) = record();
+        let a: Vec<_> = (0..3).map(|n| queue(&mut record, "dev", &format!("a{n}"), n, "alice")).collect();
+        let b = queue(&mut record, "dev", "b0", 10, "bob");
+        let c = queue(&mut record, "prod", "c0", 20, "carol");
+        let mut order = Vec::new();
+        while let Some(id) = claimed(&mut record, &rules(1)) {
+            order.push(id);
+            end(&mut record, id);
+        }
+        // The oldest first; then who has had nothing yet.
+        assert_eq!(order, [a[0], c, b, a[1], a[2]]);
+    }
+
+    #[test]
+    fn an_urgent_job_goes_first_with_those_that_it_waits_for() {
+        let (_dir, mut record) = record();
+        let first = queue(&mut record, "prod", "other", 1, "alice");
+        let before = queue(&mut record, "prod", "fix", 2, "alice");
+        let urgent = queue(&mut record, "prod", "fix", 3, "bob");
+        record.write(|tx| jobs::hurry(tx, urgent, &principal("bob"))).unwrap();
+        let mut order = Vec::new();
+        while let Some(id) = claimed(&mut record, &rules(1)) {
+            order.push(id);
+            end(&mut record, id);
+        }
+        assert_eq!(order, [before, urgent, first]);
+        assert_eq!(steps(record.db(), urgent).unwrap().len(), 3);
+    }
+
+    #[test]
+    fn a_copy_waits_for_the_build_in_another_pocket() {
+        let (_dir, mut record) = record();
+        let build = queue(&mut record, "dev", "hello", 1, "alice");
+        let copy = queue(&mut record, "prod", "hello", 1, "alice");
+        assert_eq!(claimed(&mut record, &rules(2)), Some(build));
+        assert_eq!(claimed(&mut record, &rules(2)), None);
+        end(&mut record, build);
+        assert_eq!(claimed(&mut record, &rules(2)), Some(copy));
+    }
+
+    #[test]
+    fn a_reserved_place_is_kept_and_costs_nothing() {
+        let (_dir, mut record) = record();
+        let mut rules = rules(2);
+        rules.pockets.insert("prod".parse().unwrap(), Share { reserve: 1, ..Share::default() });
+        let slow = queue(&mut record, "dev", "slow1", 1, "alice");
+        queue(&mut record, "dev", "slow2", 2, "alice");
+        assert_eq!(claimed(&mut record, &rules), Some(slow));
+        assert_eq!(claimed(&mut record, &rules), None, "the other place is prod's");
+        let fix = queue(&mut record, "prod", "fix", 3, "bob");
+        assert_eq!(claimed(&mut record, &rules), Some(fix));
+        let prod = loads(record.db()).unwrap().into_iter().find(|load| load.pocket.as_str() == "prod").unwrap();
+        assert_eq!((prod.used, prod.running, prod.in_reserve), (0, 0, 1));
+    }
+
+    #[test]
+    fn who_has_too_many_open_jobs_is_known() {
+        let (_dir, mut record) = record();
+        let id = queue(&mut record, "dev", "one", 1, "alice");
+        queue(&mut record, "prod", "two", 2, "alice");
+        assert!(jobs::has_open(record.db(), &principal("alice"), 2).unwrap());
+        assert!(!jobs::has_open(record.db(), &principal("alice"), 3).unwrap());
+        assert!(!jobs::has_open(record.db(), &principal("bob"), 1).unwrap());
+        claimed(&mut record, &rules(1));
+        end(&mut record, id);
+        assert!(!jobs::has_open(record.db(), &principal("alice"), 2).unwrap());
+    }
 }

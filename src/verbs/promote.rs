@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 
-use super::submit::submit;
+use super::submit::{How, submit};
 use crate::error::{Error, Exit};
 use crate::names::PackageName;
 use crate::record::pockets;
@@ -17,12 +17,8 @@ pub struct Args {
     from: String,
     /// The pocket that is to get it
     to: String,
-    /// Follow the job to its end; exit 1 if it fails
-    #[arg(long)]
-    wait: bool,
-    /// Say what would happen, and change nothing
-    #[arg(long)]
-    dry_run: bool,
+    #[command(flatten)]
+    how: How,
 }
 
 /// Runs the verb.
@@ -33,5 +29,5 @@ pub fn run(session: &mut Session, args: &Args) -> Result<Exit> {
     let package: PackageName = args.package.parse()?;
     let held = pockets::held(session.record.db(), &from, &package)?
         .ok_or_else(|| Error::invalid(format!("{from} has no {package}: 'packages {from}' lists what it has")))?;
-    submit(session, &authorized, package, held.commit.as_str(), args.wait, args.dry_run)
+    submit(session, &authorized, package, held.commit.as_str(), &args.how)
 }

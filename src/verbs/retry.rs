@@ -45,6 +45,7 @@ pub fn run(session: &mut Session, args: &Args) -> Result<Exit> {
                 return Err(Error::invalid(text).into());
             }
         }
+        validate::check_open_jobs(tx, &config, &who)?;
         jobs::retry(tx, job.id, job.state, &who)?;
         source.as_ref().map_or_else(|| sources::forget(tx, job.id), |source| sources::fix(tx, job.id, source))
     })?;

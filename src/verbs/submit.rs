@@ -9,7 +9,7 @@ use crate::error::{Error, Exit};
 use crate::log::Severity;
 use crate::names::{JobId, PackageName};
 use crate::record::jobs::{self, NewJob};
-use crate::record::sources;
+use crate::record::{State, sources};
 use crate::session::Session;
 use crate::source::{Layout, Plan as SourcePlan};
 use crate::validate::{self, Plan, Request, Valid};
@@ -23,12 +23,22 @@ pub struct Args {
     package: String,
     /// A commit id, an abbreviated one, a branch or a tag
     commit: String,
+    #[command(flatten)]
+    how: How,
+}
+
+/// How something is submitted.
+#[derive(Debug, clap::Args)]
+pub struct How {
     /// Follow the job to its end; exit 1 if it fails
     #[arg(long)]
     wait: bool,
     /// Say what would happen, and change nothing
     #[arg(long)]
     dry_run: bool,
+    /// Go before the pocket's other jobs; for those whom the pocket's list "priority" admits
+    #[arg(long)]
+    priority: bool,
 }
 
 /// Runs the verb.
@@ -36,7 +46,7 @@ pub fn run(session: &mut Session, args: &Args) -> Result<Exit> {
     let pocket = session.config.pocket(&args.pocket)?.0.clone();
     let authorized = session.authorize(&pocket)?;
     let package: PackageName = args.package.parse()?;
-    submit(session, &authorized, package, &args.commit, args.wait, args.dry_run)
+    submit(session, &authorized, package, &args.commit, &args.how)
 }
 
 /// Submits on behalf of somebody who may: `promote` ends here too.
@@ -45,9 +55,12 @@ pub fn submit(
     authorized: &Authorized,
     package: PackageName,
     commit: &str,
-    wait: bool,
-    dry_run: bool,
+    how: &How,
 ) -> Result<Exit> {
+    let How { wait, dry_run, priority } = *how;
+    if priority {
+        session.authorize_priority(authorized.pocket())?;
+    }
     // Before anything is changed.
     let _place = if wait && !dry_run { Some(session.place()?) } else { None };
     let request = Request::read(&session.config, authorized.pocket(), package, commit)?;
@@ -76,12 +89,18 @@ pub fn submit(
         let plan = validate::check_record(tx, &config, &request, None)?;
         let id = match &plan {
             Plan::Run(_) => {
+                validate::check_open_jobs(tx, &config, &new.principal)?;
                 let id = jobs::enqueue(tx, &new)?;
                 source.as_ref().map_or(Ok(()), |source| sources::fix(tx, id, source))?;
                 Some(id)
             }
             Plan::UnderWay(_) | Plan::AlreadyThere(_) => None,
         };
+        let urgent = match &plan {
+            Plan::UnderWay(job) if job.state == State::Queued && !job.priority => Some(job.id),
+            _ => id,
+        };
+        urgent.filter(|_| priority).map_or(Ok(()), |id| jobs::hurry(tx, id, &new.principal))?;
         Ok((plan, id))
     })?;
     if let Some(id) = id {
