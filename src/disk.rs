@@ -2,7 +2,9 @@
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+
+use crate::config::Config;
 
 /// The room that a disk has to have for a program not to fail for want of it, in bytes.
 const LITTLE: u64 = 1 << 20;
@@ -11,6 +13,19 @@ const LITTLE: u64 = 1 << 20;
 pub fn is_full(dir: &Path) -> std::io::Result<bool> {
     let disk = nix::sys::statvfs::statvfs(dir)?;
     Ok(disk.blocks_available().saturating_mul(disk.fragment_size()) < LITTLE)
+}
+
+/// The room that has to be where jobs work, and where the record is, for the next one to start, in bytes.
+const ROOM: u64 = 64 << 20;
+
+/// The directory that has too little room for another job, if one has.
+pub fn short_of_room(config: &Config) -> Option<PathBuf> {
+    let is_short = |dir: &PathBuf| {
+        // What cannot be looked at is for the job to say.
+        nix::sys::statvfs::statvfs(dir)
+            .is_ok_and(|disk| disk.blocks_available().saturating_mul(disk.fragment_size()) < ROOM)
+    };
+    [config.scratch(), config.state_dir.clone()].into_iter().find(is_short)
 }
 
 /// What an entry of a directory takes besides its blocks: an inode and its name, roughly.

@@ -42,4 +42,5 @@ pub mod text;
 pub mod validate;
 pub mod verbs;
 pub mod verify;
+pub mod waiting;
 pub mod wake;

@@ -30,6 +30,7 @@ fn job(principal: &str) -> Job {
         started: Some(1),
         finished: Some(2),
         cancel_by: None,
+        priority: false,
     }
 }
 

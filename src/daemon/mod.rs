@@ -25,9 +25,10 @@ use crate::fairness::Rules;
 use crate::log::Severity;
 use crate::names::JobId;
 use crate::record::audit::Entry;
-use crate::record::{jobs, queue};
+use crate::record::forecast::{self, Forecast};
+use crate::record::{jobs, now, queue};
 use crate::subprocess::{self, CancellationToken};
-use crate::{privilege, text, wake};
+use crate::{disk, privilege, text, wake};
 
 mod announce;
 mod lock;
@@ -147,6 +148,8 @@ struct Daemon {
     refresher: refresh::Refresher,
     readier: ready::Readier,
     warned: Option<Instant>,
+    /// The directory whose disk has no room for another job.
+    short: Option<PathBuf>,
 }
 
 impl Daemon {
@@ -166,6 +169,7 @@ impl Daemon {
             refresher: refresh::Refresher::default(),
             readier: ready::Readier::default(),
             warned: None,
+            short: None,
         })
     }
 
@@ -206,6 +210,9 @@ impl Daemon {
             }
         }
         let rules = Rules::of(&self.config);
+        if !self.has_room() {
+            return self.heralds.start_due(&self.shared, &self.config);
+        }
         while self.running.len() < self.config.daemon.jobs && self.shared.read(|db| queue::may_claim(db, &rules))? {
             reach(Point::JobUnclaimed)?;
             let Some(job) = self.shared.write(|tx| queue::claim(tx, &rules))? else { break };
@@ -220,6 +227,33 @@ impl Daemon {
             self.readier.give_way();
         }
         self.heralds.start_due(&self.shared, &self.config)
+    }
+
+    /// Whether there is room on the disk for another job; it is said once when there is none, and jobs wait.
+    fn has_room(&mut self) -> bool {
+        let short = disk::short_of_room(&self.config);
+        if short != self.short {
+            match &short {
+                Some(dir) => self.shared.complain(
+                    "jobs wait",
+                    &anyhow::anyhow!(
+                        "the disk of {} is nearly full: make room, and they start by themselves",
+                        dir.display()
+                    ),
+                ),
+                None => self.shared.log.event(Severity::Info, "room", &[]),
+            }
+        }
+        self.short = short;
+        self.short.is_none()
+    }
+
+    /// Writes down when jobs that wait are expected to start, for those of which that was not said before.
+    fn foretell(&self) -> Result<()> {
+        let at = now();
+        let rules = Rules::of(&self.config);
+        let untold = self.shared.read(|db| Forecast::of(db, &rules, at)?.untold(db))?;
+        if untold.is_empty() { Ok(()) } else { self.shared.write(|tx| forecast::keep(tx, &untold, at)) }
     }
 
     fn worker_ended(&mut self, ended: Result<(Id, ()), tokio::task::JoinError>) {
@@ -250,6 +284,9 @@ impl Daemon {
         }
         if let Err(error) = self.shared.take_back(&running) {
             self.shared.complain("expired claims cannot be taken back", &error);
+        }
+        if let Err(error) = self.foretell() {
+            self.shared.complain("how long jobs wait cannot be told", &error);
         }
         // Signing may take its time, and the archive may be somebody else's for a while: nothing waits for it.
         if self.chores.is_empty() {

@@ -208,6 +208,12 @@ pub fn advance(tx: &Transaction, id: JobId, from: State, to: State) -> Result<()
     transition(tx, id, from, to, With::default())
 }
 
+/// As [`advance`], at a moment.
+#[cfg(test)]
+pub(super) fn advance_at(tx: &Transaction, id: JobId, from: State, to: State, at: i64) -> Result<()> {
+    transition(tx, id, from, to, With { at: Some(at), ..With::default() })
+}
+
 /// Ends a running job that did not make it.
 pub fn fail(tx: &Transaction, id: JobId, from: State, failure: &Failure) -> Result<()> {
     transition(tx, id, from, State::Failed, With { failure: Some(failure), ..With::default() })
@@ -358,6 +364,20 @@ pub fn running(db: &Connection) -> Result<Vec<Job>> {
          ORDER BY turn"
     ))?;
     Ok(statement.query_map([], Job::from_row)?.collect::<Result<_, _>>()?)
+}
+
+/// The open job that a queued one has to wait for: the last one before it of its package in its pocket, or of its commit.
+pub fn before(db: &Connection, id: JobId) -> Result<Option<JobId>> {
+    Ok(db
+        .prepare_cached(
+            "SELECT other.id FROM job AS mine JOIN job AS other ON other.package = mine.package
+             WHERE mine.id = ? AND other.turn < mine.turn
+               AND (other.pocket = mine.pocket OR other.commit_id = mine.commit_id)
+               AND other.state IN ('queued', 'preparing', 'building', 'publishing')
+             ORDER BY other.turn DESC LIMIT 1",
+        )?
+        .query_row([id], |row| row.get(0))
+        .optional()?)
 }
 
 /// Running jobs that somebody asked to stop.

@@ -16,12 +16,15 @@ pub mod audit;
 pub mod builds;
 pub mod chroots;
 pub mod contents;
+pub mod forecast;
 pub mod hooks;
 pub mod jobs;
 mod line;
 pub mod moves;
 pub mod pockets;
 pub mod pool;
+#[cfg(test)]
+mod properties;
 pub mod queue;
 pub mod released;
 pub mod seal;

@@ -17,10 +17,10 @@ use crate::fairness::{Hold, Load, Rules};
 use crate::names::{CommitId, JobId, PackageName, PocketName, Principal};
 
 /// What any job is charged at least.
-const LEAST_MS: i64 = 1000;
+pub(super) const LEAST_MS: i64 = 1000;
 
 /// What a job is charged whose pocket has not published anything yet.
-const UNKNOWN_MS: i64 = 60_000;
+pub(super) const UNKNOWN_MS: i64 = 60_000;
 
 /// How much a pocket can be owed that its own `jobs` held back, in time of one place.
 const OWED_MS: i64 = 3_600_000;
@@ -70,6 +70,11 @@ impl Moving {
         }
         if to.is_running() {
             self.charge(tx, id, share)?;
+            tx.prepare_cached("UPDATE forecast SET started = ?2 WHERE job = ?1 AND started IS NULL")?
+                .execute(params![id, at])?;
+        }
+        if from.is_end() {
+            tx.prepare_cached("DELETE FROM forecast WHERE job = ?")?.execute([id])?;
         }
         if to == State::Published
             && let Some(started) = self.started

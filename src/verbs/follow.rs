@@ -5,12 +5,15 @@ use std::io::{self, Read, Write};
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
+use serde_json::json;
 
 use crate::error::Exit;
 use crate::names::JobId;
-use crate::record::{State, jobs, moves, now};
+use crate::record::jobs::{self, Job};
+use crate::record::{State, moves, now};
 use crate::session::{Session, span};
 use crate::text;
+use crate::waiting::Waiting;
 
 /// How often the record and the log are looked at.
 const LOOK: Duration = Duration::from_millis(50);
@@ -19,10 +22,24 @@ const LOOK: Duration = Duration::from_millis(50);
 /// say so only when we write.
 const HEARTBEAT: Duration = Duration::from_secs(15);
 
+/// How long a job waits before it is said what for.
+const SOON: Duration = Duration::from_secs(2);
+
+/// Says what a queued job waits for, and how long.
+fn explain(session: &Session, job: &Job) -> Result<()> {
+    let db = session.record.db();
+    let Some(wait) = Waiting::look(&session.config, db)?.of(db, job)? else { return Ok(()) };
+    if session.json {
+        return session.print_json(&json!({ "at": now(), "state": job.state, "waits": wait }));
+    }
+    Ok(session.line(format!("job {}: queued ({}), waits for {wait}", job.id, span(now() - job.submitted)))?)
+}
+
 /// Prints each state that the job enters; ends with it. Exit 0 if it is published, else 1.
 pub fn job(session: &mut Session, id: JobId) -> Result<Exit> {
     let mut shown = 0;
-    let mut said = Instant::now();
+    let (mut said, mut explained) = (Instant::now(), false);
+    let began = said;
     loop {
         let job = jobs::get(session.record.db(), id)?;
         let steps = jobs::steps(session.record.db(), id)?;
@@ -38,7 +55,11 @@ pub fn job(session: &mut Session, id: JobId) -> Result<Exit> {
         if job.state.is_end() && !moves::owes(session.record.db(), id)? {
             return verdict(session, id);
         }
-        if said.elapsed() >= HEARTBEAT && !session.json {
+        if job.state == State::Queued && (said.elapsed() >= HEARTBEAT || (!explained && began.elapsed() >= SOON)) {
+            explain(session, &job)?;
+            explained = true;
+            said = Instant::now();
+        } else if said.elapsed() >= HEARTBEAT && !session.json {
             session.line(format!("job {id}: still {} ({})", job.state, span(now() - job.submitted)))?;
             said = Instant::now();
         }

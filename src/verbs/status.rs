@@ -7,14 +7,19 @@ use crate::archive::Archive;
 use crate::error::Exit;
 use crate::publish;
 use crate::record::builds::Build;
+use crate::record::forecast::{self, Told};
 use crate::record::jobs::{self, Job};
 use crate::record::pool::{self, PoolFile};
 use crate::record::{State, builds, chroots, hooks, now, pockets, sources};
 use crate::session::{Session, span, table, time};
 use crate::source::Layout;
+use crate::waiting::{Wait, Waiting};
 
 /// Finished jobs that the overview shows.
 const LATELY: usize = 15;
+
+/// Jobs of which the overview says what they wait for.
+const WAITING: usize = 15;
 
 /// Paths of tarballs that one job shows.
 const SHOWN: usize = 10;
@@ -44,9 +49,11 @@ fn one(session: &Session, job: &Job) -> Result<Exit> {
     let built = built(session, job)?;
     let buildinfo = buildinfo(session, job)?;
     let aside = publish::aside(db, job)?;
+    let told = forecast::told(db, job.id)?;
+    let wait = if job.state == State::Queued { Waiting::look(&session.config, db)?.of(db, job)? } else { None };
     if session.json {
         session.print_json(&json!({
-            "job": job, "steps": steps, "hooks": hooks, "chroots": chroots, "buildinfo": buildinfo, "source": source,
+            "waits": wait, "forecast": told, "job": job, "steps": steps, "hooks": hooks, "chroots": chroots, "buildinfo": buildinfo, "source": source,
             "given": given, "built": built,
             "aside": aside.iter().map(|entry| &entry.detail).collect::<Vec<_>>(),
         }))?;
@@ -97,6 +104,15 @@ fn one(session: &Session, job: &Job) -> Result<Exit> {
     if job.state == State::Queued {
         line("ahead", jobs::ahead(db, job.id)?.to_string())?;
     }
+    if let Some(wait) = &wait {
+        line("waits for", wait.to_string())?;
+    }
+    if let Some(takes) = wait.as_ref().and_then(|wait| wait.takes) {
+        line("takes then", format!("about {}", span(takes)))?;
+    }
+    if let Some(told) = &told {
+        line("foretold", foretold(told))?;
+    }
     if session.config.build_log(job.id).exists() {
         line("log", format!("'log {}' prints it", job.id))?;
     }
@@ -115,6 +131,17 @@ fn one(session: &Session, job: &Job) -> Result<Exit> {
         line("hook", format!("{}/{}: {}", run.event, run.name, run.outcome))?;
     }
     Ok(Exit::Ok)
+}
+
+/// When a job that had to wait was to start, and how far off that was.
+fn foretold(told: &Told) -> String {
+    let off = match told.started.map(|started| started - told.start) {
+        None => String::new(),
+        Some(late @ 1000..) => format!(", and it started {} later", span(late)),
+        Some(early @ ..=-1000) => format!(", and it started {} earlier", span(-early)),
+        Some(_) => ", and it did".to_owned(),
+    };
+    format!("to start at {}{off}", time(told.start))
 }
 
 /// The build that a job has published, if it is another job's.
@@ -143,8 +170,13 @@ fn buildinfo(session: &Session, job: &Job) -> Result<Vec<PoolFile>> {
 fn overview(session: &mut Session) -> Result<Exit> {
     let (open, done) = session.record.read(|tx| Ok((jobs::open(tx)?, jobs::lately_finished(tx, LATELY)?)))?;
     let warnings = Archive::warnings(&session.config);
+    let waits = waits(session, &open)?;
+    let accuracy = forecast::accuracy(session.record.db())?;
     if session.json {
-        session.print_json(&json!({ "open": open, "finished": done, "warnings": warnings }))?;
+        let waits: serde_json::Map<_, _> = waits.iter().map(|(job, wait)| (job.id.to_string(), json!(wait))).collect();
+        session.print_json(&json!({
+            "open": open, "finished": done, "warnings": warnings, "waits": waits, "forecasts": accuracy,
+        }))?;
         return Ok(Exit::Ok);
     }
     for warning in &warnings {
@@ -154,7 +186,36 @@ fn overview(session: &mut Session) -> Result<Exit> {
         session.line("no jobs yet: 'submit POCKET PACKAGE COMMIT' makes one")?;
         return Ok(Exit::Ok);
     }
-    show(open.iter().chain(&done))
+    show(open.iter().chain(&done))?;
+    for (job, wait) in waits.iter().take(WAITING) {
+        session.line(format!("job {} waits for {wait}", job.id))?;
+    }
+    if let Some(more) = waits.len().checked_sub(WAITING).filter(|more| *more > 0) {
+        session.line(format!("{more} more wait: 'status JOB' says what for"))?;
+    }
+    if let Some(accuracy) = accuracy.filter(|_| !waits.is_empty()) {
+        let (off, told, jobs) = (span(accuracy.median_ms), span(accuracy.told_ms), accuracy.jobs);
+        session.line(format!(
+            "of the last {jobs} that waited (about {told}), half started within {off} of what was said"
+        ))?;
+    }
+    Ok(Exit::Ok)
+}
+
+/// Why each job that is queued waits.
+fn waits<'a>(session: &Session, open: &'a [Job]) -> Result<Vec<(&'a Job, Wait)>> {
+    if open.iter().all(|job| job.state != State::Queued) {
+        return Ok(Vec::new());
+    }
+    let db = session.record.db();
+    let waiting = Waiting::look(&session.config, db)?;
+    let mut waits = Vec::new();
+    for job in open {
+        if let Some(wait) = waiting.of(db, job)? {
+            waits.push((job, wait));
+        }
+    }
+    Ok(waits)
 }
 
 /// A table of jobs.

@@ -125,8 +125,12 @@ pub fn submit(
         (Plan::Run(_), Some(id)) => {
             let ahead = jobs::ahead(session.record.db(), id)?;
             let place = if ahead == 0 { "next in line".to_owned() } else { format!("{ahead} ahead of it") };
+            let daemon = crate::wake::is_heard(&session.config.wake_socket());
+            let place = if daemon { place } else { format!("{place}; no daemon runs, it starts when one does") };
             if session.json {
-                session.print_json(&json!({ "job": id, "state": "queued", "ahead": ahead, "new": true }))?;
+                session.print_json(
+                    &json!({ "job": id, "state": "queued", "ahead": ahead, "new": true, "daemon": daemon }),
+                )?;
             } else {
                 session.line(format!("job {id}: {what}: queued, {place}"))?;
             }

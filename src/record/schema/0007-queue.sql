@@ -61,7 +61,8 @@ CREATE TABLE pace (
 CREATE TABLE forecast (
     job   INTEGER PRIMARY KEY REFERENCES job (id),
     at    INTEGER NOT NULL,
-    start INTEGER NOT NULL
+    start INTEGER NOT NULL,
+    started INTEGER                                     -- when it did; NULL: it waits still, or was cancelled
 ) STRICT;
 
 UPDATE job SET ready = 1 WHERE state = 'queued'

@@ -1,0 +1,150 @@
+//! Why a queued job waits, and about how long: what `status`, `--wait` and the JSON say of it.
+
+use std::fmt;
+
+use anyhow::Result;
+use rusqlite::Connection;
+use serde::Serialize;
+
+use crate::chroot::Store;
+use crate::config::{Config, Isolation, Pocket};
+use crate::fairness::{Hold, Load, Rules};
+use crate::names::JobId;
+use crate::record::forecast::Forecast;
+use crate::record::jobs::{self, Job};
+use crate::record::{now, queue};
+use crate::session::span;
+use crate::{disk, wake};
+
+/// What a job waits for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(tag = "for", rename_all = "lowercase")]
+pub enum Reason {
+    /// No daemon runs.
+    Daemon,
+    /// The disk that jobs work on is nearly full.
+    Disk {
+        /// The directory.
+        dir: String,
+    },
+    /// An earlier job of its package.
+    Job {
+        /// Which.
+        job: JobId,
+    },
+    /// There is no chroot or image for its pocket: it will fail.
+    Chroot {
+        /// Of which distro.
+        distro: String,
+    },
+    /// As many jobs of its pocket run as the pocket's `jobs` allows.
+    Limit,
+    /// Other pockets are before its own.
+    Share,
+    /// A place.
+    Place,
+}
+
+/// What a job waits for, and how long.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Wait {
+    /// What for.
+    #[serde(flatten)]
+    pub reason: Reason,
+    /// When it will start, if that can be told.
+    pub start: Option<i64>,
+    /// How long it will take then, in milliseconds.
+    pub takes: Option<i64>,
+}
+
+impl fmt::Display for Wait {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.reason {
+            Reason::Daemon => f.write_str("the daemon, which does not run: have an administrator start it")?,
+            Reason::Disk { dir } => write!(f, "room on the disk of {dir}")?,
+            Reason::Job { job } => write!(f, "job {job} of its package")?,
+            Reason::Chroot { distro } => {
+                write!(f, "its turn, and then fails unless an administrator makes a chroot or image for {distro}")?;
+            }
+            Reason::Limit => f.write_str("one of its pocket's jobs to end: no more may run at once")?,
+            Reason::Share => f.write_str("its pocket's turn")?,
+            Reason::Place => f.write_str("a place")?,
+        }
+        if let Some(start) = self.start {
+            write!(f, ", about {}", span(start - now()))?;
+        }
+        Ok(())
+    }
+}
+
+/// What is known of the queue at a moment.
+pub struct Waiting<'a> {
+    config: &'a Config,
+    rules: Rules,
+    loads: Vec<Load>,
+    forecast: Forecast,
+    /// What all jobs wait for.
+    all: Option<Reason>,
+}
+
+impl<'a> Waiting<'a> {
+    /// Looks at the queue, the disk, and whether a daemon runs.
+    pub fn look(config: &'a Config, db: &Connection) -> Result<Self> {
+        let rules = Rules::of(config);
+        let (loads, forecast) = (queue::loads(db)?, Forecast::of(db, &rules, now())?);
+        let all = if wake::is_heard(&config.wake_socket()) {
+            disk::short_of_room(config).map(|dir| Reason::Disk { dir: dir.display().to_string() })
+        } else {
+            Some(Reason::Daemon)
+        };
+        Ok(Self { config, rules, loads, forecast, all })
+    }
+
+    /// Why a job waits; `None`: it is not queued.
+    pub fn of(&self, db: &Connection, job: &Job) -> Result<Option<Wait>> {
+        if job.state != crate::record::State::Queued {
+            return Ok(None);
+        }
+        let reason = match &self.all {
+            Some(reason) => reason.clone(),
+            None => match jobs::before(db, job.id)? {
+                Some(job) => Reason::Job { job },
+                None => self.reason(job),
+            },
+        };
+        let start = if self.all.is_some() { None } else { self.forecast.start(job.id) };
+        let takes = queue::expected(db, &job.pocket, &job.package)?;
+        Ok(Some(Wait { reason, start, takes }))
+    }
+
+    /// Why a job waits that might run.
+    fn reason(&self, job: &Job) -> Reason {
+        if let Some(pocket) = self.config.build.pockets.get(&job.pocket).filter(|pocket| !self.has_chroot(pocket)) {
+            return Reason::Chroot { distro: pocket.distro.to_string() };
+        }
+        let Some(mine) = self.loads.iter().find(|load| load.pocket == job.pocket) else { return Reason::Place };
+        match self.rules.may_start(mine, &self.loads) {
+            Err(Hold::Limit) => return Reason::Limit,
+            Err(Hold::Place) | Ok(_) => {}
+        }
+        let before = |other: &&Load| other.next.is_some() && (other.used, other.next) < (mine.used, mine.next);
+        if self.loads.iter().filter(before).any(|other| other.pocket != mine.pocket) {
+            Reason::Share
+        } else {
+            Reason::Place
+        }
+    }
+
+    /// Whether there is something to build in for a pocket.
+    fn has_chroot(&self, pocket: &Pocket) -> bool {
+        let store = Store::new(self.config);
+        let found = match pocket.isolation {
+            Isolation::Unshare => store.list(),
+            Isolation::Vm => store.images().map(|all| all.into_iter().map(|image| image.manifest).collect()),
+            // It is the administrator's own.
+            Isolation::Schroot => return true,
+        };
+        // What cannot be read is for the daemon to say.
+        found.map_or(true, |all| all.iter().any(|it| it.distro == pocket.distro))
+    }
+}
