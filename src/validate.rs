@@ -7,7 +7,7 @@
 //! 4. Unless the pocket allows backtracking, the commit descends from what the pocket has, and its version is greater.
 //! 5. What was published is fixed: Git does not have this version as published at another commit. Tags that the service did
 //!    not make never refuse anything; publication puts those aside that are in the way.
-//! 6. A copy fits: the pocket's own build could have had all that the build had which is copied ([`copies`]).
+//! 6. A copy fits: the pocket's own build could have had all that the build had which is copied (`copies`).
 //! 7. A source package can be made of the commit, as far as that can be told before it is ([`plan_source`]).
 
 use std::path::Path;
