@@ -47,3 +47,19 @@ pub fn command(root: &Path, work: &Path, room: u64, read_only: &[(&Path, &str)],
         .arg(format!("--fsize={room}"))
         .args(["--core=0", program])
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_confined_program_is_held_to_the_filter() {
+        let work = tempfile::tempdir().unwrap();
+        // A socket of AF_PACKET and one of AF_UNIX; socket(2) is asked as the processor has it.
+        let script = "use Socket; print socket(my $a, 17, SOCK_DGRAM, 0) ? 0 : $!+0, ' ', socket(my $b, AF_UNIX, SOCK_DGRAM, 0) ? 0 : $!+0, \
+                      ' ', join(' ', grep { /^Seccomp:/ } qx(cat /proc/self/status))";
+        let cmd = command(Path::new("/"), work.path(), 1 << 20, &[], "perl").args(["-e", script]);
+        let said = String::from_utf8(cmd.run_blocking().unwrap().success().unwrap()).unwrap();
+        assert_eq!(said, format!("{} 0 Seccomp:\t2\n", nix::libc::EAFNOSUPPORT));
+    }
+}

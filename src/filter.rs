@@ -177,79 +177,124 @@ fn export(filter: &ScmpFilterContext) -> Result<Filter> {
 mod tests {
     use super::*;
 
-    /// What a thread that has the filter is answered, by the number that it calls: the first time before, the second time after.
-    fn answers(programs: Programs, call: libc::c_long, first: libc::c_long) -> [i32; 2] {
-        let filter = Filter::of(programs).unwrap();
-        let asked = move || {
-            // SAFETY: none of the calls that are tried takes a pointer that is not null.
-            #[allow(unsafe_code)]
-            match Errno::result(unsafe { libc::syscall(call, first, 0, 0, 0, 0, 0) }) {
-                Ok(fd) => nix::unistd::close(fd as i32).map_or(-1, |()| 0),
-                Err(error) => error as i32,
-            }
-        };
-        // It holds for the thread, and ends with it.
-        let thread = std::thread::spawn(move || {
-            let before = asked();
-            filter.install().unwrap();
-            [before, asked()]
-        });
-        thread.join().unwrap()
+    /// What the kernel calls this processor (linux/audit.h), and its programs of 32 bits.
+    #[cfg(target_arch = "x86_64")]
+    const ARCHITECTURES: [(u32, ScmpArch); 2] = [(0xc000_003e, ScmpArch::X8664), (0x4000_0003, ScmpArch::X86)];
+    #[cfg(target_arch = "aarch64")]
+    const ARCHITECTURES: [(u32, ScmpArch); 2] = [(0xc000_00b7, ScmpArch::Aarch64), (0x4000_0028, ScmpArch::Arm)];
+
+    const ALLOWED: u32 = libc::SECCOMP_RET_ALLOW;
+
+    fn refused(error: i32) -> u32 {
+        libc::SECCOMP_RET_ERRNO | error as u32
+    }
+
+    /// What the filter answers to a call, so that it does not matter which calls this kernel has: its program, carried out.
+    fn answer(programs: Programs, architecture: u32, call: i32, first: u64) -> u32 {
+        let words = [call as u32, architecture, 0, 0, first as u32, (first >> 32) as u32];
+        let Filter(program) = Filter::of(programs).unwrap();
+        let (mut at, mut value) = (0, 0);
+        loop {
+            let step = program[at];
+            let jump = |holds: bool| usize::from(if holds { step.jt } else { step.jf });
+            at += 1 + match step.code {
+                0x05 => step.k as usize,
+                0x06 => return step.k,
+                0x15 => jump(value == step.k),
+                0x25 => jump(value > step.k),
+                0x35 => jump(value >= step.k),
+                0x45 => jump(value & step.k != 0),
+                0x20 => {
+                    value = words.get(step.k as usize / 4).copied().unwrap_or(0);
+                    0
+                }
+                0x54 => {
+                    value &= step.k;
+                    0
+                }
+                other => panic!("{other:#x} is unknown"),
+            };
+        }
+    }
+
+    fn number(name: &str, architecture: ScmpArch) -> Option<i32> {
+        let number = ScmpSyscall::from_name_by_arch(name, architecture).unwrap().as_raw_syscall();
+        // What this processor never had.
+        (number >= 0).then_some(number)
     }
 
     #[test]
     fn calls_are_missing() {
         for programs in [Programs::Native, Programs::I386] {
-            for name in MISSING {
-                let call = ScmpSyscall::from_name(name).unwrap().as_raw_syscall();
-                // What this processor never had.
-                if call >= 0 {
-                    assert_eq!(answers(programs, call.into(), -1)[1], libc::ENOSYS, "{name}");
+            for (audit, architecture) in ARCHITECTURES {
+                let answer = |name| number(name, architecture).map(|number| answer(programs, audit, number, 0));
+                let missing: Vec<u32> = MISSING.iter().filter_map(|name| answer(name)).collect();
+                assert!(missing.len() >= 20, "{missing:?}");
+                assert!(missing.iter().all(|answer| *answer == refused(libc::ENOSYS)), "{architecture:?} {missing:?}");
+                assert_eq!(answer("syslog"), Some(refused(libc::EPERM)));
+                for name in
+                    ["read", "execve", "clone", "unshare", "mount", "ptrace", "inotify_init1", "name_to_handle_at"]
+                {
+                    assert_eq!(answer(name), Some(ALLOWED), "{architecture:?} {name}");
                 }
             }
-            assert_eq!(answers(programs, libc::SYS_syslog, -1)[1], libc::EPERM);
-            assert_eq!(answers(programs, libc::SYS_inotify_init1, 0), [0, 0]);
         }
     }
 
     #[test]
     fn only_these_families_are_known() {
-        let of = |family: i64| {
-            // SAFETY: it takes numbers.
-            #[allow(unsafe_code)]
-            let socket =
-                move || match Errno::result(unsafe { libc::syscall(libc::SYS_socket, family, libc::SOCK_DGRAM, 0) }) {
-                    Ok(fd) => nix::unistd::close(fd as i32).map_or(-1, |()| 0),
-                    Err(error) => error as i32,
-                };
-            let filter = Filter::of(Programs::Native).unwrap();
-            let thread = std::thread::spawn(move || {
-                let before = socket();
-                filter.install().unwrap();
-                (before, socket())
-            });
-            thread.join().unwrap()
-        };
-        for family in [libc::AF_UNIX, libc::AF_INET, libc::AF_INET6, libc::AF_NETLINK] {
-            let (before, after) = of(family.into());
-            assert_eq!(before, after, "{family}");
-            // What is above the 32 bits that the kernel heeds is nothing.
-            assert_eq!(of(i64::from(family) | 1 << 40), (before, after), "{family}");
+        let families = (0..100).chain([-1, 1 << 6 | 1, 1 << 31 | 2, i64::MAX]);
+        for family in families.flat_map(|family| [family, family | 1 << 40]) {
+            let known = FAMILIES.contains(&(family as i32));
+            for (audit, architecture) in ARCHITECTURES.iter().filter(|(_, architecture)| *architecture != ScmpArch::X86)
+            {
+                for name in ["socket", "socketpair"] {
+                    let number = number(name, *architecture).unwrap();
+                    let answer = answer(Programs::Native, *audit, number, family as u64);
+                    let want = if known { ALLOWED } else { refused(libc::EAFNOSUPPORT) };
+                    assert_eq!(answer, want, "{architecture:?} {name} {family}");
+                }
+            }
         }
-        for family in (0..100).filter(|family| !FAMILIES.contains(family)) {
-            assert_eq!(of(family.into()).1, libc::EAFNOSUPPORT, "{family}");
-            assert_eq!(of(i64::from(family) | 1 << 40).1, libc::EAFNOSUPPORT, "{family}");
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    #[test]
+    fn programs_of_i386_have_sockets_where_they_are_built() {
+        let (i386, _) = ARCHITECTURES[1];
+        // socket, socketpair and those of socketcall.
+        for (call, first) in [(359, 1), (359, 38), (360, 1), (102, 1), (102, 8)] {
+            assert_eq!(answer(Programs::Native, i386, call, first), refused(libc::EAFNOSUPPORT), "{call} {first}");
+            assert_eq!(answer(Programs::I386, i386, call, first), ALLOWED, "{call} {first}");
         }
-        for family in [-1, 1 << 6 | 1, 1 << 31 | 2, i64::MAX] {
-            assert_eq!(of(family).1, libc::EAFNOSUPPORT, "{family}");
-        }
+        // To send and to receive.
+        assert_eq!(answer(Programs::Native, i386, 102, 9), ALLOWED);
     }
 
     #[test]
     fn calls_of_another_abi_are_missing() {
-        if cfg!(target_arch = "x86_64") {
-            // getpid(2) of x32.
-            assert_eq!(answers(Programs::Native, 0x4000_0000 | 39, 0)[1], libc::ENOSYS);
+        for programs in [Programs::Native, Programs::I386] {
+            // getpid(2) of x32, and of a processor that this is not.
+            let native = ARCHITECTURES[0].0;
+            let x32 = if cfg!(target_arch = "x86_64") { refused(libc::ENOSYS) } else { ALLOWED };
+            assert_eq!(answer(programs, native, 0x4000_0000 | 39, 0), x32);
+            assert_eq!(answer(programs, 0x8000_0016, 20, 0), refused(libc::ENOSYS));
         }
+    }
+
+    #[test]
+    fn the_kernel_takes_the_filter() {
+        let asked = || {
+            // SAFETY: it takes numbers and null pointers.
+            #[allow(unsafe_code)]
+            let found = unsafe { libc::syscall(libc::SYS_keyctl, -1, 0, 0, 0, 0) };
+            Errno::result(found).unwrap_err()
+        };
+        // It holds for the thread, and ends with it.
+        let thread = std::thread::spawn(move || {
+            Filter::of(Programs::Native).unwrap().install().unwrap();
+            (asked(), std::fs::read("/proc/self/stat").is_ok())
+        });
+        assert_eq!(thread.join().unwrap(), (Errno::ENOSYS, true));
     }
 }
