@@ -20,6 +20,7 @@ mod machines;
 mod main_job;
 mod privilege;
 mod pushes;
+mod queue;
 mod reading;
 mod refusals;
 mod reproducible;
