@@ -1,5 +1,6 @@
 //! Why a queued job waits, and about how long: what `status`, `--wait` and the JSON say of it.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use anyhow::Result;
@@ -9,7 +10,7 @@ use serde::Serialize;
 use crate::chroot::Store;
 use crate::config::{Config, Isolation, Pocket};
 use crate::fairness::{Hold, Load, Rules};
-use crate::names::JobId;
+use crate::names::{Distro, JobId, PocketName};
 use crate::record::forecast::Forecast;
 use crate::record::jobs::{self, Job};
 use crate::record::{now, queue};
@@ -85,6 +86,8 @@ pub struct Waiting<'a> {
     forecast: Forecast,
     /// What all jobs wait for.
     all: Option<Reason>,
+    /// Pockets that have nothing to build in.
+    without_chroot: BTreeSet<PocketName>,
 }
 
 impl<'a> Waiting<'a> {
@@ -97,7 +100,7 @@ impl<'a> Waiting<'a> {
         } else {
             Some(Reason::Daemon)
         };
-        Ok(Self { config, rules, loads, forecast, all })
+        Ok(Self { config, rules, loads, forecast, all, without_chroot: without_chroot(config) })
     }
 
     /// Why a job waits; `None`: it is not queued.
@@ -107,7 +110,7 @@ impl<'a> Waiting<'a> {
         }
         let reason = match &self.all {
             Some(reason) => reason.clone(),
-            None => match jobs::before(db, job.id)? {
+            None => match jobs::before(db, job)? {
                 Some(job) => Reason::Job { job },
                 None => self.reason(job),
             },
@@ -119,8 +122,8 @@ impl<'a> Waiting<'a> {
 
     /// Why a job waits that might run.
     fn reason(&self, job: &Job) -> Reason {
-        if let Some(pocket) = self.config.build.pockets.get(&job.pocket).filter(|pocket| !self.has_chroot(pocket)) {
-            return Reason::Chroot { distro: pocket.distro.to_string() };
+        if self.without_chroot.contains(&job.pocket) {
+            return Reason::Chroot { distro: self.config.build.pockets[&job.pocket].distro.to_string() };
         }
         let Some(mine) = self.loads.iter().find(|load| load.pocket == job.pocket) else { return Reason::Place };
         match self.rules.may_start(mine, &self.loads) {
@@ -134,17 +137,20 @@ impl<'a> Waiting<'a> {
             Reason::Place
         }
     }
+}
 
-    /// Whether there is something to build in for a pocket.
-    fn has_chroot(&self, pocket: &Pocket) -> bool {
-        let store = Store::new(self.config);
-        let found = match pocket.isolation {
-            Isolation::Unshare => store.list(),
-            Isolation::Vm => store.images().map(|all| all.into_iter().map(|image| image.manifest).collect()),
+/// Pockets that have no chroot and no image.
+fn without_chroot(config: &Config) -> BTreeSet<PocketName> {
+    let store = Store::new(config);
+    // What cannot be read is for the daemon to say.
+    let distros = |isolation| -> Option<BTreeSet<Distro>> {
+        match isolation {
+            Isolation::Unshare => Some(store.list().ok()?.into_iter().map(|it| it.distro).collect()),
+            Isolation::Vm => Some(store.images().ok()?.into_iter().map(|it| it.manifest.distro).collect()),
             // It is the administrator's own.
-            Isolation::Schroot => return true,
-        };
-        // What cannot be read is for the daemon to say.
-        found.map_or(true, |all| all.iter().any(|it| it.distro == pocket.distro))
-    }
+            Isolation::Schroot => None,
+        }
+    };
+    let has_none = |pocket: &Pocket| distros(pocket.isolation).is_some_and(|all| !all.contains(&pocket.distro));
+    config.build.pockets.iter().filter(|(_, pocket)| has_none(pocket)).map(|(name, _)| name.clone()).collect()
 }

@@ -213,8 +213,11 @@ impl Daemon {
         if !self.has_room() {
             return self.heralds.start_due(&self.shared, &self.config);
         }
-        while self.running.len() < self.config.daemon.jobs && self.shared.read(|db| queue::may_claim(db, &rules))? {
+        while self.running.len() < self.config.daemon.jobs {
             reach(Point::JobUnclaimed)?;
+            if !self.shared.read(|db| queue::may_claim(db, &rules))? {
+                break;
+            }
             let Some(job) = self.shared.write(|tx| queue::claim(tx, &rules))? else { break };
             reach(Point::JobClaimed)?;
             let token = CancellationToken::new();

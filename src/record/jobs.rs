@@ -367,16 +367,21 @@ pub fn running(db: &Connection) -> Result<Vec<Job>> {
 }
 
 /// The open job that a queued one has to wait for: the last one before it of its package in its pocket, or of its commit.
-pub fn before(db: &Connection, id: JobId) -> Result<Option<JobId>> {
+pub fn before(db: &Connection, job: &Job) -> Result<Option<JobId>> {
+    // A look-up in each index: a package may have thousands of them.
     Ok(db
         .prepare_cached(
-            "SELECT other.id FROM job AS mine JOIN job AS other ON other.package = mine.package
-             WHERE mine.id = ? AND other.turn < mine.turn
-               AND (other.pocket = mine.pocket OR other.commit_id = mine.commit_id)
-               AND other.state IN ('queued', 'preparing', 'building', 'publishing')
-             ORDER BY other.turn DESC LIMIT 1",
+            "SELECT id FROM (
+                 SELECT * FROM (SELECT id, turn FROM job INDEXED BY job_in_pocket
+                     WHERE package = ?2 AND pocket = ?3 AND turn < (SELECT turn FROM job WHERE id = ?1)
+                       AND state IN ('queued', 'preparing', 'building', 'publishing') ORDER BY turn DESC LIMIT 1)
+                 UNION ALL
+                 SELECT * FROM (SELECT id, turn FROM job INDEXED BY job_of_commit
+                     WHERE package = ?2 AND commit_id = ?4 AND turn < (SELECT turn FROM job WHERE id = ?1)
+                       AND state IN ('queued', 'preparing', 'building', 'publishing') ORDER BY turn DESC LIMIT 1))
+             ORDER BY turn DESC LIMIT 1",
         )?
-        .query_row([id], |row| row.get(0))
+        .query_row(params![job.id, job.package, job.pocket, job.commit], |row| row.get(0))
         .optional()?)
 }
 

@@ -170,7 +170,8 @@ fn buildinfo(session: &Session, job: &Job) -> Result<Vec<PoolFile>> {
 fn overview(session: &mut Session) -> Result<Exit> {
     let (open, done) = session.record.read(|tx| Ok((jobs::open(tx)?, jobs::lately_finished(tx, LATELY)?)))?;
     let warnings = Archive::warnings(&session.config);
-    let waits = waits(session, &open)?;
+    let most = if session.json { usize::MAX } else { WAITING };
+    let waits = waits(session, &open, most)?;
     let accuracy = forecast::accuracy(session.record.db())?;
     if session.json {
         let waits: serde_json::Map<_, _> = waits.iter().map(|(job, wait)| (job.id.to_string(), json!(wait))).collect();
@@ -187,10 +188,11 @@ fn overview(session: &mut Session) -> Result<Exit> {
         return Ok(Exit::Ok);
     }
     show(open.iter().chain(&done))?;
-    for (job, wait) in waits.iter().take(WAITING) {
+    for (job, wait) in &waits {
         session.line(format!("job {} waits for {wait}", job.id))?;
     }
-    if let Some(more) = waits.len().checked_sub(WAITING).filter(|more| *more > 0) {
+    let more = open.iter().filter(|job| job.state == State::Queued).count() - waits.len();
+    if more > 0 {
         session.line(format!("{more} more wait: 'status JOB' says what for"))?;
     }
     if let Some(accuracy) = accuracy.filter(|_| !waits.is_empty()) {
@@ -203,14 +205,15 @@ fn overview(session: &mut Session) -> Result<Exit> {
 }
 
 /// Why each job that is queued waits.
-fn waits<'a>(session: &Session, open: &'a [Job]) -> Result<Vec<(&'a Job, Wait)>> {
-    if open.iter().all(|job| job.state != State::Queued) {
+fn waits<'a>(session: &Session, open: &'a [Job], most: usize) -> Result<Vec<(&'a Job, Wait)>> {
+    let mut queued = open.iter().filter(|job| job.state == State::Queued).take(most).peekable();
+    if queued.peek().is_none() {
         return Ok(Vec::new());
     }
     let db = session.record.db();
     let waiting = Waiting::look(&session.config, db)?;
     let mut waits = Vec::new();
-    for job in open {
+    for job in queued {
         if let Some(wait) = waiting.of(db, job)? {
             waits.push((job, wait));
         }

@@ -96,9 +96,40 @@ pub fn agreement(found: &mut Findings) -> Result<()> {
     if !owed.is_empty() {
         found.say(format!("moves are still owed: {owed:?}"));
     }
+    in_queue(&db, found)?;
     in_git(&db, found)?;
     for (pocket, suite, _, _) in POCKETS {
         in_archive(&db, pocket, suite, found)?;
+    }
+    Ok(())
+}
+
+/// What is kept of the queue is what follows from the jobs: which are ready, how many of whom, and who is charged for a place.
+fn in_queue(db: &Connection, found: &mut Findings) -> Result<()> {
+    let now = db.unchecked_transaction()?;
+    let first = "SELECT id FROM (SELECT id, state, turn, min(turn) OVER (PARTITION BY package, pocket) AS of_package,
+             min(turn) OVER (PARTITION BY package, commit_id) AS of_commit
+         FROM job WHERE finished IS NULL) WHERE state = 'queued' AND turn = of_package AND turn = of_commit ORDER BY id";
+    let pairs = [
+        ("jobs that are ready", first, "SELECT id FROM job WHERE ready = 1 ORDER BY id"),
+        (
+            "ready jobs of pockets",
+            "SELECT pocket, count(*) FROM job WHERE ready = 1 GROUP BY pocket ORDER BY pocket",
+            "SELECT pocket, ready FROM pocket_use WHERE ready <> 0 ORDER BY pocket",
+        ),
+        (
+            "ready jobs of principals",
+            "SELECT pocket, principal, count(*), min(turn) FROM job WHERE ready = 1 GROUP BY 1, 2 ORDER BY 1, 2",
+            "SELECT pocket, principal, ready, oldest FROM principal_use WHERE ready <> 0 ORDER BY 1, 2",
+        ),
+        (
+            "jobs that are charged",
+            "SELECT id FROM job WHERE lease_until IS NOT NULL ORDER BY id",
+            "SELECT job FROM charge ORDER BY job",
+        ),
+    ];
+    for (what, follows, kept) in pairs {
+        found.compare(what, &rows(&now, follows)?, &rows(&now, kept)?);
     }
     Ok(())
 }

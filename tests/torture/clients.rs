@@ -153,7 +153,9 @@ impl Clients {
             (history.package, history.take(random)?)
         };
         let pocket = if random.bool() && manner == Manner::Mixed { "prod" } else { "dev" };
-        self.ask(&["submit", pocket, package, &release.commit], random)
+        let mut request = vec!["submit", pocket, package, &release.commit];
+        request.extend((pocket == "prod" && random.u8(..3) == 0).then_some("--priority"));
+        self.ask(&request, random)
     }
 
     /// A commit that somebody has submitted before, to any pocket: a copy, a way back, or nothing to do.

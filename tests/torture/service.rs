@@ -66,7 +66,11 @@ pub fn set_up() -> Result<()> {
     }
     run(Command::new("cp").args(["-r", "/etc/dpkg", &format!("{programs}/etc/")]))?;
     run(Command::new("mount").args(["--bind", "/usr", &format!("{programs}/usr")]))?;
-    let settings = format!("chroots: {{ dir: {CHROOTS}, unpacked: false }}\ndaemon: {{ jobs: 3 }}\n");
+    let settings = format!(
+        "chroots: {{ dir: {CHROOTS}, unpacked: false }}\ndaemon: {{ jobs: 3 }}\nbuild:\n  pockets:\n    \
+         prod: {{ share: 2, reserve: 1, priority: [ 'princ:alice@EXAMPLE.ORG', 'princ:carol@EXAMPLE.ORG' ] }}\n    \
+         dev: {{ jobs: 2 }}\n"
+    );
     fs::write("/etc/invirtibuilder/conf.d/torture.yaml", settings)?;
     label(0)?;
     for event in ["submitted", "started", "published", "failed", "cancelled"] {
