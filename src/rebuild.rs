@@ -56,7 +56,8 @@ pub fn packages_in(dir: &Path) -> Result<BTreeMap<String, String>> {
     Ok(all)
 }
 
-fn is_binary(name: &str) -> bool {
+/// Whether a file of a version is a binary package, by its name.
+pub fn is_binary(name: &str) -> bool {
     name.ends_with(".deb") || name.ends_with(".udeb")
 }
 

@@ -1,6 +1,7 @@
 //! Carries one claimed job to its end. Every job ends here, in [`run`], in one of four ways: published, failed,
 //! cancelled, or given back to the queue because the daemon stops.
 
+use std::collections::BTreeMap;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -345,7 +346,7 @@ impl Task {
             let again = self.again(request)?;
             builder.build(&again, bases, cancel).await?;
             let compared = rebuild::compare(&first, &rebuild::packages_in(&again.output)?);
-            self.proven(&compared, request.isolation, bases)?;
+            self.proven(&compared, &first, request.isolation, bases)?;
         }
         Ok(())
     }
@@ -438,7 +439,7 @@ impl Task {
         let bases = if as_before { &original.bases } else { &own };
         let compared = original.build_again(&builder, request, bases, &self.cancel).await;
         self.say_how_it_was_carried_out();
-        self.proven(&compared?, rebuild::isolation(bases), bases)
+        self.proven(&compared?, &original.packages, rebuild::isolation(bases), bases)
     }
 
     /// The same request, once more.
@@ -450,10 +451,16 @@ impl Task {
         Ok(build::Request { output, others: None, ..request.clone() })
     }
 
-    fn proven(&self, compared: &[Compared], isolation: Isolation, bases: &[Base]) -> Result<(), Failure> {
+    fn proven(
+        &self,
+        compared: &[Compared],
+        packages: &BTreeMap<String, String>,
+        isolation: Isolation,
+        bases: &[Base],
+    ) -> Result<(), Failure> {
         rebuild::demand_same(compared)?;
         let (package, version, built_in) = (&self.job.package, &self.job.version, rebuild::built_in(bases));
-        Ok(self.shared.write(|tx| chroots::set_reproduced(tx, package, version, isolation, &built_in))?)
+        Ok(self.shared.write(|tx| chroots::set_reproduced(tx, package, version, isolation, &built_in, packages))?)
     }
 
     fn pocket(&self) -> &Pocket {

@@ -1,9 +1,14 @@
 //! The chroots that jobs were built in.
 
+use std::collections::BTreeMap;
+use std::path::Path;
+
 use anyhow::Result;
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 
+use super::pool;
 use crate::chroot::Manifest;
 use crate::config::Isolation;
 use crate::names::{Architecture, ChrootDigest, JobId, PackageName, Version};
@@ -40,7 +45,9 @@ pub fn of(db: &Connection, job: JobId) -> Result<Vec<BuiltIn>> {
 
 /// The chroot with the digest that begins like this, if there is one and only one.
 pub fn manifest(db: &Connection, start: &str) -> Result<Option<Manifest>> {
-    let mut statement = db.prepare_cached("SELECT manifest FROM chroot WHERE substr(digest, 1, length(?1)) = ?1")?;
+    let mut statement = db.prepare_cached(
+        "SELECT manifest FROM chroot WHERE digest >= ?1 AND digest < ?1 || 'g' AND substr(digest, 1, length(?1)) = ?1",
+    )?;
     let mut found = statement.query_map([start], |row| row.get::<_, String>(0))?;
     match (found.next().transpose()?, found.next()) {
         (Some(text), None) => Ok(Some(serde_json::from_str(&text)?)),
@@ -59,25 +66,49 @@ pub struct Reproduced {
     pub chroots: Vec<BuiltIn>,
 }
 
-/// Records that a second build of this version gave the same packages, in place of what was recorded of one before.
+/// SHA-256 of packages, by their names and hashes.
+fn sum(packages: &BTreeMap<String, String>) -> String {
+    let mut hash = Sha256::new();
+    packages.iter().for_each(|(name, sha256)| hash.update(format!("{name} {sha256}\n")));
+    crate::text::hex(&hash.finalize())
+}
+
+/// The packages that the pool has of a version, by name: SHA-256 of each.
+fn in_pool(db: &Connection, package: &PackageName, version: &Version) -> Result<BTreeMap<String, String>> {
+    let name = |path: &str| Path::new(path).file_name()?.to_str().map(str::to_owned);
+    let all = pool::of_version(db, package, version)?.into_iter();
+    let named = all.filter_map(|file| Some((name(&file.path)?, file.sha256)));
+    Ok(named.filter(|(name, _)| crate::rebuild::is_binary(name)).collect())
+}
+
+/// Records that a second build of this version gave these packages again, in place of what was recorded of one before.
 pub fn set_reproduced(
     tx: &Transaction,
     package: &PackageName,
     version: &Version,
     isolation: Isolation,
     chroots: &[BuiltIn],
+    packages: &BTreeMap<String, String>,
 ) -> Result<()> {
-    let sql = "INSERT OR REPLACE INTO reproduced (package, version, at, isolation, chroots) VALUES (?, ?, ?, ?, ?)";
-    tx.execute(sql, params![package, version, super::now(), isolation, serde_json::to_string(chroots)?])?;
+    let sql = "INSERT OR REPLACE INTO reproduced (package, version, at, isolation, chroots, packages) VALUES (?, ?, ?, ?, ?, ?)";
+    let chroots = serde_json::to_string(chroots)?;
+    tx.execute(sql, params![package, version, super::now(), isolation, chroots, sum(packages)])?;
     Ok(())
 }
 
-/// The last second build of this version that gave the same packages, if there was one.
+/// The last second build of this version that gave the packages which the pool has, if there was one. Others may have been built
+/// twice, and never published.
 pub fn reproduced(db: &Connection, package: &PackageName, version: &Version) -> Result<Option<Reproduced>> {
-    let sql = "SELECT at, isolation, chroots FROM reproduced WHERE package = ? AND version = ?";
-    let row = |row: &Row| Ok((row.get(0)?, row.get(1)?, row.get::<_, Option<String>>(2)?));
+    let sql = "SELECT at, isolation, chroots, packages FROM reproduced WHERE package = ? AND version = ?";
+    let row =
+        |row: &Row| Ok((row.get(0)?, row.get(1)?, row.get::<_, Option<String>>(2)?, row.get::<_, Option<String>>(3)?));
     let found = db.prepare_cached(sql)?.query_row(params![package, version], row).optional()?;
-    let Some((at, isolation, chroots)) = found else { return Ok(None) };
+    let Some((at, isolation, chroots, packages)) = found else { return Ok(None) };
+    if let Some(packages) = packages
+        && packages != sum(&in_pool(db, package, version)?)
+    {
+        return Ok(None);
+    }
     let chroots = chroots.map(|text| serde_json::from_str(&text)).transpose()?.unwrap_or_default();
     Ok(Some(Reproduced { at, isolation, chroots }))
 }
@@ -85,8 +116,8 @@ pub fn reproduced(db: &Connection, package: &PackageName, version: &Version) -> 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::record::Record;
     use crate::record::jobs::{self, NewJob};
+    use crate::record::{Record, contents};
 
     #[test]
     fn a_job_names_its_chroots_for_ever() {
@@ -124,8 +155,33 @@ mod tests {
 
         assert_eq!(reproduced(record.db(), &new.package, &new.version).unwrap(), None);
         let built_in = of(record.db(), job).unwrap();
-        record.write(|tx| set_reproduced(tx, &new.package, &new.version, Isolation::Vm, &built_in)).unwrap();
-        let proof = reproduced(record.db(), &new.package, &new.version).unwrap().unwrap();
-        assert_eq!((proof.isolation, proof.chroots), (Some(Isolation::Vm), built_in));
+        let (package, version) = (&new.package, &new.version);
+        let mut packages: BTreeMap<String, String> = [("hello_1_all.deb".to_owned(), "1".repeat(64))].into();
+        let mut prove = |packages: &BTreeMap<String, String>| {
+            record.write(|tx| set_reproduced(tx, package, version, Isolation::Vm, &built_in, packages)).unwrap();
+            reproduced(record.db(), package, version).unwrap()
+        };
+        assert_eq!(prove(&packages), None, "the pool has nothing");
+        packages.clear();
+        let proof = prove(&packages).unwrap();
+        assert_eq!((proof.isolation, &proof.chroots), (Some(Isolation::Vm), &built_in));
+
+        let file = pool::PoolFile { path: "pool/hello_1_all.deb".into(), size: 1, sha256: "1".repeat(64) };
+        let content = contents::Content {
+            source: package.clone(),
+            version: version.clone(),
+            changes: String::new(),
+            parts: Vec::new(),
+            files: vec![file],
+        };
+        record.write(|tx| contents::add(tx, &content)).unwrap();
+        assert_eq!(
+            reproduced(record.db(), package, version).unwrap(),
+            None,
+            "it was of packages that were not published"
+        );
+        packages.insert("hello_1_all.deb".to_owned(), "1".repeat(64));
+        record.write(|tx| set_reproduced(tx, package, version, Isolation::Vm, &built_in, &packages)).unwrap();
+        assert!(reproduced(record.db(), package, version).unwrap().is_some());
     }
 }

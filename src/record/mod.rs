@@ -45,6 +45,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("schema/0005-released.sql"),
     include_str!("schema/0006-builds.sql"),
     include_str!("schema/0007-queue.sql"),
+    include_str!("schema/0008-proofs.sql"),
 ];
 
 /// How long a writer stands in line before the caller is told to try again.

@@ -54,7 +54,10 @@ pub fn run(session: &mut Session, job: &str) -> Result<Exit> {
     let shown = compared.and_then(|compared| {
         if compared.iter().all(|one| one.verdict == Verdict::Same) {
             let (isolation, built_in) = (rebuild::isolation(&original.bases), rebuild::built_in(&original.bases));
-            session.write(|tx| chroots::set_reproduced(tx, &job.package, &job.version, isolation, &built_in))?;
+            session.write(|tx| {
+                let packages = &original.packages;
+                chroots::set_reproduced(tx, &job.package, &job.version, isolation, &built_in, packages)
+            })?;
         }
         show(session, &original, &output, &compared)
     });
