@@ -8,7 +8,7 @@ use std::io::{BufRead, BufReader, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use flate2::read::MultiGzDecoder;
 use serde::Serialize;
 
@@ -39,9 +39,18 @@ pub struct Given {
 #[derive(Debug, Clone, Default)]
 pub struct Ledger(Arc<Mutex<BTreeSet<Given>>>);
 
+/// The most packages of our own that one build is given: none needs as many, and each is written down.
+const MOST_GIVEN: usize = 4000;
+
 impl Ledger {
-    fn note(&self, given: &Given) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(given.clone());
+    fn note(&self, given: &Given) -> Result<()> {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        ensure!(
+            all.len() < MOST_GIVEN || all.contains(given),
+            "the build has asked for {MOST_GIVEN} packages of our own archive, which are the most"
+        );
+        all.insert(given.clone());
+        Ok(())
     }
 
     /// All of them.
@@ -84,10 +93,7 @@ impl Suites {
         let Some(rest) = path.strip_prefix("dists/") else {
             let named = self.named.lock().unwrap_or_else(PoisonError::into_inner);
             let given = named.files.get(&path);
-            return Ok(given.map(|given| {
-                self.ledger.note(given);
-                self.root.join(&path)
-            }));
+            return given.map(|given| self.ledger.note(given).map(|()| self.root.join(&path))).transpose();
         };
         let Some((suite, rest)) = rest.split_once('/') else { return Ok(None) };
         let Some((suite, components)) = self.suites.iter().find(|(allowed, _)| allowed.as_str() == suite) else {
@@ -267,6 +273,23 @@ mod tests {
         both.find("/dists/unstable/InRelease").unwrap().unwrap();
         assert!(both.find("/pool/main/g/g++/g++_999_amd64.deb").unwrap().is_some());
         assert_eq!(allowed(&root, &[]).find("/dists/stable/InRelease").unwrap(), None);
+    }
+
+    #[test]
+    fn a_build_is_given_so_many_packages_and_no_more() {
+        let ledger = Ledger::default();
+        let given = |n: usize| Given {
+            suite: "stable".parse().unwrap(),
+            package: n.to_string(),
+            version: "1".into(),
+            architecture: "all".into(),
+            path: n.to_string(),
+            sha256: String::new(),
+        };
+        (0..MOST_GIVEN).for_each(|n| ledger.note(&given(n)).unwrap());
+        ledger.note(&given(0)).unwrap();
+        assert!(ledger.note(&given(MOST_GIVEN)).is_err());
+        assert_eq!(ledger.all().len(), MOST_GIVEN);
     }
 
     #[test]
