@@ -18,11 +18,12 @@ use crate::build::proxy::Given;
 use crate::chroot::{self, Store};
 use crate::config::{Config, Isolation, Pocket};
 use crate::error::Error;
-use crate::names::{Architecture, PackageName, PocketName, Version};
+use crate::names::{Architecture, JobId, PackageName, PocketName, Suite, Version};
 use crate::record::builds::{self, Build, Facts};
-use crate::record::chroots;
-use crate::record::chroots::Reproduced;
+use crate::record::chroots::{self, Reproduced};
 use crate::record::contents::{self, Kind, Part};
+use crate::record::jobs::Job;
+use crate::record::sources;
 
 /// Refuses to copy the build that the pool has of a version into a pocket, if it does not fit there: one sentence says all that
 /// does not, and the ways out.
@@ -36,12 +37,13 @@ pub fn check(
     let Some(build) = builds::of_version(db, package, version)? else { return Ok(()) };
     let target = &config.build.pockets[pocket];
     let (parts, architectures) = (contents::outline(db, package, version)?, architectures::of_pocket(target)?);
-    let lost = match hidden(pocket, target, &architectures, &parts) {
-        Some(why) => Some(why),
-        None => not_built(&Table::read()?, pocket, &architectures, &parts, &build),
-    };
-    if let Some(why) = lost {
-        return Err(refusal(package, version, &build, pocket, &[why], "raise the version in debian/changelog").into());
+    let raised = format!("raise the version in debian/changelog, and submit that to {pocket}");
+    if let Some(why) = hidden(pocket, target, &architectures, &parts) {
+        let ways = format!("{raised}, or have an administrator add it to the pocket's components or architectures");
+        return Err(refusal(package, version, &build, pocket, &[why], &ways).into());
+    }
+    if let Some(why) = not_built(&Table::read()?, pocket, &architectures, &parts, &build) {
+        return Err(refusal(package, version, &build, pocket, &[why], &raised).into());
     }
     if build.pocket == *pocket
         || target.copies_from.contains(&build.pocket)
@@ -50,15 +52,15 @@ pub fn check(
         return Ok(());
     }
     let unfit = match &build.facts {
-        Some(facts) => unfit(db, config, pocket, facts)?,
+        Some(facts) => unfit(db, config, pocket, build.job, facts)?,
         None => unknown(config, pocket, &build.pocket).into_iter().collect(),
     };
     if unfit.is_empty() {
         return Ok(());
     }
     let ways = format!(
-        "or raise the version in debian/changelog, or have an administrator answer for it by 'archive vouch {package} {version} \
-         --pocket {pocket}'"
+        "{raised}, or have an administrator answer for it by 'archive vouch {package} {version} \
+         --pocket {pocket} --reason TEXT'"
     );
     Err(refusal(package, version, &build, pocket, &unfit, &ways).into())
 }
@@ -79,8 +81,22 @@ fn refusal(
     ))
 }
 
+/// How many packages a sentence names that a build was given.
+const NAMED: usize = 5;
+
+/// Whether a job's build, which was made some time ago, was made as its pocket is configured now. One of which nothing is known
+/// was not.
+pub fn is_as_now(db: &Connection, config: &Config, job: &Job) -> Result<bool> {
+    let (Some(source), Some(facts)) = (sources::of(db, job.id)?, builds::facts(db, job.id)?) else { return Ok(false) };
+    let target = &config.build.pockets[&job.pocket];
+    let now: Vec<Suite> = config.build_depends_from(&job.pocket).iter().map(|from| config.suite(from)).collect();
+    Ok(facts.isolation >= target.isolation
+        && source.suites.iter().all(|suite| now.contains(suite))
+        && other_definitions(db, config, target, &facts)?.is_empty())
+}
+
 /// What a build had and this pocket's own could not have had, each a sentence's part.
-fn unfit(db: &Connection, config: &Config, pocket: &PocketName, facts: &Facts) -> Result<Vec<String>> {
+fn unfit(db: &Connection, config: &Config, pocket: &PocketName, job: JobId, facts: &Facts) -> Result<Vec<String>> {
     let target = &config.build.pockets[pocket];
     let mut found = Vec::new();
     if facts.isolation < target.isolation {
@@ -92,7 +108,9 @@ fn unfit(db: &Connection, config: &Config, pocket: &PocketName, facts: &Facts) -
     for given in &facts.given {
         wanting.extend(missing(db, config, pocket, given)?);
     }
-    found.extend(wanting);
+    let more = wanting.len().saturating_sub(NAMED);
+    found.extend(wanting.into_iter().take(NAMED));
+    found.extend((more > 0).then(|| format!("so it is with {more} more, which 'explain {job}' has")));
     Ok(found)
 }
 
@@ -131,8 +149,8 @@ fn other_definitions(db: &Connection, config: &Config, target: &Pocket, facts: &
 /// Why a package that a build was given could not have been given to one of this pocket.
 fn missing(db: &Connection, config: &Config, pocket: &PocketName, given: &Given) -> Result<Option<String>> {
     let allowed = config.build_depends_from(pocket);
-    let source = builds::source_of(db, given)?;
-    if let Some((source, version)) = &source {
+    let sources = builds::sources_of(db, given)?;
+    for (source, version) in &sources {
         for from in &allowed {
             if builds::has_had(db, &config.suite(from), source, version)? {
                 return Ok(None);
@@ -144,8 +162,13 @@ fn missing(db: &Connection, config: &Config, pocket: &PocketName, given: &Given)
         [] => format!("and {pocket} builds with no suite of ours"),
         suites => format!("which {} has not", suites.join(" or ")),
     };
-    let first = match (source, &allowed[..]) {
-        (Some((source, version)), [into, ..]) => format!(" (submit {source} {version} to {into} first)"),
+    let first = match (sources.first(), &allowed[..]) {
+        (Some((source, version)), [into, ..]) => {
+            let shown = contents::shown(db, &config.suite(into), source)?;
+            // It may be too late for that.
+            let may = config.build.pockets[into].allow_backtracking || shown.is_none_or(|it| it.precedes(version));
+            if may { format!(" (submit {source} {version} to {into} first)") } else { String::new() }
+        }
         _ => String::new(),
     };
     let Given { package, version, suite, .. } = given;
@@ -159,9 +182,12 @@ fn unknown(config: &Config, pocket: &PocketName, from: &PocketName) -> Option<St
     let Some(source) = config.build.pockets.get(from) else {
         return Some(format!("nothing is known of that build, and there is no pocket {from} any more"));
     };
+    let (theirs, ours) = (config.build_depends_from(from), config.build_depends_from(pocket));
+    let other_suites =
+        source.build_depends_from != target.build_depends_from && !theirs.iter().all(|suite| ours.contains(suite));
     let differs = [
         ("isolation", source.isolation < target.isolation),
-        ("build_depends_from", source.build_depends_from != target.build_depends_from),
+        ("build_depends_from", other_suites),
         ("distro", source.distro != target.distro),
     ];
     let differs: Vec<&str> = differs.iter().filter(|(_, differs)| *differs).map(|(key, _)| *key).collect();
@@ -209,18 +235,38 @@ fn field<'a>(stanza: &'a str, name: &str) -> &'a str {
     value.map_or("", str::trim)
 }
 
-/// Whether a second build that gave the same packages was made under this pocket's conditions.
-pub fn counts(db: &Connection, config: &Config, pocket: &PocketName, proof: &Reproduced) -> Result<bool> {
+/// Whether a second build in such a chroot and isolation is one under this pocket's conditions.
+pub fn is_alike(db: &Connection, config: &Config, pocket: &PocketName, second: &Reproduced) -> Result<bool> {
     let target = &config.build.pockets[pocket];
     // An older release has built in user namespaces, and wrote nothing down.
-    let isolation = proof.isolation.unwrap_or(Isolation::Unshare);
-    let facts = Facts { isolation, chroots: proof.chroots.clone(), given: Vec::new() };
+    let isolation = second.isolation.unwrap_or(Isolation::Unshare);
+    let facts = Facts { isolation, chroots: second.chroots.clone(), given: Vec::new() };
     Ok(isolation >= target.isolation && other_definitions(db, config, target, &facts)?.is_empty())
+}
+
+/// Whether a second build that gave the same packages was made under this pocket's conditions. What the first one was given, and
+/// builds of this pocket are not, the second one may have been given too.
+pub fn counts(
+    db: &Connection,
+    config: &Config,
+    pocket: &PocketName,
+    (package, version): (&PackageName, &Version),
+    proof: &Reproduced,
+) -> Result<bool> {
+    let facts = builds::of_version(db, package, version)?.and_then(|build| build.facts);
+    for given in facts.iter().flat_map(|facts| &facts.given) {
+        if missing(db, config, pocket, given)?.is_some() {
+            return Ok(false);
+        }
+    }
+    is_alike(db, config, pocket, proof)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::record::pool::PoolFile;
+    use crate::record::{Record, jobs, pockets};
 
     fn part(kind: Kind, architecture: &str, component: &str, stanza: &str) -> Part {
         let (architecture, component, stanza) = (architecture.into(), component.into(), stanza.into());
@@ -270,7 +316,12 @@ mod tests {
         let config =
             |text: &str| -> Config { serde_yaml::from_str(&format!("build: {{ pockets: {{ {text} }} }}")).unwrap() };
         let unknown = |text: &str| unknown(&config(text), &"prod".parse().unwrap(), &"dev".parse().unwrap());
-        for fits in ["prod: {}, dev: {}", "prod: {}, dev: { isolation: vm }", "prod: { isolation: schroot }, dev: {}"] {
+        for fits in [
+            "prod: {}, dev: {}",
+            "prod: {}, dev: { isolation: vm }",
+            "prod: { isolation: schroot }, dev: {}",
+            "prod: { build_depends_from: [prod, dev] }, dev: {}",
+        ] {
             assert_eq!(unknown(fits), None, "{fits}");
         }
         for (differs, key) in [
@@ -281,5 +332,132 @@ mod tests {
         ] {
             assert!(unknown(differs).unwrap().contains(key), "{differs}");
         }
+    }
+
+    fn given(number: usize) -> Given {
+        Given {
+            suite: "unstable".parse().unwrap(),
+            package: format!("lib{number}"),
+            version: "5".into(),
+            architecture: "all".into(),
+            path: format!("pool/lib{number}_5_all.deb"),
+            sha256: "1".repeat(64),
+        }
+    }
+
+    #[test]
+    fn a_sentence_names_a_few_of_many_packages() {
+        let dir = tempfile::tempdir().unwrap();
+        let record = Record::open(&dir.path().join("db")).unwrap();
+        let config: Config = serde_yaml::from_str("build: { pockets: { prod: {} } }").unwrap();
+        let said = |many: usize| {
+            let given = (0..many).map(given).collect();
+            let facts = Facts { isolation: Isolation::Unshare, chroots: Vec::new(), given };
+            unfit(record.db(), &config, &"prod".parse().unwrap(), "7".parse().unwrap(), &facts).unwrap()
+        };
+        assert_eq!(said(NAMED).len(), NAMED);
+        let many = said(NAMED + 30);
+        assert_eq!(many.len(), NAMED + 1);
+        assert!(many[NAMED].contains("30 more, which 'explain 7' has"), "{many:?}");
+    }
+
+    #[test]
+    fn one_of_the_versions_that_have_a_binary_package_is_enough() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut record = Record::open(&dir.path().join("db")).unwrap();
+        let config: Config = serde_yaml::from_str("build: { pockets: { prod: { apt: stable } } }").unwrap();
+        let (pocket, given) = ("prod".parse().unwrap(), given(0));
+        let missing = |record: &Record| missing(record.db(), &config, &pocket, &given).unwrap();
+        let bring = |record: &mut Record, version: &str| {
+            let content = contents::Content {
+                source: "lib".parse().unwrap(),
+                version: version.parse().unwrap(),
+                changes: String::new(),
+                parts: Vec::new(),
+                files: vec![PoolFile { path: given.path.clone(), size: 1, sha256: given.sha256.clone() }],
+            };
+            record.write(|tx| contents::add(tx, &content)).unwrap();
+        };
+        let show = |record: &mut Record, version: &str, number: i64| {
+            let (suite, state) =
+                (config.suite(&pocket), contents::SuiteState { generation: number, ..Default::default() });
+            let (source, version) = ("lib".parse().unwrap(), version.parse().unwrap());
+            record
+                .write(|tx| {
+                    contents::advance_suite(tx, &suite, number - 1, &state)?;
+                    contents::show(tx, &suite, &source, &version, number)
+                })
+                .unwrap();
+        };
+        assert!(missing(&record).unwrap().ends_with("which stable has not"), "the pool does not have it");
+        bring(&mut record, "1.0");
+        assert!(missing(&record).unwrap().contains("submit lib 1.0 to prod first"));
+        bring(&mut record, "2.0");
+        show(&mut record, "2.0", 1);
+        assert_eq!(missing(&record), None);
+        // What is older than what is shown cannot come any more, so that is no way out.
+        let other = Given { path: "pool/other.deb".into(), ..given.clone() };
+        let content = contents::Content {
+            source: "lib".parse().unwrap(),
+            version: "1.5".parse().unwrap(),
+            changes: String::new(),
+            parts: Vec::new(),
+            files: vec![PoolFile { path: other.path.clone(), size: 1, sha256: other.sha256.clone() }],
+        };
+        record.write(|tx| contents::add(tx, &content)).unwrap();
+        let why = super::missing(record.db(), &config, &pocket, &other).unwrap().unwrap();
+        assert!(why.ends_with("which stable has not"), "{why}");
+    }
+
+    #[test]
+    fn a_build_that_is_kept_is_of_use_while_the_pocket_is_as_it_was() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut record = Record::open(&dir.path().join("db")).unwrap();
+        let config =
+            |text: &str| -> Config { serde_yaml::from_str(&format!("build: {{ pockets: {{ {text} }} }}")).unwrap() };
+        let alike = config("prod: {}, dev: {}");
+        let new = jobs::NewJob {
+            pocket: "dev".parse().unwrap(),
+            package: "hello".parse().unwrap(),
+            commit: "0".repeat(40).parse().unwrap(),
+            version: "1.0".parse().unwrap(),
+            principal: crate::names::Principal::from_authenticated("alice@EXAMPLE.ORG").unwrap(),
+        };
+        let id = record.write(|tx| jobs::enqueue(tx, &new)).unwrap();
+        let is_as_now = |record: &Record, config: &Config| {
+            is_as_now(record.db(), config, &jobs::get(record.db(), id).unwrap()).unwrap()
+        };
+        assert!(!is_as_now(&record, &alike), "an older release made it");
+        let sql = r#"INSERT INTO job_source (job, isolation, suites, extra, notes) VALUES (?, 'unshare', '["dev"]', '[]', '[]')"#;
+        record.write(|tx| Ok(tx.execute(sql, [id])?)).unwrap();
+        assert!(is_as_now(&record, &alike));
+        assert!(is_as_now(&record, &config("prod: {}, dev: { build_depends_from: [prod, dev] }")));
+        assert!(!is_as_now(&record, &config("prod: {}, dev: { build_depends_from: [prod] }")));
+        assert!(!is_as_now(&record, &config("prod: {}, dev: { isolation: vm }")));
+
+        // A second build proves nothing where the first one was given what this pocket's own builds are not.
+        let (package, version) = (&new.package, &new.version);
+        let known = pockets::Known { commit: new.commit.clone(), distro: "sid".parse().unwrap(), job: id, tag: None };
+        let content = contents::Content {
+            source: package.clone(),
+            version: version.clone(),
+            changes: String::new(),
+            parts: Vec::new(),
+            files: Vec::new(),
+        };
+        record
+            .write(|tx| {
+                pockets::tie(tx, package, version, &known)?;
+                contents::add(tx, &content)?;
+                builds::set(tx, package, version, id)
+            })
+            .unwrap();
+        let proof = Reproduced { at: 0, isolation: Some(Isolation::Unshare), chroots: Vec::new() };
+        let counts = |record: &Record| {
+            counts(record.db(), &alike, &"prod".parse().unwrap(), (package, version), &proof).unwrap()
+        };
+        assert!(counts(&record));
+        record.write(|tx| builds::set_given(tx, id, &[given(0)])).unwrap();
+        assert!(!counts(&record));
     }
 }

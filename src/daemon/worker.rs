@@ -416,9 +416,9 @@ impl Task {
         if !self.pocket().require_reproducible {
             return Ok(());
         }
-        let counts = |proof: &_| self.shared.read(|db| copies::counts(db, &self.config, pocket, proof));
+        let config = &self.config;
         if let Some(proof) = self.shared.read(|db| chroots::reproduced(db, package, version))?
-            && counts(&proof)?
+            && self.shared.read(|db| copies::counts(db, config, pocket, (package, version), &proof))?
         {
             return Ok(());
         }
@@ -430,7 +430,7 @@ impl Task {
             isolation: Some(rebuild::isolation(&original.bases)),
             chroots: rebuild::built_in(&original.bases),
         };
-        let as_before = counts(&as_before)?;
+        let as_before = self.shared.read(|db| copies::is_alike(db, config, pocket, &as_before))?;
         let log = self.begin().await?;
         self.advance(State::Building)?;
         let builder = Builder::new(&self.config)?;

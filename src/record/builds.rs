@@ -1,6 +1,8 @@
 //! What the build that the pool has of a version was: whose, kept from the host by what, in which chroots, and with which
 //! packages of our own. And who vouches for a build that another pocket could not have made itself.
 
+use std::collections::BTreeSet;
+
 use anyhow::Result;
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
 use serde::Serialize;
@@ -51,8 +53,8 @@ pub fn of_version(db: &Connection, package: &PackageName, version: &Version) -> 
     Ok(Some(build))
 }
 
-/// What a job's build had; `None` if it has not built.
-fn facts(db: &Connection, job: JobId) -> Result<Option<Facts>> {
+/// What a job's build had; `None` if it has not built, or an older release did not say.
+pub fn facts(db: &Connection, job: JobId) -> Result<Option<Facts>> {
     let isolation = sources::of(db, job)?.and_then(|source| source.isolation);
     let Some(isolation) = isolation else { return Ok(None) };
     Ok(Some(Facts { isolation, chroots: chroots::of(db, job)?, given: given(db, job)? }))
@@ -93,23 +95,42 @@ pub fn set(tx: &Transaction, package: &PackageName, version: &Version, job: JobI
     Ok(())
 }
 
-/// The source package of a file of the pool, if the pool has it with these bytes.
-pub fn source_of(db: &Connection, given: &Given) -> Result<Option<(PackageName, Version)>> {
+/// The versions of source packages that have a file of the pool, if the pool has it with these bytes. Two of a source package may:
+/// a binary package can have a version of its own.
+pub fn sources_of(db: &Connection, given: &Given) -> Result<Vec<(PackageName, Version)>> {
     let sql = "SELECT source, version FROM pool_version_file JOIN pool_file USING (path) WHERE path = ? AND sha256 = ?";
-    let row = |row: &Row| Ok((row.get(0)?, row.get(1)?));
-    Ok(db.prepare_cached(sql)?.query_row(params![given.path, given.sha256], row).optional()?)
+    let mut statement = db.prepare_cached(sql)?;
+    let rows = statement.query_map(params![given.path, given.sha256], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    Ok(rows.collect::<Result<_, _>>()?)
 }
 
-/// Whether a suite shows this version of a source package, or has shown it and shows a later one now. What it was taken back
-/// from by a rollback does not count.
+/// Whether a suite shows this version of a source package, or has shown it and has had nothing but later ones since. What it was
+/// taken back from by a rollback does not count, also when a later version has come then.
 pub fn has_had(db: &Connection, suite: &Suite, source: &PackageName, version: &Version) -> Result<bool> {
     let Some(shown) = super::contents::shown(db, suite, source)? else { return Ok(false) };
     if shown == *version {
         return Ok(true);
     }
-    let sql = "SELECT EXISTS (SELECT 1 FROM suite_source WHERE suite = ? AND source = ? AND version = ?)";
-    let had: bool = db.prepare_cached(sql)?.query_row(params![suite, source, version], |row| row.get(0))?;
-    Ok(had && version.precedes(&shown))
+    let sql = "SELECT max(until) FROM suite_source WHERE suite = ? AND source = ? AND version = ?";
+    let last: Option<i64> = db.prepare_cached(sql)?.query_row(params![suite, source, version], |row| row.get(0))?;
+    let Some(last) = last else { return Ok(false) };
+    let sql = "SELECT since, until, version FROM suite_source WHERE suite = ? AND source = ? AND since >= ?";
+    let mut statement = db.prepare_cached(sql)?;
+    let after = statement.query_map(params![suite, source, last], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
+    let after: Vec<(i64, Option<i64>, Version)> = after.collect::<Result<_, _>>()?;
+    if !after.iter().all(|(.., later)| version.precedes(later)) {
+        return Ok(false);
+    }
+    let begun: BTreeSet<i64> = after.iter().map(|(since, ..)| *since).collect();
+    let ended = after.iter().filter_map(|(_, until, _)| *until).chain([last]);
+    for number in ended.filter(|number| !begun.contains(number)) {
+        // It has shown none then. What 'archive gc' has forgotten says nothing.
+        let sql = "SELECT EXISTS (SELECT 1 FROM snapshot WHERE suite = ? AND number = ?)";
+        if db.prepare_cached(sql)?.query_row(params![suite, number], |row| row.get(0))? {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 /// Somebody's word for a build.
@@ -169,6 +190,52 @@ mod tests {
     use crate::record::pockets::{self, Known};
 
     #[test]
+    fn what_a_suite_was_taken_back_from_it_has_not_had() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut record = Record::open(&dir.path().join("db")).unwrap();
+        let (suite, source): (Suite, PackageName) = ("stable".parse().unwrap(), "lib".parse().unwrap());
+        let version = |text: &str| -> Version { text.parse().unwrap() };
+        let all = ["1.0", "2.0", "3.0"];
+        // Each state, by what it shows of the package, and which of these versions it has then had.
+        let states: [(Option<&str>, &[&str]); 7] = [
+            (Some("1.0"), &["1.0"]),
+            (Some("2.0"), &["1.0", "2.0"]),
+            (Some("1.0"), &["1.0"]),
+            (Some("3.0"), &["1.0", "3.0"]),
+            (None, &[]),
+            (Some("2.0"), &["2.0"]),
+            (Some("3.0"), &["2.0", "3.0"]),
+        ];
+        let changes = |text: &str| Content {
+            source: source.clone(),
+            version: version(text),
+            changes: String::new(),
+            parts: Vec::new(),
+            files: Vec::new(),
+        };
+        record.write(|tx| all.iter().try_for_each(|text| contents::add(tx, &changes(text)))).unwrap();
+        for (number, (shown, had)) in (1..).zip(states) {
+            let state = contents::SuiteState { generation: number, ..Default::default() };
+            record
+                .write(|tx| {
+                    contents::advance_suite(tx, &suite, number - 1, &state)?;
+                    super::super::snapshots::take(tx, &suite, number, "")?;
+                    match shown {
+                        Some(shown) => contents::show(tx, &suite, &source, &version(shown), number),
+                        None => contents::hide(tx, &suite, &source, number),
+                    }
+                })
+                .unwrap();
+            let has: Vec<_> = all
+                .iter()
+                .filter(|text| has_had(record.db(), &suite, &source, &version(text)).unwrap())
+                .copied()
+                .collect();
+            assert_eq!(has, had, "state {number}");
+        }
+    }
+
+    #[test]
     fn what_is_said_of_a_build_holds_as_long_as_the_pool_has_it() {
         let dir = tempfile::tempdir().unwrap();
         let mut record = Record::open(&dir.path().join("db")).unwrap();
@@ -208,7 +275,7 @@ mod tests {
         };
         record.write(|tx| set_given(tx, job, &[given.clone(), given.clone()])).unwrap();
         assert_eq!(super::given(record.db(), job).unwrap(), std::slice::from_ref(&given));
-        assert_eq!(source_of(record.db(), &given).unwrap(), None, "the pool no longer has it");
+        assert_eq!(sources_of(record.db(), &given).unwrap(), [], "the pool no longer has it");
         record.write(|tx| set_given(tx, job, &[])).unwrap();
         assert!(super::given(record.db(), job).unwrap().is_empty(), "an earlier attempt's is forgotten");
 
