@@ -16,6 +16,7 @@ use crate::build::{Base, Builder, Request};
 use crate::chroot::{Manifest, Store};
 use crate::config::{Config, Isolation};
 use crate::error::{Error, Failure, FailureKind};
+use crate::record::builds::{self, Build};
 use crate::record::chroots::BuiltIn;
 use crate::record::jobs::{self, Job};
 use crate::record::{chroots, pockets, pool};
@@ -136,7 +137,12 @@ impl Original {
             let text = format!("job {} has published nothing that is still in the pool: 'status {0}' shows it", job.id);
             return Err(Error::invalid(text).into());
         };
-        let built_by = if chroots::of(db, job.id)?.is_empty() { known.job } else { job.id };
+        // An older release did not say whose build it is. What another attempt of this job was built in says nothing of it.
+        let built_by = match builds::of_version(db, package, version)? {
+            Some(Build { facts: Some(_), job, .. }) => job,
+            _ if chroots::of(db, job.id)?.is_empty() => known.job,
+            _ => job.id,
+        };
         let store = Store::new(config);
         let mut found = Vec::new();
         for built_in in chroots::of(db, built_by)? {

@@ -71,6 +71,9 @@ pub async fn run(shared: Arc<Shared>, config: Arc<Config>, job: Job, cancel: Can
 /// How long after an end could not be recorded that is tried again.
 const AGAIN: Duration = Duration::from_secs(2);
 
+/// Where what is built a second time is put, in a job's directory.
+const AGAIN_DIR: &str = "again";
+
 /// What the name of a directory begins with that is being removed.
 const GONE: &str = "gone-";
 
@@ -235,7 +238,15 @@ impl Task {
     }
 
     fn was_built(&self) -> Result<bool> {
-        Ok(self.workspace.built().exists() && self.shared.read(|db| jobs::publications(db, self.job.id))? > 0)
+        if !self.workspace.built().exists() || self.shared.read(|db| jobs::publications(db, self.job.id))? == 0 {
+            return Ok(false);
+        }
+        // The configuration may be another one now, and an older release wrote down less.
+        if !self.shared.read(|db| copies::is_as_now(db, &self.config, &self.job))? {
+            return Ok(false);
+        }
+        // It was built twice if it had to be.
+        Ok(!self.pocket().require_reproducible || self.workspace.dir.join(AGAIN_DIR).exists())
     }
 
     fn advance(&mut self, to: State) -> Result<(), Failure> {
@@ -444,7 +455,7 @@ impl Task {
 
     /// The same request, once more.
     fn again(&self, request: &build::Request) -> Result<build::Request> {
-        let output = self.workspace.dir.join("again");
+        let output = self.workspace.dir.join(AGAIN_DIR);
         std::fs::create_dir(&output)?;
         request.say("\nThe second build, whose packages have to be the same (require_reproducible):")?;
         // Dependencies are installed anew: what is compared does not depend on how they came there.
