@@ -1,14 +1,18 @@
 //! What each fuzzer does with an input, and what has to hold whatever it is. `tests/corpus.rs` replays every input that is
 //! kept.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
+use std::process::{Command, Stdio};
 
 use invirtibuilder::acl;
 use invirtibuilder::config::{self, AclEntry, Config};
-use invirtibuilder::names::{PocketName, Principal};
+use invirtibuilder::names::{PackageName, PocketName, Principal, Version};
 use invirtibuilder::{archive, source, ssh, stanza};
+
+mod packages;
 
 /// An ACL file, and its lines as entries of the configuration. No program is run: none can be named.
 pub fn acl(input: &[u8]) {
@@ -97,4 +101,60 @@ pub fn control(input: &[u8]) {
     {
         assert!(kept.len() <= text.len() + 1);
     }
+}
+
+/// A binary package, made as the input says, before dpkg and before us. Of what we admit dpkg reads the same control file and the same fields,
+/// and it can list what is in it. An honest one is admitted.
+pub fn deb(input: &[u8]) {
+    let mut choices = packages::Choices::of(input);
+    let made = packages::package(&mut choices);
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("x.deb");
+    fs::write(&file, &made).unwrap();
+    let ours = archive::control(&file, &mut (256 << 20)).and_then(|(fields, text)| {
+        let kept = stanza::Stanza::read(&text)?.of_binary()?;
+        // As whoever admits it.
+        let field = |name: &str| fields.get(name).unwrap_or_default();
+        let _name: PackageName = field("Package").parse()?;
+        let _version: Version = field("Version").parse()?;
+        anyhow::ensure!(["all", "amd64"].contains(&field("Architecture")), "another architecture");
+        Ok((fields, text, kept))
+    });
+    let (fields, text, kept) = match ours {
+        Ok(ours) => ours,
+        Err(why) => {
+            assert!(!choices.honest, "an honest package is refused: {why:#}");
+            return;
+        }
+    };
+    let dpkg = |args: &[&str]| {
+        let done = Command::new("dpkg-deb")
+            .arg(args[0])
+            .arg(&file)
+            .args(&args[1..])
+            .env("TMPDIR", dir.path())
+            .env("LC_ALL", "C.UTF-8")
+            .stdin(Stdio::null())
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&done.stderr).into_owned();
+        assert!(done.status.success(), "dpkg-deb {} does not read what we admit: {said}\n{text}", args[0]);
+        (done.stdout, said)
+    };
+    assert_eq!(String::from_utf8_lossy(&dpkg(&["--field"]).0), text, "dpkg-deb finds another control file");
+    dpkg(&["--info"]);
+    if choices.data_is_whole {
+        dpkg(&["--contents"]);
+    }
+    let names: BTreeSet<&str> =
+        kept.lines().filter(|line| !line.starts_with(' ')).filter_map(|line| Some(line.split_once(':')?.0)).collect();
+    for name in names.into_iter().chain(["Package", "Source"]) {
+        let theirs = String::from_utf8(dpkg(&["--field", name]).0).unwrap();
+        assert_eq!(words(fields.get(name).unwrap_or_default()), words(&theirs), "{name}: {text}");
+    }
+}
+
+/// What a field says: dpkg writes the space between words as it likes.
+fn words(value: &str) -> String {
+    value.chars().filter(|c| !c.is_whitespace()).collect()
 }

@@ -32,6 +32,7 @@ pub mod publish;
 pub mod readiness;
 pub mod rebuild;
 pub mod record;
+mod relations;
 pub mod session;
 pub mod source;
 pub mod ssh;

@@ -8,6 +8,8 @@ use std::collections::BTreeSet;
 
 use anyhow::{Result, bail, ensure};
 
+use crate::relations;
+
 /// The largest stanza of a binary package, in bytes. The largest of Debian has 76 KiB (`librust-winapi-dev` in bookworm); this
 /// and the others here are four times what Debian's largest are.
 pub const LARGEST_BINARY: u64 = 304 << 10;
@@ -99,6 +101,11 @@ const ARCHIVES: &[&str] = &[
 /// What dpkg writes of a package's names. `debian/control` has some of them, but cannot set them by another way (`XB-Package`).
 const NAMES: &[&str] = &["Architecture", "Binary", "Format", "Package", "Package-List", "Source", "Version"];
 
+/// What stands behind a field's name.
+fn value(field: &str) -> &str {
+    field.split_once(':').map_or("", |(_, value)| value)
+}
+
 fn is_in(list: &[&str], name: &str) -> bool {
     list.iter().any(|other| other.eq_ignore_ascii_case(name))
 }
@@ -170,7 +177,15 @@ impl<'a> Stanza<'a> {
 
     /// What `Packages` takes over of the control file of a binary package, but for its names.
     pub fn of_binary(&self) -> Result<String> {
-        for (name, _) in &self.fields {
+        let has = |name: &str, word: &str| {
+            self.fields.iter().any(|(other, text)| name.eq_ignore_ascii_case(other) && value(text).trim() == word)
+        };
+        ensure!(
+            !(has("Multi-Arch", "same") && has("Architecture", "all")),
+            "has Multi-Arch: same, which no package for all architectures can be"
+        );
+        for (name, text) in &self.fields {
+            relations::check(name, value(text))?;
             ensure!(
                 !is_the_archives(name),
                 "has the field {name}, which only the archive writes: take XB-{name} out of debian/control"
@@ -245,6 +260,7 @@ pub fn check_entry(text: &str) -> Result<()> {
         "has {} KiB, which is more than any may have",
         text.len() >> 10
     );
+    stanza.fields.iter().try_for_each(|(name, text)| relations::check(name, value(text)))?;
     match stanza.fields.iter().find(|(name, _)| is_the_archives(name) && !is_in(OURS, name)) {
         Some((name, _)) => bail!("has the field {name}, which only the archive writes"),
         None => Ok(()),
@@ -341,7 +357,7 @@ mod tests {
     fn entries_of_an_older_release_are_looked_at() {
         let entry = format!("{CONTROL}Foo: x\nFilename: pool/x\nSize: 1\nSHA256: 0\n");
         check_entry(&entry).unwrap();
-        for more in ["Checksums-Sha512: x\n", "Files: x\n", "Homepage: a\u{85}b\n", "Size: 2\n"] {
+        for more in ["Checksums-Sha512: x\n", "Depends: a (>> \n", "Files: x\n", "Homepage: a\u{85}b\n", "Size: 2\n"] {
             check_entry(&format!("{entry}{more}")).unwrap_err();
         }
     }

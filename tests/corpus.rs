@@ -44,3 +44,8 @@ fn changelog() {
 fn control() {
     replay("control", targets::control);
 }
+
+#[test]
+fn deb() {
+    replay("deb", targets::deb);
+}

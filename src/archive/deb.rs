@@ -4,20 +4,20 @@
 //! what can be read in one way is read at all: the members that dpkg-deb makes in the order in which it makes them, plain files
 //! in the control archive, each field once. Nothing that the file says about sizes is believed.
 
-use std::collections::BTreeSet;
 use std::fs::File;
-use std::io::{BufReader, Read, Seek, SeekFrom};
+use std::io::{BufRead, BufReader, Read, Seek, SeekFrom};
 use std::path::Path;
 use std::sync::Mutex;
 
 use anyhow::{Context, Result, bail, ensure};
 use deb822_fast::Paragraph;
-use liblzma::stream::{CONCATENATED, Stream};
+use liblzma::stream::Stream;
 
-use crate::stanza::{LARGEST_BINARY, Stanza};
+use super::control_tar::control_file;
+use crate::stanza::Stanza;
 
 /// No control member is larger, and none unpacks to more.
-const MAX_MEMBER: u64 = 64 << 20;
+pub const MAX_MEMBER: u64 = 64 << 20;
 
 /// The most that the control archives of one version may unpack to together.
 pub const MAX_TOGETHER: u64 = 256 << 20;
@@ -28,8 +28,8 @@ const MAX_MEMORY: u64 = 66 << 20;
 /// The same for zstd, as the logarithm of its window.
 const MAX_WINDOW: u32 = 26;
 
-/// The most files in a control archive. Debian's have about ten.
-const MAX_FILES: usize = 1000;
+/// How the files of a package may be compressed: what dpkg reads.
+const WAYS: [&str; 6] = ["", ".gz", ".xz", ".zst", ".bz2", ".lzma"];
 
 /// Held while a control archive is unpacked: however many builds return packages at once, the memory for one is enough.
 static UNPACKING: Mutex<()> = Mutex::new(());
@@ -51,32 +51,41 @@ pub fn control(path: &Path, room: &mut u64) -> Result<(Paragraph, String)> {
     let text = unpack(&control, &mut file, room).context("its control archive")?;
     control.skip(&mut file)?;
     let data = Member::next(&mut file)?;
-    ensure!(data.name.starts_with("data.tar"), "its third member is {}, not data.tar", crate::text::quoted(&data.name));
+    let way = data.name.strip_prefix("data.tar");
+    ensure!(
+        way.is_some_and(|way| WAYS.contains(&way)),
+        "its third member is {}, not data.tar as dpkg-deb compresses it",
+        crate::text::quoted(&data.name)
+    );
     ensure!(
         data.end.next_multiple_of(2) == file.get_ref().metadata()?.len().next_multiple_of(2),
         "it does not end with data.tar"
     );
+    ensure!(text.ends_with('\n'), "the last line of its control file has no end");
     Stanza::read(&text).context("its control file")?;
     Ok((text.parse().context("its control file does not parse")?, text))
 }
 
 fn unpack(control: &Member, file: &mut BufReader<File>, room: &mut u64) -> Result<String> {
     let _one = UNPACKING.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-    let data = control.data(file);
-    match control.name.as_str() {
-        "control.tar" => from_tar(data, room),
-        "control.tar.gz" => from_tar(flate2::read::MultiGzDecoder::new(data), room),
+    let mut data = control.data(file);
+    // One stream, and all of it: dpkg reads the first one of xz's and all of others', and its releases do not agree.
+    let text = match control.name.as_str() {
+        "control.tar" => control_file(&mut data, room),
+        "control.tar.gz" => control_file(flate2::bufread::GzDecoder::new(&mut data), room),
         "control.tar.xz" => {
-            let stream = Stream::new_stream_decoder(MAX_MEMORY, CONCATENATED)?;
-            from_tar(liblzma::read::XzDecoder::new_stream(data, stream), room)
+            let stream = Stream::new_stream_decoder(MAX_MEMORY, 0)?;
+            control_file(liblzma::bufread::XzDecoder::new_stream(&mut data, stream), room)
         }
         "control.tar.zst" => {
-            let mut decoder = zstd::Decoder::new(data)?;
+            let mut decoder = zstd::Decoder::with_buffer(&mut data)?.single_frame();
             decoder.window_log_max(MAX_WINDOW)?;
-            from_tar(decoder, room)
+            control_file(decoder, room)
         }
         other => bail!("it is {}, not control.tar", crate::text::quoted(other)),
-    }
+    }?;
+    ensure!(data.fill_buf()?.is_empty(), "there is more behind its one stream");
+    Ok(text)
 }
 
 /// A member of an ar(5) archive, as deb(5) uses it: no long names, no symbols.
@@ -95,12 +104,15 @@ impl Member {
         let field =
             |from: usize, to: usize| String::from_utf8_lossy(&header[from..to]).trim_end_matches(' ').to_owned();
         let name = field(0, 16);
-        let size = field(48, 58).parse().context("the size of a member is no number")?;
+        let size = field(48, 58);
+        let plain = !size.is_empty() && size.bytes().all(|byte| byte.is_ascii_digit());
+        ensure!(plain, "the size of a member is no number");
+        let size = size.parse()?;
         let begin = file.stream_position()?;
         Ok(Self { name: name.strip_suffix('/').unwrap_or(&name).to_owned(), size, end: begin + size })
     }
 
-    fn data<'a>(&self, file: &'a mut BufReader<File>) -> impl Read + 'a {
+    fn data<'a>(&self, file: &'a mut BufReader<File>) -> impl BufRead + 'a {
         file.take(self.size)
     }
 
@@ -109,60 +121,6 @@ impl Member {
         file.seek(SeekFrom::Start(self.end.next_multiple_of(2)))?;
         Ok(())
     }
-}
-
-/// The control file of a control archive.
-fn from_tar(tar: impl Read, room: &mut u64) -> Result<String> {
-    let most = MAX_MEMBER.min(*room);
-    let mut tar = tar.take(most);
-    let mut control = None;
-    let mut seen = BTreeSet::new();
-    let mut archive = tar::Archive::new(&mut tar);
-    // Raw: what names the entry that follows is an entry by itself, and nobody keeps as much of it as there is.
-    for entry in archive.entries()?.raw(true) {
-        let mut entry = entry?;
-        let path = entry.path_bytes().into_owned();
-        let shown = || crate::text::quoted(&String::from_utf8_lossy(&path));
-        let name = path.strip_prefix(b"./").unwrap_or(&path);
-        let kind = entry.header().entry_type();
-        match kind {
-            tar::EntryType::Directory if name.is_empty() || name == b"." => continue,
-            tar::EntryType::Regular if !name.is_empty() && !name.contains(&b'/') => {}
-            tar::EntryType::XHeader
-            | tar::EntryType::XGlobalHeader
-            | tar::EntryType::GNULongName
-            | tar::EntryType::GNULongLink => bail!("{} has extended headers", shown()),
-            _ => bail!("{} is no plain file in it", shown()),
-        }
-        ensure!(seen.insert(name.to_vec()), "it has {} twice", shown());
-        ensure!(seen.len() <= MAX_FILES, "it has more than {MAX_FILES} files");
-        if name == b"control" {
-            ensure!(
-                entry.size() <= LARGEST_BINARY,
-                "its control file is larger than {} KiB, which is four times Debian's largest",
-                LARGEST_BINARY >> 10
-            );
-            let mut text = String::new();
-            entry.read_to_string(&mut text).context("its control file is not UTF-8")?;
-            control = Some(text);
-        }
-    }
-    // Whoever goes on reading behind the end, or does not unpack so much, is not to find something else.
-    let mut buffer = vec![0; 64 << 10];
-    loop {
-        match tar.read(&mut buffer)? {
-            0 => break,
-            n => ensure!(buffer[..n].iter().all(|byte| *byte == 0), "there is more behind its end"),
-        }
-    }
-    ensure!(
-        tar.limit() > 0,
-        "it unpacks to more than {} MiB, or with those of the version's other packages to more than {} MiB",
-        MAX_MEMBER >> 20,
-        MAX_TOGETHER >> 20
-    );
-    *room -= most - tar.limit();
-    control.context("there is no control file in it")
 }
 
 #[cfg(test)]
@@ -190,6 +148,12 @@ mod tests {
     /// A file of an archive: what it is, its name, its text or where it points.
     type Entry<'a> = (tar::EntryType, &'a str, &'a str);
 
+    fn owned(header: &mut tar::Header) {
+        header.set_uid(0);
+        header.set_gid(0);
+        header.set_mtime(0);
+    }
+
     fn tarred(entries: &[Entry]) -> Vec<u8> {
         let mut tar = tar::Builder::new(Vec::new());
         for (kind, name, text) in entries {
@@ -198,6 +162,7 @@ mod tests {
             header.set_entry_type(*kind);
             header.set_size(if *kind == tar::EntryType::Regular { text.len() as u64 } else { 0 });
             header.set_mode(0o644);
+            owned(&mut header);
             if *kind == tar::EntryType::Symlink {
                 header.set_link_name(text).unwrap();
                 header.set_cksum();
@@ -214,6 +179,16 @@ mod tests {
         let mut gz = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
         gz.write_all(data).unwrap();
         gz.finish().unwrap()
+    }
+
+    fn xz(data: &[u8]) -> Vec<u8> {
+        let mut xz = liblzma::write::XzEncoder::new(Vec::new(), 9);
+        xz.write_all(data).unwrap();
+        xz.finish().unwrap()
+    }
+
+    fn zst(data: &[u8]) -> Vec<u8> {
+        zstd::encode_all(data, 19).unwrap()
     }
 
     fn deb(control: &[u8]) -> Vec<u8> {
@@ -233,14 +208,9 @@ mod tests {
     fn what_dpkg_deb_makes_is_read() {
         let inner = tarred(&[(Directory, "./", ""), (Regular, "./md5sums", ""), (Regular, "./control", CONTROL)]);
         assert_eq!(read(&deb(&gz(&inner))).as_deref(), Ok(CONTROL));
-        let mut xz = liblzma::write::XzEncoder::new(Vec::new(), 9);
-        xz.write_all(&inner).unwrap();
-        let xz = xz.finish().unwrap();
-        for (name, packed) in [
-            ("control.tar", inner.clone()),
-            ("control.tar.xz", xz),
-            ("control.tar.zst", zstd::encode_all(&inner[..], 19).unwrap()),
-        ] {
+        for (name, packed) in
+            [("control.tar", inner.clone()), ("control.tar.xz", xz(&inner)), ("control.tar.zst", zst(&inner))]
+        {
             let parts = [member("debian-binary", b"2.0\n"), member(name, &packed), member("data.tar.bz2", b"even")];
             assert_eq!(read(&[&b"!<arch>\n"[..], &parts.concat()].concat()).as_deref(), Ok(CONTROL), "{name}");
         }
@@ -251,7 +221,7 @@ mod tests {
         let good = gz(&tarred(&[(Regular, "./control", CONTROL)]));
         let (first, control, data) =
             (member("debian-binary", b"2.0\n"), member("control.tar.gz", &good), member("data.tar", b""));
-        let cases: [(&[&[u8]], &str); 12] = [
+        let cases: [(&[&[u8]], &str); 15] = [
             (&[], "a member is missing"),
             (&[&control, &data], "debian-binary"),
             (&[&first, &data, &control], "not control.tar"),
@@ -265,6 +235,9 @@ mod tests {
             (&[&first, &raw("//", "9999999999", b""), &data], "larger than"),
             (&[&first, &raw("control.tar.gz", "9999999999", &good), &data], "larger than"),
             (&[&first, &raw("control.tar.gz", "-1", &good), &data], "no number"),
+            (&[&first, &raw("control.tar.gz", &format!("+{}", good.len()), &good), &data], "no number"),
+            (&[&first, &control, &member("data.tar.Z", b"")], "not data.tar"),
+            (&[&first, &control, &member("data.tarx", b"")], "not data.tar"),
         ];
         for (parts, word) in cases {
             let said = read(&[&b"!<arch>\n"[..], &parts.concat()].concat()).unwrap_err();
@@ -294,17 +267,25 @@ mod tests {
         // A second stream behind the first, and what hides behind the end.
         let (first, second) = (tarred(&[one]), tarred(&[(Regular, "./control", &other)]));
         let open = &first[..first.len() - 1024];
-        assert!(read(&deb(&[gz(open), gz(&second)].concat())).unwrap_err().contains("twice"));
-        assert!(read(&deb(&[gz(&first), gz(&second)].concat())).unwrap_err().contains("behind its end"));
+        assert!(read(&deb(&gz(&[open, &second].concat()))).unwrap_err().contains("twice"));
+        assert!(read(&deb(&gz(&[&first[..], &second].concat()))).unwrap_err().contains("behind its end"));
+        assert!(read(&deb(&[gz(open), gz(&second)].concat())).unwrap_err().contains("does not end"));
+        for more in [gz(&second), vec![0; 4], b"x".to_vec()] {
+            assert!(read(&deb(&[gz(&first), more].concat())).unwrap_err().contains("one stream"));
+        }
+        for (name, pack) in [("control.tar.xz", xz as fn(&[u8]) -> Vec<u8>), ("control.tar.zst", zst)] {
+            for more in [pack(&second), b"x".to_vec(), vec![0; 4]] {
+                let two = [pack(&first), more].concat();
+                let parts = [member("debian-binary", b"2.0\n"), member(name, &two), member("data.tar", b"")];
+                let said = read(&[&b"!<arch>\n"[..], &parts.concat()].concat()).unwrap_err();
+                assert!(said.contains("one stream"), "{name}: {said}");
+            }
+        }
         // An extended header names the file that follows.
-        let mut tar = tar::Builder::new(Vec::new());
-        tar.append_pax_extensions([("path", &b"./control"[..])]).unwrap();
-        let mut header = tar::Header::new_ustar();
-        header.set_size(CONTROL.len() as u64);
-        header.set_path("./other").unwrap();
-        header.set_cksum();
-        tar.append(&header, CONTROL.as_bytes()).unwrap();
-        assert!(read(&deb(&gz(&tar.into_inner().unwrap()))).unwrap_err().contains("extended headers"));
+        for kind in [tar::EntryType::XHeader, tar::EntryType::XGlobalHeader] {
+            let tar = tarred(&[(kind, "./PaxHeaders/control", ""), one]);
+            assert!(read(&deb(&gz(&tar))).unwrap_err().contains("extended headers"));
+        }
     }
 
     #[test]
@@ -352,10 +333,12 @@ mod tests {
         header.as_gnu_mut().unwrap().name[..13].copy_from_slice(b"././@LongLink");
         header.set_entry_type(tar::EntryType::GNULongName);
         header.set_size(8 << 20);
+        header.set_mode(0);
+        owned(&mut header);
         header.set_cksum();
         tar.append(&header, std::io::repeat(b'x').take(8 << 20)).unwrap();
         assert!(read(&deb(&gz(&tar.into_inner().unwrap()))).unwrap_err().contains("extended headers"));
-        let names: Vec<String> = (0..=MAX_FILES).map(|n| format!("./f{n}")).collect();
+        let names: Vec<String> = (0..=crate::archive::control_tar::MAX_FILES).map(|n| format!("./f{n}")).collect();
         let many: Vec<Entry> = names.iter().map(|name| (Regular, &name[..], "")).collect();
         assert!(read(&deb(&gz(&tarred(&many)))).unwrap_err().contains("more than 1000 files"));
     }

@@ -15,6 +15,7 @@ use anyhow::{Context, Result};
 use rusqlite::{Connection, Transaction};
 
 mod admit;
+mod control_tar;
 mod deb;
 mod files;
 mod generation;

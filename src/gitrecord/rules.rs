@@ -244,6 +244,22 @@ mod tests {
     }
 
     #[test]
+    fn what_a_repository_has_no_room_for_is_refused() {
+        let mut place = Place::new();
+        let aside = place.path.join("objects/tmp_objdir-incoming-x");
+        std::fs::create_dir_all(aside.join("pack")).unwrap();
+        place.config.git.max_repository = crate::config::ByteSize(1);
+        assert_eq!(no_room(&place.config, &place.path, Some(&aside)), None, "it brings nothing");
+        std::fs::write(aside.join("pack/x.pack"), [1; 3 << 20]).unwrap();
+        assert_eq!(no_room(&place.config, &place.path, None), None);
+        for (mib, word) in [(1, "1 MiB of the disk (git.max_repository)"), (2, "2 MiB"), (4, "")] {
+            place.config.git.max_repository = crate::config::ByteSize(mib << 20);
+            let said = no_room(&place.config, &place.path, Some(&aside)).unwrap_or_default();
+            assert!(said.contains(word) && said.is_empty() == word.is_empty(), "{mib}: {said}");
+        }
+    }
+
+    #[test]
     fn what_belongs_to_the_service_is_refused_and_the_rest_is_not() {
         let place = Place::new();
         for (name, word) in [

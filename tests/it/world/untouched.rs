@@ -21,7 +21,9 @@ impl Machine {
         all.insert("files", sh(files));
         all.insert(
             "state",
-            sh(&format!("ls -A -I layers -I wanted -I 'ready-*' {STATE} /srv /srv/apt /srv/git {STATE}/work")),
+            sh(&format!(
+                "ls -A -I layers -I wanted -I followers -I 'ready-*' {STATE} /srv /srv/apt /srv/git {STATE}/work"
+            )),
         );
         all.insert("chroots", chroots());
         // Machines start from none.
