@@ -250,7 +250,7 @@ mod tests {
         std::fs::create_dir_all(aside.join("pack")).unwrap();
         place.config.git.max_repository = crate::config::ByteSize(1);
         assert_eq!(no_room(&place.config, &place.path, Some(&aside)), None, "it brings nothing");
-        std::fs::write(aside.join("pack/x.pack"), [1; 3 << 20]).unwrap();
+        std::fs::write(aside.join("pack/x.pack"), vec![1; 3 << 20]).unwrap();
         assert_eq!(no_room(&place.config, &place.path, None), None);
         for (mib, word) in [(1, "1 MiB of the disk (git.max_repository)"), (2, "2 MiB"), (4, "")] {
             place.config.git.max_repository = crate::config::ByteSize(mib << 20);
