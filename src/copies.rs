@@ -34,7 +34,9 @@ pub fn check(
     package: &PackageName,
     version: &Version,
 ) -> Result<()> {
-    let Some(build) = builds::of_version(db, package, version)? else { return Ok(()) };
+    let build = builds::of_version(db, package, version)?.ok_or_else(|| {
+        Error::bug(format!("the record does not say whose build the archive has of {package} {version}"))
+    })?;
     let target = &config.build.pockets[pocket];
     let (parts, architectures) = (contents::outline(db, package, version)?, architectures::of_pocket(target)?);
     let raised = format!("raise the version in debian/changelog, and submit that to {pocket}");
@@ -42,13 +44,14 @@ pub fn check(
         let ways = format!("{raised}, or have an administrator add it to the pocket's components or architectures");
         return Err(refusal(package, version, &build, pocket, &[why], &ways).into());
     }
+    if build.pocket == *pocket {
+        // It comes back to where it was.
+        return Ok(());
+    }
     if let Some(why) = not_built(&Table::read()?, pocket, &architectures, &parts, &build) {
         return Err(refusal(package, version, &build, pocket, &[why], &raised).into());
     }
-    if build.pocket == *pocket
-        || target.copies_from.contains(&build.pocket)
-        || builds::vouched(db, package, version, pocket)?.is_some()
-    {
+    if target.copies_from.contains(&build.pocket) || builds::vouched(db, package, version, pocket)?.is_some() {
         return Ok(());
     }
     let unfit = match &build.facts {

@@ -201,7 +201,7 @@ impl Original {
 
 /// What keeps a build in these from the host.
 pub fn isolation(bases: &[Base]) -> Isolation {
-    let in_machines = bases.iter().all(|base| matches!(base, Base::Image(_)));
+    let in_machines = !bases.is_empty() && bases.iter().all(|base| matches!(base, Base::Image(_)));
     if in_machines { Isolation::Vm } else { Isolation::Unshare }
 }
 

@@ -61,12 +61,13 @@ pub fn run(session: &mut Session, args: &Args) -> Result<Exit> {
     Ok(Exit::Ok)
 }
 
-/// What its source package is made of now, if it is to be built: the branch pristine-tar may have been mended since.
+/// What its source package is made of now, if it is to be built: the branch pristine-tar may have been mended since. An error if it
+/// could only fail again, as the rules are now.
 fn plan(session: &Session, job: &Job) -> Result<Option<SourcePlan>> {
     let (db, config) = (session.record.db(), &session.config);
     let is_over = matches!(job.state, State::Failed | State::Cancelled);
     let request = Request::of(job);
-    let plan = if is_over { validate::check_record(db, config, &request, Some(job.id))? } else { return Ok(None) };
+    let plan = if is_over { validate::check(db, config, &request, Some(job.id))? } else { return Ok(None) };
     let Plan::Run(Valid::Build) = plan else { return Ok(None) };
     let source = validate::plan_submission(db, config, &request)?;
     source::pin(&config.git.package(&job.package), &source)?;

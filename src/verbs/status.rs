@@ -45,8 +45,8 @@ fn one(session: &Session, job: &Job) -> Result<Exit> {
     let hooks = hooks::runs_of(db, job.id)?;
     let chroots = chroots::of(db, job.id)?;
     let source = sources::of(db, job.id)?;
-    let given = builds::given(db, job.id)?;
     let built = built(session, job)?;
+    let given = if built.is_some() { Vec::new() } else { builds::given(db, job.id)? };
     let buildinfo = buildinfo(session, job)?;
     let aside = publish::aside(db, job)?;
     let told = forecast::told(db, job.id)?;
