@@ -230,6 +230,14 @@ fn check_unique(db: &Connection, config: &Config, request: &Request) -> Result<V
             ))
             .into());
         }
+        if let Some(other) = pockets::same_otherwise(db, package, version)? {
+            return Err(Error::invalid(format!(
+                "version {version} of {package} ({}) is the same as {other} to apt and dpkg, and that was published: raise the version \
+                 in debian/changelog",
+                commit.short()
+            ))
+            .into());
+        }
         if let Some(old) = released::of_commit(db, package, version, commit)? {
             return Err(Error::invalid(format!(
                 "version {version} of {package} ({}) was let go by {}, and this commit never has it again: commit a change, or raise \

@@ -49,6 +49,9 @@ fn apt_settings() -> String {
     )
 }
 
+/// What every Debian machine has in hosts(5).
+const HOSTS: &str = "127.0.0.1 localhost\n::1 localhost ip6-localhost ip6-loopback\n";
+
 /// The files of the chroot that are ours to say: where apt gets packages from, and how.
 pub fn chroot_files(sources: &[Source]) -> Vec<(String, String)> {
     let mut files = Vec::new();
@@ -67,7 +70,7 @@ pub fn chroot_files(sources: &[Source]) -> Vec<(String, String)> {
         ("etc/apt/apt.conf.d/zz-build".into(), apt_settings()),
         // What is lost in a power cut is lost anyway.
         ("etc/dpkg/dpkg.cfg.d/zz-build".into(), "force-unsafe-io\n".into()),
-        ("etc/hosts".into(), "127.0.0.1 localhost build\n".into()),
+        ("etc/hosts".into(), HOSTS.replacen("localhost", "localhost build", 1)),
         // There is nobody to ask for names.
         ("etc/resolv.conf".into(), String::new()),
     ]);
@@ -88,7 +91,7 @@ pub fn files() -> Vec<(String, String)> {
         ("etc/group".into(), format!("root:x:0:\n{BUILDER}:x:{WORKER}:\ntty:x:5:\n")),
         ("etc/subuid".into(), format!("root:{first}:{count}\n")),
         ("etc/subgid".into(), format!("root:{first}:{count}\n")),
-        ("etc/hosts".into(), "127.0.0.1 localhost\n".into()),
+        ("etc/hosts".into(), HOSTS.into()),
         ("etc/nsswitch.conf".into(), "passwd: files\ngroup: files\nhosts: files\n".into()),
     ]
 }
@@ -179,12 +182,27 @@ pub fn command(
     command
 }
 
-/// Why a build failed, from the end of its log.
+/// The first line that says what was wrong: make names the deepest target first, and dpkg's and debhelper's programs speak before
+/// dpkg-buildpackage does.
+fn telling(log: &str) -> Option<&str> {
+    let is_makes = |line: &str| {
+        let rest = line
+            .strip_prefix("make")
+            .map(|rest| rest.trim_start_matches(|c: char| "[]".contains(c) || c.is_ascii_digit()));
+        rest.is_some_and(|rest| rest.starts_with(": *** ") && !rest.contains("Waiting for unfinished jobs"))
+    };
+    let is_a_programs = |line: &str| {
+        let name = line.split_once(": error: ").map(|(name, _)| name);
+        name.is_some_and(|name| {
+            (name.starts_with("dh_") || name.starts_with("dpkg-")) && !name.contains(' ') && name != "dpkg-buildpackage"
+        })
+    };
+    log.lines().find(|line| is_makes(line) || is_a_programs(line))
+}
+
+/// Why a build failed, from the end of its log. What limit it met is seen elsewhere: a log may say anything.
 pub fn why(log: &str) -> Failure {
     let value = |key: &str| log.lines().rev().find_map(|line| line.strip_prefix(key)).map(str::trim);
-    if log.contains("No space left on device") {
-        return Failure::new(FailureKind::BuildDisk, "the build used all the disk space that it may (limits.disk)");
-    }
     let stage = value("Fail-Stage: ").unwrap_or_default();
     let complaint = |starts: &[&str]| {
         let line = log.lines().rev().find(|line| starts.iter().any(|start| line.starts_with(start)));
@@ -192,7 +210,8 @@ pub fn why(log: &str) -> Failure {
     };
     match stage {
         "build" | "" if value("Status: ").is_some() => {
-            let line = complaint(&["dpkg-buildpackage: error: ", "dpkg-genchanges: error: "]);
+            let line = telling(log).map(|line| crate::text::one_line(line.trim()));
+            let line = line.or_else(|| complaint(&["dpkg-buildpackage: error: "]));
             let line = line.unwrap_or_else(|| "sbuild says that the package does not build".to_owned());
             Failure::new(FailureKind::BuildFailed, line)
         }
@@ -223,9 +242,28 @@ mod tests {
         assert_eq!(kind("E: Unmet dependencies\nFail-Stage: install-deps\nStatus: failed\n"), FailureKind::BuildDeps);
         assert_eq!(kind("Fail-Stage: create-session\nStatus: failed\n"), FailureKind::Chroot);
         assert_eq!(kind("E: cannot unshare\n"), FailureKind::Chroot);
-        assert_eq!(kind("cp: No space left on device\nFail-Stage: build\nStatus: attempted\n"), FailureKind::BuildDisk);
+        assert_eq!(
+            kind("cp: No space left on device\nFail-Stage: build\nStatus: attempted\n"),
+            FailureKind::BuildFailed
+        );
         let text =
             why("dpkg-buildpackage: error: debian/rules binary exit 2\nFail-Stage: build\nStatus: attempted\n").text;
         assert_eq!(text, "dpkg-buildpackage: error: debian/rules binary exit 2");
+        let told = |lines: &str| why(&format!("{lines}\nFail-Stage: build\nStatus: attempted\n")).text;
+        assert_eq!(
+            told(
+                "a test: No space left on device\nmake[2]: *** Waiting for unfinished jobs....\nmake[2]: *** [Makefile:3: check] Error 1\n\
+                  dh_auto_test: error: make check returned exit code 2\nmake: *** [debian/rules:4: build] Error 25\n\
+                  dpkg-buildpackage: error: debian/rules build subprocess returned exit status 2"
+            ),
+            "make[2]: *** [Makefile:3: check] Error 1"
+        );
+        assert_eq!(
+            told(
+                "dpkg-genchanges: error: package x has section  in control file but - in files list\n\
+                  dpkg-buildpackage: error: dpkg-genchanges --build=any subprocess returned exit status 25"
+            ),
+            "dpkg-genchanges: error: package x has section  in control file but - in files list"
+        );
     }
 }

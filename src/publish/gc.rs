@@ -13,6 +13,9 @@ use crate::record::audit::Entry;
 use crate::record::snapshots::{self, Snapshot};
 use crate::record::{Record, contents, jobs, now, pockets, pool};
 
+/// A version of a source package.
+type Named = (PackageName, Version);
+
 /// What was removed.
 #[derive(Debug, Default, Serialize)]
 pub struct Collected {
@@ -47,10 +50,15 @@ pub fn forget(config: &Config, record: &mut Record, by: &Principal) -> Result<Co
                 collected.snapshots.push((suite.clone(), old));
             }
         }
-        for (source, version) in contents::versions_not_shown(tx)? {
-            if !tagged.contains(&(source.clone(), version.clone())) && !jobs::any_open(tx, &source)? {
-                forget_version(tx, &mut collected, source, version)?;
+        let mut going = BTreeSet::new();
+        for version in contents::versions_not_shown(tx)? {
+            if !tagged.contains(&version) && !jobs::any_open(tx, &version.0)? {
+                going.insert(version);
             }
+        }
+        keep_used(&contents::built_using(tx)?, &mut going);
+        for (source, version) in going {
+            forget_version(tx, &mut collected, source, version)?;
         }
         for stray in strays {
             pool::intend(tx, &stray)?;
@@ -63,6 +71,14 @@ pub fn forget(config: &Config, record: &mut Record, by: &Principal) -> Result<Co
             .append(tx)?;
         Ok(collected)
     })
+}
+
+/// Takes those out of `going` that something which stays was built with.
+fn keep_used(used: &[(Named, Named)], going: &mut BTreeSet<Named>) {
+    // What is kept for that reason may itself have been built with others.
+    while let Some((kept, _)) = used.iter().find(|(used, by)| going.contains(used) && !going.contains(by)) {
+        going.remove(kept);
+    }
 }
 
 fn forget_version(tx: &Transaction, to: &mut Collected, source: PackageName, version: Version) -> Result<()> {
@@ -97,6 +113,38 @@ fn old(keep: &Keep, all: &[Snapshot]) -> Vec<i64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_something_that_stays_was_built_with_stays() {
+        let named = |name: &str| -> Named { (name.parse().unwrap(), "1".parse().unwrap()) };
+        let dir = tempfile::tempdir().unwrap();
+        let mut record = Record::open(&dir.path().join("db")).unwrap();
+        for (by, field) in [
+            ("app", "Built-Using: lib (= 1), odd, other (>> 2)"),
+            ("lib", "Static-Built-Using: base (= 1)"),
+            ("gone", "built-using: old (= 1)"),
+            ("none", "Description: Built-Using: nothing (= 1)"),
+        ] {
+            let part = contents::Part {
+                kind: contents::Kind::Deb,
+                name: by.into(),
+                architecture: "all".into(),
+                component: "main".into(),
+                stanza: format!("Package: {by}\n{field}\n"),
+            };
+            let (source, version) = named(by);
+            let content =
+                contents::Content { source, version, changes: String::new(), parts: vec![part], files: Vec::new() };
+            record.write(|tx| contents::add(tx, &content)).unwrap();
+        }
+        let mut used = contents::built_using(record.db()).unwrap();
+        used.sort();
+        let wanted = [("base", "lib"), ("lib", "app"), ("old", "gone")];
+        assert_eq!(used, wanted.map(|(a, b)| (named(a), named(b))));
+        let mut going: BTreeSet<Named> = ["lib", "base", "old", "gone"].map(named).into();
+        keep_used(&used, &mut going);
+        assert_eq!(going, ["gone", "old"].map(named).into());
+    }
 
     #[test]
     fn a_state_is_kept_while_it_is_young_or_among_the_last() {

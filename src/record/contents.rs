@@ -194,6 +194,29 @@ pub fn versions_not_shown(db: &Connection) -> Result<Vec<(PackageName, Version)>
     Ok(statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?.collect::<Result<_, _>>()?)
 }
 
+/// Which versions of source packages binary packages of the pool were built with parts of: their licences may demand that those
+/// sources stay (Debian policy 7.8). Each with the version whose binary package says so.
+pub fn built_using(db: &Connection) -> Result<Vec<((PackageName, Version), (PackageName, Version))>> {
+    let mut statement = db.prepare_cached(
+        "SELECT source, version, stanza FROM pool_part WHERE kind <> 'dsc' AND stanza LIKE '%built-using:%'",
+    )?;
+    let mut rows = statement.query([])?;
+    let mut all = Vec::new();
+    while let Some(row) = rows.next()? {
+        let by: (PackageName, Version) = (row.get(0)?, row.get(1)?);
+        let stanza: Deb822 = row.get::<_, String>(2)?.parse().context("an entry of Packages does not parse")?;
+        let fields = stanza.iter().flat_map(|entry| ["Built-Using", "Static-Built-Using"].map(|name| entry.get(name)));
+        for one in fields.flatten().flat_map(|field| field.split(',')) {
+            let named =
+                one.trim().trim_end_matches(')').split_once(" (=").map(|(name, version)| (name.trim(), version.trim()));
+            if let Some((Ok(source), Ok(version))) = named.map(|(source, version)| (source.parse(), version.parse())) {
+                all.push(((source, version), by.clone()));
+            }
+        }
+    }
+    Ok(all)
+}
+
 /// A suite's state; `None`: the record does not know the suite.
 pub fn suite(db: &Connection, suite: &Suite) -> Result<Option<SuiteState>> {
     Ok(db

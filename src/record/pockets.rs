@@ -73,6 +73,19 @@ pub fn known(db: &Connection, package: &PackageName, version: &Version) -> Resul
         .optional()?)
 }
 
+/// A version of this package that is written otherwise and is the same one to dpkg, as 1.0 is to 1.00 (Debian policy 5.6.12).
+pub fn same_otherwise(db: &Connection, package: &PackageName, version: &Version) -> Result<Option<Version>> {
+    let mut statement = db.prepare_cached("SELECT version FROM version WHERE package = ? AND version <> ?")?;
+    let mut rows = statement.query(params![package, version])?;
+    while let Some(row) = rows.next()? {
+        let other: Version = row.get(0)?;
+        if other.cmp_dpkg(version).is_eq() {
+            return Ok(Some(other));
+        }
+    }
+    Ok(None)
+}
+
 /// What every version names.
 pub fn versions(db: &Connection) -> Result<Vec<(PackageName, Version, Known)>> {
     let mut statement = db.prepare_cached(

@@ -66,6 +66,27 @@ fn a_failing_build_says_why_to_whoever_waits() {
 }
 
 #[test]
+fn a_failure_is_told_by_what_was_seen_and_not_by_words_in_the_log() {
+    let world = World::new();
+    let _daemon = world.daemon();
+    let repo = world.repo("wordy");
+    repo.tiny("1.0", Tiny::Works);
+    let rules = std::fs::read_to_string(repo.dir.join("debian/rules")).unwrap();
+    // A build has the names that every Debian machine has; then a test of it prints what a full disk would say.
+    let look = "\tgetent ahostsv6 localhost | grep '^::1 '\n\tgetent hosts ip6-localhost\n\techo 'No space left on device'; exit 3\n";
+    repo.write(
+        "debian/rules",
+        &rules.replacen("build build-indep build-arch:\n", &format!("build build-indep build-arch:\n{look}"), 1),
+    );
+    let job = world.submit("dev", "wordy", &repo.commit("it fails"));
+    world.wait_for(&job, "failed", BUILD);
+    let status = world.status(&job);
+    assert_eq!(status["job"]["failure"], "build.failed", "{status}");
+    let reason = status["job"]["reason"].as_str().unwrap();
+    assert!(reason.starts_with("make: *** [debian/rules:") && reason.ends_with("Error 3"), "{reason}");
+}
+
+#[test]
 fn submitting_what_is_under_way_names_the_job() {
     let world = World::new();
     let repo = world.repo("tiny");

@@ -43,6 +43,12 @@ fn each_rule_refuses_and_changes_nothing() {
     let absent = repo.commit("no changelog");
     refused(&world, "prod", "tiny", &absent, &["debian/changelog"]);
 
+    // To apt and dpkg it is the version that there is.
+    let same = repo.version("2.00", Tiny::Works);
+    for pocket in ["prod", "dev"] {
+        refused(&world, pocket, "tiny", &same, &["version 2.00", "the same as 2.0"]);
+    }
+
     // 3. one version, two commits: in this pocket, and in another
     let again = repo.version("2.0", Tiny::Works);
     for pocket in ["prod", "dev"] {
