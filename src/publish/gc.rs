@@ -10,11 +10,9 @@ use crate::archive::Archive;
 use crate::config::{Config, Keep};
 use crate::names::{PackageName, Principal, Suite, Version};
 use crate::record::audit::Entry;
+use crate::record::contents::Named;
 use crate::record::snapshots::{self, Snapshot};
 use crate::record::{Record, contents, jobs, now, pockets, pool};
-
-/// A version of a source package.
-type Named = (PackageName, Version);
 
 /// What was removed.
 #[derive(Debug, Default, Serialize)]

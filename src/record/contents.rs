@@ -10,6 +10,9 @@ use super::pool::{self, PoolFile};
 use crate::names::{PackageName, Suite, Version};
 use crate::stored::stored_enum;
 
+/// A version of a source package, by name.
+pub type Named = (PackageName, Version);
+
 stored_enum! {
     /// What a part of a version is.
     pub enum Kind {
@@ -196,14 +199,14 @@ pub fn versions_not_shown(db: &Connection) -> Result<Vec<(PackageName, Version)>
 
 /// Which versions of source packages binary packages of the pool were built with parts of: their licences may demand that those
 /// sources stay (Debian policy 7.8). Each with the version whose binary package says so.
-pub fn built_using(db: &Connection) -> Result<Vec<((PackageName, Version), (PackageName, Version))>> {
+pub fn built_using(db: &Connection) -> Result<Vec<(Named, Named)>> {
     let mut statement = db.prepare_cached(
         "SELECT source, version, stanza FROM pool_part WHERE kind <> 'dsc' AND stanza LIKE '%built-using:%'",
     )?;
     let mut rows = statement.query([])?;
     let mut all = Vec::new();
     while let Some(row) = rows.next()? {
-        let by: (PackageName, Version) = (row.get(0)?, row.get(1)?);
+        let by: Named = (row.get(0)?, row.get(1)?);
         let stanza: Deb822 = row.get::<_, String>(2)?.parse().context("an entry of Packages does not parse")?;
         let fields = stanza.iter().flat_map(|entry| ["Built-Using", "Static-Built-Using"].map(|name| entry.get(name)));
         for one in fields.flatten().flat_map(|field| field.split(',')) {
