@@ -77,7 +77,7 @@ impl Record {
         db.busy_timeout(BUSY)?;
         // The last one to close would otherwise checkpoint and delete the log: several fsyncs in a request's path.
         db.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
-        db.set_prepared_statement_cache_capacity(64);
+        db.set_prepared_statement_cache_capacity(128);
         let mut record = Self { db, line: Line::of(path), in_line: IN_LINE, mirror: None };
         if record.user_version()? != MIGRATIONS.len() {
             let _turn = record.turn()?;

@@ -78,6 +78,22 @@ fn a_full_state_directory_refuses_submissions_and_answers_questions() {
 }
 
 #[test]
+fn jobs_wait_for_room_and_start_by_themselves_when_there_is_some() {
+    let world = World::new();
+    let (_daemon, repo) = service(&world);
+    let commit = repo.version("2.0", Tiny::Works);
+    let disk = Disk::of(STATE);
+    disk.leave(32);
+    let job = world.submit("prod", "tiny", &commit);
+    eventually("the daemon complains", SOON, || crate::world::daemon_log().contains("make room, and they start"));
+    let waits = world.status(&job)["waits"].clone();
+    assert_eq!((&waits["for"], waits["dir"].as_str().unwrap().starts_with(STATE)), (&"disk".into(), true));
+    world.build("alice", &["status", &job]).ok().says(&["queued", "room on the disk of /var/lib/invirtibuilder"]);
+    disk.make_room();
+    world.wait_for(&job, "published", BUILD);
+}
+
+#[test]
 fn a_state_directory_that_fills_up_during_a_build_fails_it_when_there_is_room_to_say_so() {
     let world = World::new();
     let (mut daemon, repo) = service(&world);

@@ -19,9 +19,14 @@ impl Disk {
 
     /// Takes all room from it: what is in use is all that there is.
     pub fn fill(&self) {
+        self.leave(0);
+    }
+
+    /// Takes all room from it but so many MiB.
+    pub fn leave(&self, room: u64) {
         let used = run("df", &["--output=used", "-k", self.path()]);
-        let used = used.lines().last().unwrap().trim();
-        self.remount(&format!("size={used}k"));
+        let used: u64 = used.lines().last().unwrap().trim().parse().unwrap();
+        self.remount(&format!("size={}k", used + room * 1024));
     }
 
     /// Gives it room.
