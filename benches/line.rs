@@ -31,7 +31,11 @@ fn main() -> Result<()> {
 
 fn run(clients: usize, rounds: usize, busy: usize) -> Result<()> {
     for _ in 0..busy {
-        std::thread::spawn(|| while !DONE.load(Ordering::Relaxed) {});
+        std::thread::spawn(|| {
+            while !DONE.load(Ordering::Relaxed) {
+                std::hint::spin_loop()
+            }
+        });
     }
     for how in ["sqlite", "line"] {
         let dir = tempfile::tempdir()?;
