@@ -54,6 +54,16 @@ const IN_LINE: Duration = Duration::from_secs(60);
 /// How long a transaction waits for a writer that is in no line, an administrator's sqlite3 say.
 const BUSY: Duration = Duration::from_secs(20);
 
+/// The length of SQLite's log, in bytes, from which on the last one to close the database folds it in. While others have the database
+/// open, commits begin a new one at half of that.
+const LONG_LOG: u64 = 8 << 20;
+
+fn log_length(database: &Path) -> u64 {
+    let mut name = database.as_os_str().to_owned();
+    name.push("-wal");
+    std::fs::metadata(name).map_or(0, |about| about.len())
+}
+
 /// An open database.
 pub struct Record {
     db: Connection,
@@ -75,8 +85,10 @@ impl Record {
         let db = Connection::open_with_flags(path, flags)
             .with_context(|| format!("cannot open the database {}", path.display()))?;
         db.busy_timeout(BUSY)?;
-        // The last one to close would otherwise checkpoint and delete the log: several fsyncs in a request's path.
-        db.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
+        // The last one to close would otherwise checkpoint and delete the log: several fsyncs in a request's path. But while no
+        // daemon has the database open, each request is the first and the last one: it reads the whole log, and nobody but the last can
+        // begin a new one.
+        db.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, log_length(path) < LONG_LOG)?;
         db.set_prepared_statement_cache_capacity(128);
         let mut record = Self { db, line: Line::of(path), in_line: IN_LINE, mirror: None };
         if record.user_version()? != MIGRATIONS.len() {
@@ -198,6 +210,24 @@ mod tests {
         assert_eq!(b.user_version().unwrap(), MIGRATIONS.len());
         let mode: String = b.db.query_row("PRAGMA journal_mode", [], |r| r.get(0)).unwrap();
         assert_eq!(mode, "wal");
+    }
+
+    #[test]
+    fn the_log_stays_short_though_nobody_keeps_the_database_open() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("db");
+        for _ in 0..60 {
+            let mut record = Record::open(&path).unwrap();
+            record
+                .write(|tx| {
+                    Ok(tx.execute_batch("CREATE TABLE IF NOT EXISTS x (y); INSERT INTO x VALUES (zeroblob(400000))")?)
+                })
+                .unwrap();
+        }
+        assert!(log_length(&path) < 2 * LONG_LOG, "{}", log_length(&path));
+        let record = Record::open(&path).unwrap();
+        let all: i64 = record.db().query_row("SELECT count(*) FROM x", [], |row| row.get(0)).unwrap();
+        assert_eq!(all, 60);
     }
 
     #[test]
