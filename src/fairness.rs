@@ -67,7 +67,7 @@ impl Rules {
         let pockets = config.build.pockets.iter().map(|(name, pocket)| {
             (name.clone(), Share { share: pocket.share.max(1), jobs: pocket.jobs, reserve: pocket.reserve })
         });
-        Self { places: config.daemon.jobs as u32, pockets: pockets.collect() }
+        Self { places: u32::try_from(config.daemon.jobs).unwrap_or(u32::MAX), pockets: pockets.collect() }
     }
 
     /// What holds for a pocket.
@@ -94,7 +94,9 @@ impl Rules {
             return Ok(true);
         }
         let in_common: u32 = all.iter().map(|load| load.running).sum();
-        if in_common < self.common() { Ok(false) } else { Err(Hold::Place) }
+        // One that is configured no more may be left without any: its jobs are to fail, and not to wait for ever.
+        let has_none = share.reserve == 0 && self.common() == 0;
+        if in_common < self.common() || has_none { Ok(false) } else { Err(Hold::Place) }
     }
 
     /// The pocket whose turn it is, and whether its job takes a reserved place.
@@ -145,6 +147,18 @@ mod tests {
         all[1].in_reserve = 0;
         all[1].next = None;
         assert_eq!(next(&rules, &all), None, "one place is free, and it is prod's");
+    }
+
+    #[test]
+    fn jobs_of_a_pocket_that_is_configured_no_more_do_not_wait_for_ever() {
+        let reserve = |reserve| Share { reserve, ..Share::default() };
+        let rules = rules(2, &[("dev", reserve(1)), ("prod", reserve(1))]);
+        let mut all = [load("gone", 0, Some(1), 0, 0), load("prod", 9, Some(2), 0, 0)];
+        assert_eq!(next(&rules, &all), Some(("prod", true)));
+        all[1].in_reserve = 1;
+        assert_eq!(next(&rules, &all), Some(("gone", false)));
+        all[0].running = 1;
+        assert_eq!(next(&rules, &all), None);
     }
 
     #[test]
