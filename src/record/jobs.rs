@@ -314,7 +314,7 @@ pub fn live(db: &Connection, pocket: &PocketName, package: &PackageName, commit:
 pub fn live_rival(db: &Connection, package: &PackageName, version: &Version, commit: &CommitId) -> Result<Option<Job>> {
     Ok(db
         .prepare_cached(&format!(
-            "SELECT {COLUMNS} FROM job WHERE package = ? AND version = ? AND commit_id <> ?
+            "SELECT {COLUMNS} FROM job INDEXED BY job_of_commit WHERE package = ? AND version = ? AND commit_id <> ?
              AND state IN ('queued', 'preparing', 'building', 'publishing') ORDER BY turn LIMIT 1"
         ))?
         .query_row(params![package, version, commit], Job::from_row)
