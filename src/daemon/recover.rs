@@ -10,8 +10,8 @@ use super::worker::Workspace;
 use crate::config::Config;
 use crate::error::{Failure, FailureKind};
 use crate::failpoint::{Point, reach};
-use crate::record::State;
 use crate::record::jobs::{self, Job};
+use crate::record::{State, queue};
 
 /// Ends what a dead daemon left: its claims, its builds, its work, and the moves that its publications owe.
 pub async fn run(config: &Arc<Config>, shared: &Shared) -> Result<()> {
@@ -29,6 +29,13 @@ pub async fn run(config: &Arc<Config>, shared: &Shared) -> Result<()> {
         if tried > 0 && !ended {
             keep.push(job.id);
         }
+    }
+    let mended = shared.write(queue::mend)?;
+    if mended > 0 {
+        let text = format!(
+            "{mended} jobs were not in it as they should be, which was mended: an older release's program has changed it"
+        );
+        shared.complain("the queue", &anyhow::anyhow!(text));
     }
     for error in Workspace::sweep(config, &keep).await? {
         shared.complain("work of an earlier daemon is left", &error);

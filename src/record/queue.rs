@@ -19,6 +19,9 @@ use crate::names::{CommitId, JobId, PackageName, PocketName, Principal};
 /// What any job is charged at least.
 pub(super) const LEAST_MS: i64 = 1000;
 
+/// What any job is charged at most: a clock that was put right meanwhile, or a machine that slept, says nothing of a job.
+const MOST_MS: i64 = 24 * 3_600_000;
+
 /// What a job is charged whose pocket has not published anything yet.
 pub(super) const UNKNOWN_MS: i64 = 60_000;
 
@@ -126,7 +129,8 @@ impl Moving {
     /// Charges pocket and principal for a job that starts.
     fn charge(&self, tx: &Transaction, id: JobId, share: u32) -> Result<()> {
         let ms = expected(tx, &self.pocket, &self.package)?.unwrap_or(UNKNOWN_MS).max(LEAST_MS);
-        tx.prepare_cached("INSERT INTO charge (job, ms, share) VALUES (?, ?, ?)")?.execute(params![id, ms, share])?;
+        tx.prepare_cached("INSERT OR REPLACE INTO charge (job, ms, share) VALUES (?, ?, ?)")?
+            .execute(params![id, ms, share])?;
         self.add_use(tx, ms, share)
     }
 
@@ -138,7 +142,7 @@ impl Moving {
             .optional()?;
         let Some((charged, share)) = charged else { return Ok(()) };
         let until = self.lease_until.map_or(at, |lease| lease.min(at));
-        let took = self.started.map_or(0, |started| until - started).max(LEAST_MS);
+        let took = self.started.map_or(0, |started| until - started).clamp(LEAST_MS, MOST_MS);
         self.add_use(tx, took - charged, share)
     }
 
@@ -159,7 +163,7 @@ impl Moving {
                 "INSERT INTO pace (pocket, package, ms) VALUES (?1, ?2, ?3)
                  ON CONFLICT DO UPDATE SET ms = (ms * (?4 - 1) + ?3) / ?4",
             )?
-            .execute(params![self.pocket, package, took.max(0), weight])?;
+            .execute(params![self.pocket, package, took.clamp(0, MOST_MS), weight])?;
         }
         Ok(())
     }
@@ -208,6 +212,37 @@ pub(super) fn make_ready(tx: &Transaction, id: JobId) -> Result<()> {
     )?
     .execute(params![job.pocket, job.principal])?;
     job.add_ready(tx, 1)
+}
+
+/// Writes down anew what follows from the open jobs, of which none may run. An older release's program that was running
+/// when the record was migrated keeps nothing of it: what it queued, or let go of, would wait for ever. How many jobs were
+/// not as they should be.
+pub fn mend(tx: &Transaction) -> Result<usize> {
+    let mended = tx.execute(
+        "UPDATE job SET ready = 1 - ready
+         WHERE state = 'queued' AND state IN ('queued', 'preparing', 'building', 'publishing') AND ready <> (
+             NOT EXISTS (SELECT 1 FROM job AS other INDEXED BY job_in_pocket
+                 WHERE other.package = job.package AND other.pocket = job.pocket AND other.turn < job.turn
+                 AND other.state IN ('queued', 'preparing', 'building', 'publishing'))
+             AND NOT EXISTS (SELECT 1 FROM job AS other INDEXED BY job_of_commit
+                 WHERE other.package = job.package AND other.commit_id = job.commit_id AND other.turn < job.turn
+                 AND other.state IN ('queued', 'preparing', 'building', 'publishing')))",
+        [],
+    )?;
+    tx.execute_batch(
+        "DELETE FROM charge WHERE job NOT IN (SELECT id FROM job WHERE state IN ('preparing', 'building', 'publishing'));
+         INSERT INTO pocket_use (pocket, used, clock, ready)
+             SELECT DISTINCT pocket, clock, 0, 0 FROM job, queue_clock WHERE job.ready = 1 ON CONFLICT DO NOTHING;
+         UPDATE pocket_use SET ready =
+             (SELECT count(*) FROM job INDEXED BY job_ready WHERE ready = 1 AND pocket = pocket_use.pocket);
+         INSERT INTO principal_use (pocket, principal, used, ready)
+             SELECT DISTINCT job.pocket, principal, clock, 0 FROM job JOIN pocket_use ON pocket_use.pocket = job.pocket
+             WHERE job.ready = 1 ON CONFLICT DO NOTHING;
+         UPDATE principal_use SET (ready, oldest) =
+             (SELECT count(*), min(turn) FROM job INDEXED BY job_ready
+              WHERE ready = 1 AND pocket = principal_use.pocket AND principal = principal_use.principal);",
+    )?;
+    Ok(mended)
 }
 
 /// Lets a job go before the others of its pocket, and with it those of its package that it has to wait for.
@@ -402,6 +437,57 @@ mod tests {
         assert_eq!(claimed(&mut record, &rules), Some(fix));
         let prod = loads(record.db()).unwrap().into_iter().find(|load| load.pocket.as_str() == "prod").unwrap();
         assert_eq!((prod.used, prod.running, prod.in_reserve), (0, 0, 1));
+    }
+
+    #[test]
+    fn what_an_older_release_did_meanwhile_is_mended() {
+        let (_dir, mut record) = record();
+        let rules = rules(1);
+        let running = queue(&mut record, "dev", "hello", 1, "alice");
+        let behind = queue(&mut record, "dev", "hello", 2, "alice");
+        assert_eq!(claimed(&mut record, &rules), Some(running));
+        record
+            .write(|tx| {
+                assert_eq!(mend(tx)?, 0);
+                // It knows neither of charges nor of what is ready.
+                let failed = concat!(
+                    "UPDATE ",
+                    "job SET state = 'failed', failure = 'build.failed', lease_until = NULL, finished = 1"
+                );
+                tx.execute(&format!("{failed} WHERE id = ?"), [running])?;
+                tx.execute(
+                    "INSERT INTO job (pocket, package, commit_id, version, principal, state, submitted, turn)
+                     VALUES ('prod', 'other', printf('%040x', 3), '1', 'bob@EXAMPLE.ORG', 'queued', 1, 9)",
+                    [],
+                )?;
+                Ok(())
+            })
+            .unwrap();
+        assert_eq!(claimed(&mut record, &rules), None);
+        assert_eq!(record.write(mend).unwrap(), 2);
+        assert_eq!(record.write(mend).unwrap(), 0);
+        let by = principal("alice");
+        record.write(|tx| jobs::retry(tx, running, State::Failed, &by)).unwrap();
+        let mut order = Vec::new();
+        while let Some(id) = claimed(&mut record, &rules) {
+            order.push(id);
+            end(&mut record, id);
+        }
+        assert_eq!(order.len(), 3, "{order:?}");
+        assert!(order.iter().position(|id| *id == behind) < order.iter().position(|id| *id == running));
+    }
+
+    #[test]
+    fn a_clock_that_was_put_right_costs_a_day_at_most() {
+        let (_dir, mut record) = record();
+        let id = queue(&mut record, "dev", "hello", 1, "alice");
+        record.write(|tx| claim_at(tx, &rules(1), 1)).unwrap().unwrap();
+        record.write(|tx| Ok(tx.execute("UPDATE job SET lease_until = ?", [super::super::now() + 1])?)).unwrap();
+        record.write(|tx| jobs::advance(tx, id, State::Preparing, State::Publishing)).unwrap();
+        record.write(|tx| jobs::advance(tx, id, State::Publishing, State::Published)).unwrap();
+        assert_eq!(loads(record.db()).unwrap()[0].used, MOST_MS * 1000);
+        let package = "hello".parse().unwrap();
+        assert_eq!(expected(record.db(), &"dev".parse().unwrap(), &package).unwrap(), Some(MOST_MS));
     }
 
     #[test]
