@@ -4,7 +4,7 @@
 //! returns (WAL, `synchronous=FULL`). Anyone of the service's user may open it: requests write to it whether or not
 //! the daemon runs. Writers stand in line, the daemon too (`line.rs`).
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use crate::error::Error;
@@ -51,6 +51,10 @@ const MIGRATIONS: &[&str] = &[
 /// How long a writer stands in line before the caller is told to try again.
 const IN_LINE: Duration = Duration::from_secs(60);
 
+/// The same for who has just stood there in vain. The daemon has several changes to make before it tells systemd again that
+/// it lives.
+const IN_LINE_AGAIN: Duration = Duration::from_secs(5);
+
 /// How long a transaction waits for a writer that is in no line, an administrator's sqlite3 say.
 const BUSY: Duration = Duration::from_secs(20);
 
@@ -69,13 +73,16 @@ pub struct Record {
     db: Connection,
     line: Line,
     in_line: Duration,
+    /// Whether it stood in line in vain the last time.
+    in_vain: bool,
+    path: PathBuf,
     mirror: Option<Log>,
 }
 
 impl Record {
     /// Opens the database, creating and migrating it as needed.
     pub fn open(path: &Path) -> Result<Self> {
-        Self::opened(path).map_err(plain)
+        Self::opened(path).map_err(|error| plain(error, path))
     }
 
     fn opened(path: &Path) -> Result<Self> {
@@ -90,7 +97,8 @@ impl Record {
         // begin a new one.
         db.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, log_length(path) < LONG_LOG)?;
         db.set_prepared_statement_cache_capacity(128);
-        let mut record = Self { db, line: Line::of(path), in_line: IN_LINE, mirror: None };
+        let mut record =
+            Self { db, line: Line::of(path), in_line: IN_LINE, in_vain: false, path: path.to_owned(), mirror: None };
         if record.user_version()? != MIGRATIONS.len() {
             let _turn = record.turn()?;
             // Somebody else may have done it meanwhile.
@@ -133,15 +141,23 @@ impl Record {
 
     /// Runs `change` in one IMMEDIATE transaction: all of it is durable when this returns `Ok`, none of it otherwise.
     pub fn write<T>(&mut self, change: impl FnOnce(&Transaction) -> Result<T>) -> Result<T> {
-        self.changed(change).map_err(plain)
+        self.changed(change).map_err(|error| plain(error, &self.path))
+    }
+
+    /// How long it stands in line.
+    fn patience(&self) -> Duration {
+        if self.in_vain { self.in_line.min(IN_LINE_AGAIN) } else { self.in_line }
     }
 
     /// Stands in line.
-    fn turn(&self) -> Result<Option<Turn>> {
-        match self.line.wait(self.in_line) {
+    fn turn(&mut self) -> Result<Option<Turn>> {
+        let most = self.patience();
+        let outcome = self.line.wait(most);
+        self.in_vain = matches!(outcome, Outcome::TooLong);
+        match outcome {
             Outcome::Turn(turn) => Ok(Some(turn)),
             Outcome::NoLine => Ok(None),
-            Outcome::TooLong => Err(busy(self.in_line)),
+            Outcome::TooLong => Err(busy(most)),
         }
     }
 
@@ -174,7 +190,7 @@ impl Record {
     /// Runs `look` on one snapshot of the database.
     pub fn read<T>(&mut self, look: impl FnOnce(&Transaction) -> Result<T>) -> Result<T> {
         let tx = self.db.transaction_with_behavior(TransactionBehavior::Deferred)?;
-        look(&tx).map_err(plain)
+        look(&tx).map_err(|error| plain(error, &self.path))
     }
 }
 
@@ -184,11 +200,26 @@ fn busy(waited: Duration) -> anyhow::Error {
     Error::try_again(format!("the record was busy with changes of others for {waited} s: try again in a while")).into()
 }
 
-/// The same in place of SQLite's own words, if those are why it failed.
-fn plain(error: anyhow::Error) -> anyhow::Error {
-    use rusqlite::ErrorCode::{DatabaseBusy, DatabaseLocked};
+/// The same in place of SQLite's own words, if those are why it failed; and what is wrong with the disk or the file.
+fn plain(error: anyhow::Error, path: &Path) -> anyhow::Error {
+    use rusqlite::ErrorCode::*;
     let code = error.chain().find_map(|cause| cause.downcast_ref::<rusqlite::Error>()?.sqlite_error_code());
-    if matches!(code, Some(DatabaseBusy | DatabaseLocked)) { busy(BUSY) } else { error }
+    let path = path.display();
+    let text = match code {
+        Some(DatabaseBusy | DatabaseLocked) => return busy(BUSY),
+        Some(DiskFull) => format!("the disk of {path} is full: have an administrator make room"),
+        Some(ReadOnly | CannotOpen | PermissionDenied) => {
+            format!("{path} cannot be written: have an administrator look at whose it is, and at its disk")
+        }
+        Some(SystemIoFailure) => {
+            format!("the disk of {path} fails: have an administrator look at it, and at what the kernel's log says")
+        }
+        Some(DatabaseCorrupt | NotADatabase) => {
+            format!("{path} is damaged: have an administrator restore it from a backup")
+        }
+        _ => return error,
+    };
+    Error::unavailable(text).into()
 }
 
 /// Milliseconds since 1970-01-01 UTC, as the record keeps times.
@@ -251,6 +282,46 @@ mod tests {
         told(b.write(|_| Ok(())).unwrap_err());
         drop(tx);
         b.write(|_| Ok(())).unwrap();
+    }
+
+    #[test]
+    fn who_waited_in_vain_waits_less_the_next_time() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("db");
+        let (mut a, mut b) = (Record::open(&path).unwrap(), Record::open(&path).unwrap());
+        b.in_line = Duration::from_millis(10);
+        a.write(|_| {
+            b.write(|_| Ok(())).unwrap_err();
+            Ok(())
+        })
+        .unwrap();
+        b.in_line = IN_LINE;
+        assert_eq!(b.patience(), IN_LINE_AGAIN);
+        b.write(|_| Ok(())).unwrap();
+        assert_eq!(b.patience(), IN_LINE);
+    }
+
+    #[test]
+    fn what_is_wrong_with_the_file_or_its_disk_is_told_in_one_sentence() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("db");
+        let told = |error: anyhow::Error, what: &str| {
+            assert_eq!(crate::error::exit_for(&error), crate::error::Exit::Unavailable);
+            let text = format!("{error:#}");
+            assert!(
+                text.contains(what) && text.contains("have an administrator") && !text.contains("rror code"),
+                "{text}"
+            );
+        };
+        let mut record = Record::open(&path).unwrap();
+        let insert =
+            |tx: &Transaction| -> Result<()> { audit::Entry::new("it").with("what", "x".repeat(1 << 20)).append(tx) };
+        record.db.execute_batch("PRAGMA max_page_count = 1").unwrap();
+        told(record.write(insert).unwrap_err(), "is full");
+        record.db.execute_batch("PRAGMA max_page_count = 1000000; PRAGMA query_only = 1").unwrap();
+        told(record.write(insert).unwrap_err(), "cannot be written");
+        std::fs::write(dir.path().join("other"), "x".repeat(10_000)).unwrap();
+        told(Record::open(&dir.path().join("other")).err().unwrap(), "is damaged");
     }
 
     #[test]
