@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use anyhow::Result;
 use git2::{Repository, Signature, Time};
-use invirtibuilder::gitrecord::create_package_repo;
+use invirtibuilder::gitrecord::{self, create_package_repo};
 use invirtibuilder::source::{self, Request, Subject, Wanted};
 use invirtibuilder::subprocess::CancellationToken;
 
@@ -29,7 +29,7 @@ fn measure(n: usize, dir: &Path) -> Result<()> {
     let repo = dir.join("large.git");
     create_package_repo(&repo)?;
     fill(&repo, n)?;
-    let commit = source::resolve(&repo, "main")?;
+    let commit = source::resolve(&gitrecord::open(&repo)?, &"large".parse()?, "main")?;
     let subject = Subject { repo, commit, package: "large".parse()?, version: "1.0".parse()? };
     let start = Instant::now();
     let plan = source::plan(&Wanted { subject: &subject, pool: &[], branch: source::Branch::Now, scratch: None })?;

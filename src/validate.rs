@@ -63,7 +63,8 @@ impl Request {
                 "there is no package {package}: 'create-repo {package}' makes its repository"
             )));
         }
-        let commit = source::resolve(&repo, commit)?;
+        let repo = gitrecord::open(&repo).map_err(|error| Error::unavailable(format!("{error:#}")))?;
+        let commit = source::resolve(&repo, &package, commit)?;
         let changelog = source::changelog(&repo, &commit).map_err(|failure| {
             let text = format!("{package} {}: {}", commit.short(), failure.text);
             if failure.kind == FailureKind::System { Error::unavailable(text) } else { Error::invalid(text) }
@@ -279,9 +280,9 @@ fn check_unique(db: &Connection, config: &Config, request: &Request) -> Result<V
 /// Rules 4 (descent) and 5, which Git decides.
 fn check_git(db: &Connection, config: &Config, request: &Request) -> Result<()> {
     let Request { pocket, package, commit, version } = request;
-    let repo = config.git.package(package);
+    let repo = gitrecord::open(&config.git.package(package))?;
     let branch = config.branch(pocket);
-    if gitrecord::ref_value(&repo, &format!("refs/heads/{branch}"))? == Some(gitrecord::SYMBOLIC) {
+    if gitrecord::value(&repo, &format!("refs/heads/{branch}"))? == Some(gitrecord::SYMBOLIC) {
         return Err(Error::invalid(format!(
             "branch {branch} of {package}, which is {pocket}'s, is a symbolic ref to another one: have an administrator \
              remove it with 'git symbolic-ref --delete refs/heads/{branch}'"
@@ -307,7 +308,7 @@ fn check_git(db: &Connection, config: &Config, request: &Request) -> Result<()> 
     // A branch that was there before the pocket's first publication counts as what the pocket has.
     let (base, what) = match pockets::held(db, pocket, package)? {
         Some(held) => (held.commit, format!("({}), which {pocket} has", held.version)),
-        None => match gitrecord::branch_head(&repo, &branch)? {
+        None => match gitrecord::head(&repo, &branch)? {
             Some(head) => (head, format!("where branch {branch} is")),
             None => return Ok(()),
         },

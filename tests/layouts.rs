@@ -9,7 +9,7 @@ use std::process::Command;
 
 use invirtibuilder::archive::digest;
 use invirtibuilder::error::Failure;
-use invirtibuilder::gitrecord::create_package_repo;
+use invirtibuilder::gitrecord::{self, create_package_repo};
 use invirtibuilder::source::{self, Plan, Pooled, Proof, Request, Subject, Wanted};
 use invirtibuilder::subprocess::CancellationToken;
 use rayon::prelude::*;
@@ -120,8 +120,9 @@ fn outcome(dir: &Path, tree: &Path, pool: &[Pooled]) -> (Option<Plan>, Result<Pr
         .output()
         .unwrap();
     assert!(pushed.status.success(), "{}", String::from_utf8_lossy(&pushed.stderr));
-    let commit = source::resolve(&repo, "main").unwrap();
-    let changelog = match source::changelog(&repo, &commit) {
+    let opened = gitrecord::open(&repo).unwrap();
+    let commit = source::resolve(&opened, &"hello".parse().unwrap(), "main").unwrap();
+    let changelog = match source::changelog(&opened, &commit) {
         Ok(changelog) => changelog,
         Err(failure) => return (None, Err(failure)),
     };

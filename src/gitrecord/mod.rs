@@ -18,8 +18,8 @@ pub use ours::{
     take_away,
 };
 pub use repository::{
-    SYMBOLIC, branch_head, commits_of_prefix, create_package_repo, init_superproject, is_abbreviation, is_ancestor,
-    leads_to, open, package_repositories, ref_value, repositories, tag_target, value,
+    SYMBOLIC, branch_head, commits_of_prefix, create_package_repo, head, init_superproject, is_abbreviation,
+    is_ancestor, leads_to, open, package_repositories, ref_value, repositories, tag_target, value,
 };
 pub use rules::{Push, no_room, refusal, standing};
 pub use superproject::{Change, packages_at, write_superproject};

@@ -180,9 +180,10 @@ mod tests {
         let last = branch_move(&repo, "prod", Some(&b), None);
         assert_eq!((apply(&last).unwrap(), branch_head(&repo, "prod").unwrap()), (Applied::Moved, None));
         assert_eq!(apply(&last).unwrap(), Applied::Already);
-        assert!(is_ancestor(&repo, &a, &b).unwrap() && !is_ancestor(&repo, &b, &a).unwrap());
+        let opened = open(&repo).unwrap();
+        assert!(is_ancestor(&opened, &a, &b).unwrap() && !is_ancestor(&opened, &b, &a).unwrap());
         let nowhere = "0123456789012345678901234567890123456789".parse().unwrap();
-        assert!(!is_ancestor(&repo, &nowhere, &b).unwrap());
+        assert!(!is_ancestor(&opened, &nowhere, &b).unwrap());
     }
 
     #[test]

@@ -51,9 +51,8 @@ pub fn published(repo: &Repository, tag: &str) -> Result<Option<Oid>> {
 }
 
 /// The commit of the version of this tag, if it is marked.
-pub fn published_commit(repo: &Path, tag: &str) -> Result<Option<CommitId>> {
-    let repo = open(repo)?;
-    Ok(published(&repo, tag)?.and_then(|oid| leads_to(&repo, oid)).map(CommitId::from))
+pub fn published_commit(repo: &Repository, tag: &str) -> Result<Option<CommitId>> {
+    Ok(published(repo, tag)?.and_then(|oid| leads_to(repo, oid)).map(CommitId::from))
 }
 
 /// Whether all published versions are marked.
@@ -194,8 +193,8 @@ mod tests {
         assert_eq!((says("2.0"), says("3.0")), (Some(a.to_string()), Some(a.to_string())));
         let note = opened.find_blob(says("4.0").unwrap().parse().unwrap()).unwrap();
         assert!(String::from_utf8_lossy(note.content()).contains(lost.as_str()));
-        assert_eq!(published_commit(&repo, "4.0").unwrap(), None);
-        assert_eq!(published_commit(&repo, "1.0").unwrap(), Some(a));
+        assert_eq!(published_commit(&opened, "4.0").unwrap(), None);
+        assert_eq!(published_commit(&opened, "1.0").unwrap(), Some(a));
         assert_eq!((marks(&opened).unwrap().len(), says("5.0")), (4, None));
     }
 

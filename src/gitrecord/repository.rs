@@ -60,6 +60,11 @@ pub fn branch_head(repo: &Path, branch: &str) -> Result<Option<CommitId>> {
     peel(&opened, &name)
 }
 
+/// The commit that a branch leads to, in a repository that is open. A symbolic ref is followed.
+pub fn head(repo: &Repository, branch: &str) -> Result<Option<CommitId>> {
+    peel(repo, &format!("refs/heads/{branch}"))
+}
+
 /// The object that a ref of this full name points at, unpeeled. A symbolic ref points at [`SYMBOLIC`].
 pub fn ref_value(repo: &Path, name: &str) -> Result<Option<Oid>> {
     value(&open(repo)?, name)
@@ -121,8 +126,7 @@ fn peel(repo: &Repository, name: &str) -> Result<Option<CommitId>> {
 }
 
 /// Whether `descendant` is `ancestor` or comes after it. An ancestor that the repository does not have is none.
-pub fn is_ancestor(repo: &Path, ancestor: &CommitId, descendant: &CommitId) -> Result<bool> {
-    let repo = open(repo)?;
+pub fn is_ancestor(repo: &Repository, ancestor: &CommitId, descendant: &CommitId) -> Result<bool> {
     let (ancestor, descendant) = (Oid::from(ancestor), Oid::from(descendant));
     if ancestor == descendant {
         return Ok(true);

@@ -1,27 +1,24 @@
 //! From what somebody typed to one commit.
 
-use std::path::Path;
-
 use git2::{ObjectType, Oid, Repository};
 
 use crate::error::Error;
 use crate::gitrecord;
-use crate::names::CommitId;
+use crate::names::{CommitId, PackageName};
 use crate::text::quoted;
 
 /// The commit that an id, an abbreviated one, a branch or a tag stands for. Nothing else of gitrevisions(7) is taken:
 /// `HEAD@{1}` or `a^{tree}` would mean something else tomorrow, or no commit at all. What could mean two commits is
 /// refused.
-pub fn resolve(repo: &Path, commit: &str) -> Result<CommitId, Error> {
-    let opened = gitrecord::open(repo).map_err(|error| Error::unavailable(format!("{error:#}")))?;
-    let name = repo.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+pub fn resolve(opened: &Repository, name: &PackageName, commit: &str) -> Result<CommitId, Error> {
+    let name = name.as_str();
     if !is_plain(commit) {
         return Err(Error::invalid(format!("{} is not a commit: use an id, a branch or a tag", quoted(commit))));
     }
     if let Some(oid) = Oid::from_str(commit).ok().filter(|_| commit.len() == 40) {
-        return commit_of(&opened, oid, commit, &name);
+        return commit_of(opened, oid, commit, name);
     }
-    let abbreviated = gitrecord::commits_of_prefix(&opened, commit)
+    let abbreviated = gitrecord::commits_of_prefix(opened, commit)
         .map_err(|error| Error::unavailable(format!("cannot look for {commit} in {name}: {error:#}")))?;
     let named: Vec<(&str, Oid)> = [("branch", "refs/heads/"), ("tag", "refs/tags/")]
         .into_iter()
@@ -31,7 +28,7 @@ pub fn resolve(repo: &Path, commit: &str) -> Result<CommitId, Error> {
         })
         .collect();
     for (kind, oid) in &named {
-        let led_to = gitrecord::leads_to(&opened, *oid);
+        let led_to = gitrecord::leads_to(opened, *oid);
         if let Some(other) = abbreviated.iter().find(|other| Some(**other) != led_to) {
             let led_to = led_to.map_or_else(|| "no commit".to_owned(), |oid| oid.to_string());
             return Err(Error::invalid(format!(
@@ -41,14 +38,14 @@ pub fn resolve(repo: &Path, commit: &str) -> Result<CommitId, Error> {
         }
     }
     match (&named[..], abbreviated.len()) {
-        ([(_, one)], _) => commit_of(&opened, *one, commit, &name),
+        ([(_, one)], _) => commit_of(opened, *one, commit, name),
         ([_, _, ..], _) => {
             Err(Error::invalid(format!("{commit} is a branch and a tag of {name}: use the commit's id")))
         }
         ([], 0) if opened.find_object_by_prefix(commit, None).is_ok() => {
             Err(Error::invalid(format!("{commit} of {name} is not a commit: use a commit's id, a branch or a tag")))
         }
-        ([], 0) => Err(unknown(&opened, commit, &name)),
+        ([], 0) => Err(unknown(opened, commit, name)),
         ([], 1) => Ok(abbreviated.first().copied().unwrap_or(Oid::ZERO_SHA1).into()),
         ([], _) => Err(Error::invalid(format!("{commit} stands for several commits of {name}: give more digits"))),
     }

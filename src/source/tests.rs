@@ -30,6 +30,10 @@ impl Package {
         self.dir.path().join("hello.git")
     }
 
+    fn resolve(&self, text: &str) -> Result<CommitId, crate::error::Error> {
+        resolve(&gitrecord::open(&self.repo()).unwrap(), &"hello".parse().unwrap(), text)
+    }
+
     fn commit(&self, changelog: &str, format: &str, more: &[Entry]) -> CommitId {
         let format = format!("{format}\n");
         let mut entries: Vec<Entry> = vec![
@@ -65,7 +69,7 @@ impl Package {
     }
 
     fn request(&self, room: u64, commit: &CommitId, name: &str, upstream: &[PathBuf]) -> Result<Request, Failure> {
-        let version = changelog(&self.repo(), commit)?.version;
+        let version = changelog(&gitrecord::open(&self.repo())?, commit)?.version;
         let pool: Vec<Pooled> = upstream
             .iter()
             .map(|path| Pooled {
@@ -271,7 +275,7 @@ async fn format_1_0_makes_a_diff() {
 #[test]
 fn only_a_name_or_an_id_is_a_commit() {
     let package = Package::new();
-    let ask = |text: &str| resolve(&package.repo(), text).map_err(|error| error.to_string());
+    let ask = |text: &str| package.resolve(text).map_err(|error| error.to_string());
     assert!(ask("main").unwrap_err().contains("is empty"));
     let a = package.commit(CHANGELOG, "3.0 (native)", &[]);
     let repo = Repository::open(package.repo()).unwrap();
@@ -298,7 +302,7 @@ fn only_a_name_or_an_id_is_a_commit() {
 #[test]
 fn digits_that_are_a_name_too_mean_one_commit_or_none() {
     let package = Package::new();
-    let ask = |text: &str| resolve(&package.repo(), text).map_err(|error| error.to_string());
+    let ask = |text: &str| package.resolve(text).map_err(|error| error.to_string());
     let a = package.commit(CHANGELOG, "3.0 (native)", &[]);
     let b = package.commit(CHANGELOG, "3.0 (native)", &[(0o100644, "more", b"x")]);
     let repo = Repository::open(package.repo()).unwrap();
@@ -354,7 +358,7 @@ fn digits_that_are_a_name_too_mean_one_commit_or_none() {
 #[test]
 fn symbolic_refs_are_followed() {
     let package = Package::new();
-    let ask = |text: &str| resolve(&package.repo(), text).map_err(|error| error.to_string());
+    let ask = |text: &str| package.resolve(text).map_err(|error| error.to_string());
     let a = package.commit(CHANGELOG, "3.0 (native)", &[]);
     let repo = Repository::open(package.repo()).unwrap();
     repo.reference("refs/tags/v1", (&a).into(), false, "").unwrap();

@@ -9,7 +9,6 @@ use std::path::Path;
 use git2::{Repository, Tree};
 
 use crate::error::{Failure, FailureKind};
-use crate::gitrecord;
 use crate::names::{CommitId, PackageName, Version};
 use crate::text::{one_line, quoted};
 use reader::{Entry, Problem, Read};
@@ -50,10 +49,8 @@ pub struct Changelog {
 }
 
 /// Reads `debian/changelog` as a commit has it.
-pub fn changelog(repo: &Path, commit: &CommitId) -> Result<Changelog, Failure> {
-    let repo = gitrecord::open(repo)?;
-    let tree = repo.find_commit(commit.into())?.tree()?;
-    of_tree(&repo, &tree)
+pub fn changelog(repo: &Repository, commit: &CommitId) -> Result<Changelog, Failure> {
+    of_tree(repo, &repo.find_commit(commit.into())?.tree()?)
 }
 
 /// The same of a commit's tree.
