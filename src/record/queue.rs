@@ -6,7 +6,8 @@
 //!
 //! Who uses how much of the places is written down too ([`crate::fairness`] has the rules). A job is charged for as long
 //! as jobs of its package took lately when it is claimed, and for the time it did take when it ends. A pocket or
-//! principal without work saves up nothing: when work comes, it begins where those are that were served last.
+//! principal without work saves up nothing: when work comes, it begins where those are that were served last, and beside
+//! all others if nobody had any left.
 
 use anyhow::Result;
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
@@ -89,6 +90,30 @@ impl Moving {
         }
         if to.is_end() {
             self.next_of_package(tx)?;
+            self.rest(tx)?;
+        }
+        Ok(())
+    }
+
+    /// When nothing of a pocket is left to do, its principals are even, and when nothing at all is, the pockets are: who wanted
+    /// nothing while others worked has saved up nothing by that.
+    fn rest(&self, tx: &Transaction) -> Result<()> {
+        let rests = tx
+            .prepare_cached(
+                "UPDATE pocket_use SET clock = max(clock, (SELECT max(used) FROM principal_use WHERE pocket = ?1))
+                 WHERE pocket = ?1 AND ready = 0 AND NOT EXISTS (SELECT 1 FROM job INDEXED BY job_running
+                     WHERE pocket = ?1 AND state IN ('preparing', 'building', 'publishing'))
+                   AND EXISTS (SELECT 1 FROM principal_use WHERE pocket = ?1)",
+            )?
+            .execute([&self.pocket])?;
+        if rests > 0 {
+            tx.prepare_cached(
+                "UPDATE queue_clock SET clock = max(clock, (SELECT max(used) FROM pocket_use))
+                 WHERE NOT EXISTS (SELECT 1 FROM pocket_use WHERE ready > 0)
+                   AND NOT EXISTS (SELECT 1 FROM job INDEXED BY job_running
+                       WHERE state IN ('preparing', 'building', 'publishing'))",
+            )?
+            .execute([])?;
         }
         Ok(())
     }
@@ -475,6 +500,31 @@ mod tests {
         }
         assert_eq!(order.len(), 3, "{order:?}");
         assert!(order.iter().position(|id| *id == behind) < order.iter().position(|id| *id == running));
+    }
+
+    #[test]
+    fn who_wanted_nothing_while_others_worked_has_saved_up_nothing() {
+        let (_dir, mut record) = record();
+        let long = queue(&mut record, "dev", "kernel", 1, "alice");
+        let hours = 6 * 3_600_000;
+        record
+            .write(|tx| {
+                claim_at(tx, &rules(1), 1)?;
+                jobs::advance_at(tx, long, State::Preparing, State::Publishing, hours)?;
+                jobs::advance_at(tx, long, State::Publishing, State::Published, hours)
+            })
+            .unwrap();
+        // Nothing is left to do. Then all come.
+        let a = queue(&mut record, "dev", "aa", 2, "alice");
+        let b = queue(&mut record, "dev", "bb", 3, "bob");
+        let c = queue(&mut record, "prod", "cc", 4, "carol");
+        let d = queue(&mut record, "prod", "dd", 5, "carol");
+        let mut order = Vec::new();
+        while let Some(id) = claimed(&mut record, &rules(1)) {
+            order.push(id);
+            end(&mut record, id);
+        }
+        assert_eq!(order, [a, c, b, d]);
     }
 
     #[test]
