@@ -73,7 +73,8 @@ fn a_failure_is_told_by_what_was_seen_and_not_by_words_in_the_log() {
     repo.tiny("1.0", Tiny::Works);
     let rules = std::fs::read_to_string(repo.dir.join("debian/rules")).unwrap();
     // A build has the names that every Debian machine has; then a test of it prints what a full disk would say.
-    let look = "\tgetent ahostsv6 localhost | grep '^::1 '\n\tgetent hosts ip6-localhost\n\techo 'No space left on device'; exit 3\n";
+    let look = "\tperl -MSocket=:all -e 'my ($$e, @r) = getaddrinfo(\"localhost\", \"\", {family => AF_INET6}); die $$e if $$e'\n\
+                \tgetent hosts ip6-localhost\n\techo 'No space left on device'; exit 3\n";
     repo.write(
         "debian/rules",
         &rules.replacen("build build-indep build-arch:\n", &format!("build build-indep build-arch:\n{look}"), 1),
