@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
+use std::sync::OnceLock;
 
 use anyhow::{Context, Result};
 
@@ -25,9 +26,16 @@ pub enum Binaries {
     Both,
 }
 
-/// The names that dpkg knows, each with its ABI, libc, operating system and processor.
+/// The names that dpkg knows, each with its ABI, libc, operating system and processor. They are taken apart when a wildcard asks: most
+/// source packages have none.
 #[derive(Debug)]
-pub struct Table(BTreeMap<String, [String; 4]>);
+pub struct Table {
+    cpus: String,
+    tuples: String,
+    known: OnceLock<Known>,
+}
+
+type Known = BTreeMap<String, [String; 4]>;
 
 impl Table {
     /// That of this machine's dpkg.
@@ -40,14 +48,21 @@ impl Table {
             let path = dir.join(name);
             fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))
         };
-        let (cpus, tuples) = (text("cputable")?, text("tupletable")?);
+        Ok(Self { cpus: text("cputable")?, tuples: text("tupletable")?, known: OnceLock::new() })
+    }
+
+    fn known(&self) -> &Known {
+        self.known.get_or_init(|| Self::parse(&self.cpus, &self.tuples))
+    }
+
+    fn parse(cpus: &str, tuples: &str) -> Known {
         let lines = |text: &'_ str| -> Vec<Vec<String>> {
             let lines = text.lines().filter(|line| !line.starts_with('#'));
             lines.map(|line| line.split_whitespace().map(str::to_owned).collect()).collect()
         };
-        let cpus: Vec<String> = lines(&cpus).into_iter().filter_map(|words| words.into_iter().next()).collect();
+        let cpus: Vec<String> = lines(cpus).into_iter().filter_map(|words| words.into_iter().next()).collect();
         let mut known = BTreeMap::new();
-        for words in lines(&tuples) {
+        for words in lines(tuples) {
             let [tuple, name, ..] = &words[..] else { continue };
             let generic = tuple.contains("<cpu>");
             for cpu in cpus.iter().filter(|cpu| generic || *cpu == &cpus[0]) {
@@ -58,7 +73,7 @@ impl Table {
                 }
             }
         }
-        Ok(Self(known))
+        known
     }
 
     /// Whether one of these words of a field `Architecture` means this architecture.
@@ -67,10 +82,14 @@ impl Table {
     }
 
     fn means(&self, word: &str, name: &str) -> bool {
-        if word == name {
+        if word == name || word == "any" {
             return true;
         }
-        let Some(real) = self.0.get(name) else { return word == "any" };
+        if !word.contains('-') {
+            // Another name is another architecture.
+            return false;
+        }
+        let Some(real) = self.known().get(name) else { return false };
         let Some(wanted) = self.wanted(word) else { return false };
         real.iter().zip(&wanted).all(|(real, wanted)| wanted == "any" || real == wanted)
     }
@@ -79,7 +98,7 @@ impl Table {
         let split: Vec<&str> = word.splitn(4, '-').collect();
         if !split.contains(&"any") {
             // An old way to write it.
-            return self.0.get(word.strip_prefix("linux-").unwrap_or(word)).cloned();
+            return self.known().get(word.strip_prefix("linux-").unwrap_or(word)).cloned();
         }
         // What is left out on the left may be anything; a lone word is "any" itself.
         let mut all: [String; 4] = std::array::from_fn(|_| "any".to_owned());
