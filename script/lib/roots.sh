@@ -2,18 +2,18 @@
 # Clean Debian roots to install packages in: made once from this machine's own mirrors, kept as tarballs in the cache, and
 # unpacked into memory for each use.
 
-# The machine's own sources, under another release's name.
+# The machine's own sources, under another release's name; what never is a release has neither updates nor a security suite.
 sources_for() {
 	local host
 	host=$(. /etc/os-release && echo "$VERSION_CODENAME")
 	# shellcheck disable=SC2016 # apt expands these
 	apt-get indextargets --format 'deb $(REPO_URI) $(RELEASE) $(COMPONENT)' 'Created-By: Packages' |
-		awk -v host="$host" -v other="$1" '$3 == host || $3 == host "-updates" || $3 == host "-security" {
+		awk -v host="$host" -v other="$1" '$3 == host || other != "sid" && ($3 == host "-updates" || $3 == host "-security") {
 			sub(host, other, $3); print }' | sort -u
 }
 
-# How this machine reaches its mirrors: proxies and the like.
-transport() { apt-config dump Acquire | grep -iE '^Acquire::(http|https|Retries|ForceIPv)' | grep -v '""' || true; }
+# How this machine reaches its mirrors: proxies and the like, and whether their dates count.
+transport() { apt-config dump Acquire | grep -iE '^Acquire::(http|https|Retries|ForceIPv|Check-)' | grep -v '""' || true; }
 
 # Makes a release's root tarball unless it is there; one with a name of its own and more packages, if they are given.
 make_root() {

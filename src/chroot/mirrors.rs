@@ -55,7 +55,19 @@ fn swap(targets: &str, host: &str, suite: &Suite) -> Vec<Source> {
     sources
 }
 
-/// The host's settings of how mirrors are reached: proxies, timeouts, certificates.
+/// Settings of apt that reach chroots: how mirrors are reached, and what their dates count for.
+const SETTINGS: [&str; 8] = [
+    "acquire::http::",
+    "acquire::https::",
+    "acquire::retries",
+    "acquire::force",
+    "acquire::check-",
+    "acquire::min-validtime",
+    "acquire::max-validtime",
+    "acquire::max-futuretime",
+];
+
+/// The host's settings of how mirrors are reached: proxies, timeouts, certificates, and whether a release may be old.
 pub async fn options(cancel: &CancellationToken) -> Result<Vec<String>> {
     let done = Cmd::new("apt-config").args(["dump", "Acquire"]).run(cancel).await?;
     let dump = String::from_utf8(done.success()?)?;
@@ -66,9 +78,7 @@ fn transport(dump: &str) -> Vec<String> {
     dump.lines()
         .filter(|line| {
             let name = line.split_whitespace().next().unwrap_or_default().to_ascii_lowercase();
-            ["acquire::http::", "acquire::https::", "acquire::retries", "acquire::force"]
-                .iter()
-                .any(|prefix| name.starts_with(prefix))
+            SETTINGS.iter().any(|prefix| name.starts_with(prefix))
         })
         .filter(|line| !line.contains("\"\""))
         .map(|line| line.trim_end_matches(';').to_owned())
@@ -96,6 +106,15 @@ mod tests {
         assert_eq!(swap("trixie"), want);
         assert_eq!(swap("sid"), ["deb http://a/debian/ sid main contrib"]);
         assert_eq!(codename("ID=debian\nVERSION_CODENAME=bookworm\n").as_deref(), Some("bookworm"));
+    }
+
+    #[test]
+    fn a_mirror_that_may_be_old_on_the_host_may_be_old_in_chroots() {
+        let dump = "Acquire::Check-Valid-Until \"false\";\nAcquire::Check-Date \"false\";\nAcquire::Max-FutureTime \"60\";\n\
+                    Acquire::PDiffs \"true\";\nAcquire::Max-ValidTime \"\";\n";
+        let want =
+            ["Acquire::Check-Valid-Until \"false\"", "Acquire::Check-Date \"false\"", "Acquire::Max-FutureTime \"60\""];
+        assert_eq!(transport(dump), want);
     }
 
     #[test]
