@@ -2,6 +2,8 @@
 
 use std::fs::File;
 use std::io::{self, Read, Write};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
@@ -88,36 +90,97 @@ fn verdict(session: &Session, id: JobId) -> Result<Exit> {
     Ok(if job.state == State::Published { Exit::Ok } else { Exit::JobFailed })
 }
 
-/// Prints the job's build log, and with `follow` what comes, until the job has ended.
+/// Prints the job's build log, and with `follow` what comes, until the job has ended. A job that is queued again, because its daemon
+/// was restarted say, has a log of its own for each attempt: one follows the other.
 pub fn log(session: &mut Session, id: JobId, follow: bool) -> Result<Exit> {
-    let path = session.config.build_log(id);
     let mut out = io::stdout().lock();
-    let mut file: Option<File> = None;
-    let mut pending = Vec::new();
-    let mut said = Instant::now();
+    let mut tail = Tail::of(session.config.build_log(id));
+    let (mut said, mut waits) = (Instant::now(), false);
     loop {
         // The state is read before the log, so that what was written before the end is printed before we leave.
-        let ended = jobs::get(session.record.db(), id)?.state.is_end();
-        if file.is_none() {
-            file = File::open(&path).ok();
-        }
-        let more = match &mut file {
-            Some(file) => copy(file, &mut pending, &mut out)?,
-            None => false,
-        };
-        if more {
-            said = Instant::now();
-        } else if ended || !follow {
-            out.write_all(text::for_terminal(&pending).as_bytes())?;
-            return Ok(Exit::Ok);
-        } else {
-            if said.elapsed() >= HEARTBEAT {
-                writeln!(io::stderr(), "[no output for {}]", span(said.elapsed().as_millis() as i64))?;
-                said = Instant::now();
+        let job = jobs::get(session.record.db(), id)?;
+        match tail.gain(&mut out)? {
+            Gained::Some => said = Instant::now(),
+            Gained::Another => {
+                writeln!(io::stderr(), "[job {id} begins again: its log is that of attempt {}]", job.attempt)?
             }
-            std::thread::sleep(LOOK);
+            Gained::Nothing if job.state.is_end() || !follow => {
+                tail.rest(&mut out)?;
+                return Ok(Exit::Ok);
+            }
+            Gained::Nothing => {
+                let again = job.state == State::Queued && job.attempt > 0;
+                if again && !waits {
+                    writeln!(io::stderr(), "[job {id} is queued again: its next attempt is followed when it begins]")?;
+                } else if said.elapsed() >= HEARTBEAT {
+                    writeln!(io::stderr(), "[no output for {}]", span(said.elapsed().as_millis() as i64))?;
+                    said = Instant::now();
+                }
+                waits = again;
+                std::thread::sleep(LOOK);
+            }
         }
     }
+}
+
+/// What a look at a log gave.
+#[derive(Debug, PartialEq, Eq)]
+enum Gained {
+    /// Some bytes more.
+    Some,
+    /// Nothing: its end, for now.
+    Nothing,
+    /// Another file has taken its place.
+    Another,
+}
+
+/// The end of a log that grows, and of those that follow it under its name.
+struct Tail {
+    path: PathBuf,
+    file: Option<File>,
+    pending: Vec<u8>,
+}
+
+impl Tail {
+    fn of(path: PathBuf) -> Self {
+        Self { path, file: None, pending: Vec::new() }
+    }
+
+    /// Prints what the log has gained, by whole lines. Where another one stands in its place, that comes next.
+    fn gain(&mut self, out: &mut impl Write) -> io::Result<Gained> {
+        let Some(file) = &mut self.file else {
+            self.file = File::open(&self.path).ok();
+            return if self.file.is_some() { self.gain(out) } else { Ok(Gained::Nothing) };
+        };
+        // Looked at before the file is read: nobody writes to a log that has no name any more.
+        let replaced = is_replaced(file, &self.path)?;
+        if copy(file, &mut self.pending, out)? {
+            return Ok(Gained::Some);
+        }
+        if !replaced {
+            return Ok(Gained::Nothing);
+        }
+        self.rest(out)?;
+        self.file = None;
+        Ok(Gained::Another)
+    }
+
+    /// Prints what is left of a last line without end.
+    fn rest(&mut self, out: &mut impl Write) -> io::Result<()> {
+        if self.pending.is_empty() {
+            return Ok(());
+        }
+        let rest = std::mem::take(&mut self.pending);
+        out.write_all(text::for_terminal(&rest).as_bytes())?;
+        out.flush()
+    }
+}
+
+/// Whether another file has the path now. One that has none may get one yet.
+fn is_replaced(file: &File, path: &Path) -> io::Result<bool> {
+    let Ok(there) = std::fs::metadata(path) else { return Ok(false) };
+    let mine = file.metadata()?;
+    Ok((there.dev(), there.ino()) != (mine.dev(), mine.ino()))
 }
 
 /// Prints what the log has gained, by whole lines (`pending` keeps the rest); whether there was anything.
@@ -135,4 +198,34 @@ fn copy(file: &mut File, pending: &mut Vec<u8>, out: &mut impl Write) -> io::Res
     out.flush()?;
     pending.drain(..whole);
     Ok(n > 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_log_that_another_one_follows_is_read_to_its_end_and_then_the_other() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("build.log");
+        let append = |text: &str| {
+            let mut file = File::options().append(true).create(true).open(&path).unwrap();
+            file.write_all(text.as_bytes()).unwrap();
+        };
+        let (mut tail, mut out) = (Tail::of(path.clone()), Vec::new());
+        assert_eq!(tail.gain(&mut out).unwrap(), Gained::Nothing);
+        append("one\nbegins");
+        assert_eq!(tail.gain(&mut out).unwrap(), Gained::Some);
+        assert_eq!(tail.gain(&mut out).unwrap(), Gained::Nothing);
+        assert_eq!(out, b"one\n");
+        append(" and ends");
+        std::fs::remove_file(&path).unwrap();
+        assert_eq!(tail.gain(&mut out).unwrap(), Gained::Some);
+        assert_eq!(tail.gain(&mut out).unwrap(), Gained::Nothing, "the next one is not there yet");
+        append("two\n");
+        assert_eq!(tail.gain(&mut out).unwrap(), Gained::Another);
+        assert_eq!(out, b"one\nbegins and ends");
+        assert_eq!(tail.gain(&mut out).unwrap(), Gained::Some);
+        assert_eq!(out, b"one\nbegins and endstwo\n");
+    }
 }

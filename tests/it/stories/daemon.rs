@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::os::unix::process::ExitStatusExt;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
@@ -53,6 +53,9 @@ fn a_daemon_that_is_killed_leaves_work_that_the_next_one_finishes() {
     let commit = repo.version("1.0", Tiny::Dawdles);
     let job = world.submit("prod", "tiny", &commit);
     world.wait_for(&job, "building", SOON);
+    let mut follower = world.command("alice");
+    follower.args(["log", &job, "--follow"]).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let follower = follower.spawn().unwrap();
     std::thread::sleep(Duration::from_secs(1));
     daemon.kill();
     eventually("the build dies with its daemon", SOON, || processes("sbuild").is_empty());
@@ -60,6 +63,12 @@ fn a_daemon_that_is_killed_leaves_work_that_the_next_one_finishes() {
     let _daemon = world.daemon();
     world.wait_for(&job, "published", BUILD);
     assert_eq!(world.status(&job)["job"]["attempt"], 2);
+    // Who followed it has seen both attempts.
+    let seen = follower.wait_with_output().unwrap();
+    let (out, err) = (String::from_utf8_lossy(&seen.stdout), String::from_utf8_lossy(&seen.stderr));
+    assert!(seen.status.success() && err.contains("its log is that of attempt 2"), "{err}");
+    assert_eq!(out.matches("Source package of commit").count(), 2, "{out}");
+    assert!(out.contains("The source package is the commit, path by path"), "{out}");
     assert_eq!(Apt::new("stable").update().candidate("tiny").as_deref(), Some("1.0"));
     assert_eq!(repo.served("refs/heads/prod"), Some(commit));
     assert_eq!(fs::read_dir("/var/lib/invirtibuilder/work").map_or(0, Iterator::count), 0, "work was left behind");
