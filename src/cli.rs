@@ -228,13 +228,28 @@ fn usage(error: &clap::Error) -> ExitCode {
         let _ = write!(std::io::stdout(), "{}", error.render());
         return Exit::Ok.into();
     }
+    let _ = writeln!(std::io::stderr(), "invirt-build: {}", sentence(error));
+    Exit::Usage.into()
+}
+
+/// What is wrong with a command line, in one sentence.
+fn sentence(error: &clap::Error) -> String {
+    use clap::error::ErrorKind::{DisplayHelpOnMissingArgumentOrSubcommand, MissingSubcommand};
     let text = error.render().to_string();
+    if matches!(error.kind(), DisplayHelpOnMissingArgumentOrSubcommand | MissingSubcommand) {
+        // The line begins with the program; options and what is missing follow the verb.
+        let usage = text.lines().find_map(|line| line.trim().strip_prefix("Usage: ")).unwrap_or_default();
+        let verb: Vec<&str> = usage.split(' ').skip(1).take_while(|word| !word.starts_with(['[', '<'])).collect();
+        return match &verb[..] {
+            [] => "the verb is missing: 'help' lists them".to_owned(),
+            verb => format!("{} needs one word more, which says what to do: see 'help {0}'", verb.join(" ")),
+        };
+    }
     let first: Vec<&str> = text.lines().take_while(|line| !line.is_empty()).map(str::trim).collect();
     let sentence = first.join(" ");
     let sentence = sentence.strip_prefix("error: ").unwrap_or(&sentence);
     let shown: String = crate::text::one_line(sentence).chars().take(400).collect();
-    let _ = writeln!(std::io::stderr(), "invirt-build: {shown}; see 'help'");
-    Exit::Usage.into()
+    format!("{shown}; see 'help'")
 }
 
 /// Whoever read our output has left: nobody is there to be told.
@@ -251,5 +266,20 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn what_is_missing_is_said_in_one_sentence() {
+        let said = |words: &[&str]| {
+            let words = ["invirt-build"].iter().chain(words);
+            sentence(&Cli::try_parse_from(words).expect_err("it is not complete"))
+        };
+        assert_eq!(said(&[]), "the verb is missing: 'help' lists them");
+        assert_eq!(said(&["--json"]), "the verb is missing: 'help' lists them");
+        assert_eq!(said(&["acl"]), "acl needs one word more, which says what to do: see 'help acl'");
+        assert_eq!(said(&["acl", "--json"]), "acl needs one word more, which says what to do: see 'help acl'");
+        assert!(said(&["nonsense"]).starts_with("unrecognized subcommand 'nonsense'"), "{}", said(&["nonsense"]));
+        let status = Cli::try_parse_from(["invirt-build", "status", "-1"]);
+        assert!(status.is_ok(), "that it is no number of a job is for the verb to say");
     }
 }

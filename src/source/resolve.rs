@@ -65,9 +65,18 @@ fn commit_of(repo: &Repository, oid: Oid, text: &str, name: &str) -> Result<Comm
     }
 }
 
+/// The fewest digits that Git takes for an id.
+const FEWEST: usize = 4;
+
 fn unknown(repo: &Repository, text: &str, name: &str) -> Error {
     if gitrecord::is_empty(repo) {
         return Error::invalid(format!("the repository of {name} is empty: push a commit to it first"));
+    }
+    if text.len() < FEWEST && text.bytes().all(|c| c.is_ascii_hexdigit()) {
+        return Error::invalid(format!(
+            "there is no branch or tag {} in {name}, and a commit's id needs {FEWEST} digits or more: give more of them",
+            quoted(text)
+        ));
     }
     Error::invalid(format!("there is no commit, branch or tag {} in {name}: push it first", quoted(text)))
 }

@@ -290,6 +290,8 @@ fn only_a_name_or_an_id_is_a_commit() {
     assert!(ask("main").unwrap_err().contains("a branch and a tag"));
     assert!(ask("blob").unwrap_err().contains("is not a commit"));
     assert!(ask(&"0".repeat(40)).unwrap_err().contains("there is no commit"));
+    assert!(ask("abc").unwrap_err().contains("needs 4 digits or more"));
+    assert!(ask("xyz").unwrap_err().contains("there is no commit"));
     let long = "a".repeat(100_000);
     for bad in
         ["", "--upload-pack=x", "HEAD@{1}", "main^{tree}", ":/x", "a\0b", "a\nb", "../x", "nothing", "123", &long]

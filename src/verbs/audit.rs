@@ -35,7 +35,7 @@ pub enum Audit {
 #[derive(Debug, clap::Args)]
 pub struct Show {
     /// About this job
-    #[arg(long)]
+    #[arg(long, allow_negative_numbers = true)]
     job: Option<String>,
     /// Of this kind, such as denied or job.state; 'job' stands for all that begin with 'job.'
     #[arg(long)]

@@ -12,6 +12,7 @@ use crate::source;
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// The number that submit printed
+    #[arg(allow_negative_numbers = true)]
     job: String,
 }
 

@@ -21,6 +21,7 @@ use crate::source::{Layout, SUMS};
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// The number that submit printed
+    #[arg(allow_negative_numbers = true)]
     job: String,
 }
 

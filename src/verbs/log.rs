@@ -11,6 +11,7 @@ use crate::session::Session;
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// The number that submit printed
+    #[arg(allow_negative_numbers = true)]
     job: String,
     /// Stream it until the job ends
     #[arg(long)]

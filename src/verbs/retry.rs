@@ -14,6 +14,7 @@ use crate::validate::{self, Plan, Request, Valid};
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// The number that submit printed
+    #[arg(allow_negative_numbers = true)]
     job: String,
 }
 

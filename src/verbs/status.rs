@@ -28,6 +28,7 @@ const SHOWN: usize = 10;
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// The number that submit printed
+    #[arg(allow_negative_numbers = true)]
     job: Option<String>,
 }
 

@@ -21,7 +21,7 @@ pub struct Args {
     #[arg(long)]
     deep: bool,
     /// Build again what this job has published, in the same chroots, and compare the packages bit by bit
-    #[arg(long, value_name = "JOB", conflicts_with_all = ["repair", "deep"])]
+    #[arg(long, value_name = "JOB", allow_negative_numbers = true, conflicts_with_all = ["repair", "deep"])]
     rebuild: Option<String>,
     /// Make every source package that pockets have again, and name those that would be refused now
     #[arg(long, conflicts_with_all = ["repair", "deep", "rebuild"])]
