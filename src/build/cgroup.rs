@@ -12,9 +12,11 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
+use nix::libc;
 
 use crate::config::Limits;
 use crate::subprocess::CancellationToken;
+use crate::text;
 
 /// The group of our own processes below one that was delegated: a group with limits on its children can hold none.
 const OWN: &str = "daemon";
@@ -43,8 +45,8 @@ pub enum Mechanism {
         /// Of the pids controller.
         pids: PathBuf,
     },
-    /// Neither can be written.
-    None,
+    /// Neither can be used, and why.
+    None(String),
 }
 
 impl Mechanism {
@@ -53,8 +55,8 @@ impl Mechanism {
         match self {
             Self::V2(dir) => format!("cgroup v2 below {}", dir.display()),
             Self::V1 { memory, .. } => format!("cgroup v1 below {}", memory.display()),
-            Self::None => {
-                "no cgroup can be written: memory is watched, processes are limited by RLIMIT_NPROC".to_owned()
+            Self::None(why) => {
+                format!("no cgroup can be used ({why}): memory is watched, processes are limited by RLIMIT_NPROC")
             }
         }
     }
@@ -64,7 +66,7 @@ impl Mechanism {
         match self {
             Self::V2(dir) => vec![dir],
             Self::V1 { memory, pids } => vec![memory, pids],
-            Self::None => Vec::new(),
+            Self::None(_) => Vec::new(),
         }
     }
 }
@@ -75,8 +77,20 @@ pub fn mechanism() -> &'static Mechanism {
     FOUND.get_or_init(|| {
         let read = |path| fs::read_to_string(path).unwrap_or_default();
         let found = find(&read("/proc/self/mountinfo"), &read("/proc/self/cgroup"));
-        found.into_iter().find(|mechanism| prepare(mechanism).is_ok()).unwrap_or(Mechanism::None)
+        first_that_works(found, prepare)
     })
+}
+
+/// The first that can be made ready; if none can, why the best cannot.
+fn first_that_works(found: Vec<Mechanism>, prepare: impl Fn(&Mechanism) -> Result<()>) -> Mechanism {
+    let mut why = None;
+    for mechanism in found {
+        match prepare(&mechanism) {
+            Ok(()) => return mechanism,
+            Err(error) => why = why.or_else(|| Some(text::one_line(&format!("{error:#}")))),
+        }
+    }
+    Mechanism::None(why.unwrap_or_else(|| "none with memory and pids is mounted".to_owned()))
 }
 
 /// What may work, the best first.
@@ -120,10 +134,20 @@ fn prepare(mechanism: &Mechanism) -> Result<()> {
     match mechanism {
         Mechanism::V2(dir) => {
             let offered = fs::read_to_string(dir.join("cgroup.controllers"))?;
-            anyhow::ensure!(["memory", "pids"].iter().all(|name| offered.split_whitespace().any(|word| word == *name)));
-            fs::create_dir_all(dir.join(OWN))?;
+            for name in ["memory", "pids"] {
+                let has = offered.split_whitespace().any(|word| word == name);
+                anyhow::ensure!(has, "{} has no controller {name}", dir.display());
+            }
+            let own = dir.join(OWN);
+            fs::create_dir_all(&own).with_context(|| format!("cannot create {}", own.display()))?;
             for pid in fs::read_to_string(dir.join("cgroup.procs"))?.lines() {
-                write(&dir.join(OWN).join("cgroup.procs"), pid)?;
+                // Those that ended meanwhile, as the last of an earlier daemon may, are in nobody's way.
+                match write(&own.join("cgroup.procs"), pid) {
+                    Err(error)
+                        if error.downcast_ref::<io::Error>().and_then(io::Error::raw_os_error) == Some(libc::ESRCH) => {
+                    }
+                    moved => moved?,
+                }
             }
             write(&dir.join("cgroup.subtree_control"), "+memory +pids")
         }
@@ -135,7 +159,7 @@ fn prepare(mechanism: &Mechanism) -> Result<()> {
             }
             Ok(())
         }
-        Mechanism::None => Ok(()),
+        Mechanism::None(_) => Ok(()),
     }
 }
 
@@ -317,6 +341,21 @@ mod tests {
         assert_eq!(find("rubbish\n", "rubbish\n"), []);
     }
 
+    #[test]
+    fn it_is_said_why_there_are_no_groups() {
+        let two = || vec![Mechanism::V2("/a".into()), Mechanism::V2("/b".into())];
+        let only = |good: &'static str| {
+            move |mechanism: &Mechanism| match mechanism {
+                Mechanism::V2(dir) if dir == Path::new(good) => Ok(()),
+                other => Err(anyhow::anyhow!("{other:?} is\nbusy")),
+            }
+        };
+        assert_eq!(first_that_works(two(), only("/b")), Mechanism::V2("/b".into()));
+        let none = first_that_works(two(), only("/c")).describe();
+        assert!(none.starts_with("no cgroup can be used (V2(\"/a\") is\\nbusy): memory is watched"), "{none}");
+        assert!(first_that_works(Vec::new(), |_| Ok(())).describe().contains("(none with memory and pids is mounted)"));
+    }
+
     fn of_version_2(dir: &Path) -> Groups {
         Groups { mechanism: Box::leak(Box::new(Mechanism::V2(dir.into()))), dirs: vec![dir.into()] }
     }
@@ -346,7 +385,8 @@ mod tests {
         assert_eq!(v1.breach(), Some(Breach::Processes));
         put(&memory, "memory.oom_control", "oom_kill_disable 0\nunder_oom 0\noom_kill 1\n");
         assert_eq!(v1.breach(), Some(Breach::Memory));
-        assert_eq!(Groups { mechanism: &Mechanism::None, dirs: Vec::new() }.breach(), None);
+        let none = Box::leak(Box::new(Mechanism::None("x".to_owned())));
+        assert_eq!(Groups { mechanism: none, dirs: Vec::new() }.breach(), None);
     }
 
     #[tokio::test]
