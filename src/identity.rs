@@ -140,11 +140,12 @@ mod tests {
         assert_eq!(name("alice", Some("EXAMPLE.ORG")).unwrap(), "alice@EXAMPLE.ORG");
         assert_eq!(name("alice@OTHER", Some("EXAMPLE.ORG")).unwrap(), "alice@OTHER");
         assert_eq!(name("a\\@b", Some("R")).unwrap(), "a\\@b@R");
+        assert_eq!(name("dave smith@R", Some("R")).unwrap(), "dave smith@R");
     }
 
     #[test]
     fn what_is_no_principal_admits_nobody() {
-        for bad in ["", "local:root", "a b@R", "a\n@R", "a\u{1b}@R"] {
+        for bad in ["", "local:root", "a\t@R", "a\n@R", "a\u{1b}@R", "a\u{2028}@R"] {
             assert!(name(bad, Some("R")).is_err(), "{bad:?}");
         }
         assert!(name(&"x".repeat(2000), Some("R")).is_err());

@@ -286,9 +286,10 @@ pub struct Principal(String);
 
 impl Principal {
     /// Takes a name that has already been authenticated and canonicalized ([`crate::identity`]) or that the record
-    /// holds. Refuses what could not be shown or logged on one line.
+    /// holds. Refuses what could not be shown or logged on one line; a space is as good as any other character in Kerberos.
     pub fn from_authenticated(name: &str) -> Result<Self, Error> {
-        if name.is_empty() || name.len() > 1024 || name.chars().any(|c| c.is_control() || c.is_whitespace()) {
+        let breaks_lines = |c: char| c.is_control() || matches!(c, '\u{2028}' | '\u{2029}');
+        if name.is_empty() || name.len() > 1024 || name.chars().any(breaks_lines) {
             return Err(Error::denied(format!("{} is not a principal name", crate::text::quoted(name))));
         }
         Ok(Self(name.to_owned()))

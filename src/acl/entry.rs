@@ -13,8 +13,8 @@ use crate::names::Principal;
 /// The anonymous principal (RFC 8062 section 3), which `anyuser:auth` does not admit.
 pub const ANONYMOUS: &str = "WELLKNOWN/ANONYMOUS@WELLKNOWN:ANONYMOUS";
 
-/// Entries that one decision may look at: files that include each other in a tangle end here.
-const MAX_ENTRIES: usize = 200_000;
+/// Entries that one decision may look at: files that are included over and over end here.
+pub(super) const MAX_ENTRIES: usize = 200_000;
 
 /// What an entry says.
 #[derive(Debug, Clone, PartialEq, Eq)]

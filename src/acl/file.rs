@@ -159,6 +159,7 @@ fn lines(evaluation: &mut Evaluation, path: &Path) -> Verdict {
 
 #[cfg(test)]
 mod tests {
+    use super::super::entry::MAX_ENTRIES;
     use super::super::program::Programs;
     use super::*;
     use crate::config::Config;
@@ -181,7 +182,7 @@ mod tests {
     }
 
     fn of(text: &str) -> Outcome {
-        let dir = dir(&[("a", text), ("bobs", "bob@R\n"), ("alices", "# us\nalice@R\n"), ("loop", "include DIR/a\n")]);
+        let dir = dir(&[("a", text), ("bobs", "bob@R\n"), ("alices", "# us\nalice@R\n")]);
         alice(&dir.path().join("a"))
     }
 
@@ -211,7 +212,6 @@ mod tests {
             "include\tx y\n",
             "include DIR/missing\n",
             "include DIR/a\n",
-            "include DIR/loop\n",
             "x:y\nalice@R\n",
             "exec:/bin/true\nalice@R\n",
             "\x0cinclude DIR/alices\n",
@@ -244,13 +244,19 @@ mod tests {
     }
 
     #[test]
-    fn files_that_include_each_other_in_a_tangle_end_in_an_error() {
-        let names: Vec<String> = (0..40).map(|n| format!("f{n}")).collect();
-        let texts: Vec<String> = (0..40).map(|n| format!("include DIR/f{0}\ninclude DIR/f{0}\n", n + 1)).collect();
-        let mut all: Vec<(&str, &str)> =
-            names.iter().map(String::as_str).zip(texts.iter().map(String::as_str)).collect();
-        all.push(("f40", "bob@R\n"));
-        let dir = dir(&all);
-        assert!(matches!(alice(&dir.path().join("f0")), Outcome::Error(_)));
+    fn includes_go_so_deep_and_entries_are_so_many_and_no_more() {
+        let chain = |length: usize| {
+            let all: Vec<(String, String)> =
+                (1..length).map(|n| (format!("f{n}"), format!("include DIR/f{}\n", n + 1))).collect();
+            let mut all: Vec<(&str, &str)> = all.iter().map(|(name, text)| (&name[..], &text[..])).collect();
+            let last = format!("f{length}");
+            all.push((&last, "alice@R\n"));
+            alice(&dir(&all).path().join("f1"))
+        };
+        assert_eq!(chain(MAX_DEPTH), Outcome::Match);
+        assert!(matches!(chain(MAX_DEPTH + 1), Outcome::Error(why) if why.contains("include one another")));
+        let nobody = format!("{}alice@R\n", "bob@R\n".repeat(MAX_ENTRIES));
+        assert!(matches!(of(&nobody), Outcome::Error(why) if why.contains("entries are in the way")));
+        assert_eq!(of(&nobody["bob@R\n".len()..]), Outcome::Match);
     }
 }

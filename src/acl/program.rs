@@ -40,7 +40,8 @@ impl Members {
         self.0.iter().map(String::as_str)
     }
 
-    /// Reads a program's output: principals, one a line. Empty lines and lines that begin with `#` are skipped.
+    /// Reads a program's output: principals without spaces, one a line. Empty lines and lines that begin
+    /// with `#` are skipped.
     pub fn parse(output: &[u8], realm: Option<&str>) -> Result<Self, String> {
         let mut members = BTreeSet::new();
         for (n, line) in output.split(|&c| c == b'\n').enumerate() {
@@ -48,7 +49,9 @@ impl Members {
             if line.is_empty() || line[0] == b'#' {
                 continue;
             }
-            let name = std::str::from_utf8(line).ok().and_then(|name| identity::qualified(name, realm).ok());
+            // A principal may have a space, but two on one line are a mistake.
+            let text = std::str::from_utf8(line).ok().filter(|text| !text.contains(' '));
+            let name = text.and_then(|name| identity::qualified(name, realm).ok());
             let name = name.ok_or_else(|| format!("line {} of its output, {}, is no principal", n + 1, shown(line)))?;
             members.insert(name.into());
         }
