@@ -18,6 +18,7 @@ use crate::config::{Config, Isolation, SigningKey};
 use crate::gitrecord::{self, Guard};
 use crate::identity;
 use crate::names::{Architecture, Distro};
+use crate::record;
 use crate::subprocess::{CancellationToken, Cmd, PATH};
 
 mod machines;
@@ -108,6 +109,7 @@ pub async fn look(config: &Config, path: &Path, user: &User) -> Vec<Check> {
     checks.push(realm(config));
     checks.extend(remctl());
     checks.extend(disk(config));
+    checks.push(line(config, user));
     checks.push(daemon(config));
     checks.push(limits(config));
     checks
@@ -385,6 +387,18 @@ fn disk(config: &Config) -> Vec<Check> {
     places.into_iter().filter_map(one).collect()
 }
 
+/// Where those who change the record stand in line. Without it changes are made, in no order.
+fn line(config: &Config, user: &User) -> Check {
+    let what = "line of writers";
+    let path = record::line_of(&config.database());
+    let shown = path.display();
+    match fs::symlink_metadata(&path) {
+        Ok(there) if there.is_file() && there.uid() == user.uid.as_raw() => fine(what, shown.to_string()),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => fine(what, "it is made with the first change"),
+        _ => note(what, format!("{shown} is not a file of {}", user.name), format!("mv {shown} {shown}.old")),
+    }
+}
+
 fn daemon(config: &Config) -> Check {
     if crate::wake::is_heard(&config.wake_socket()) {
         fine("daemon", "it runs")
@@ -398,7 +412,11 @@ fn limits(config: &Config) -> Check {
     let what = "limits of builds";
     match fs::read_to_string(config.limits_note()) {
         Ok(found) if found.starts_with("cgroup") => fine(what, found.trim_end()),
-        Ok(found) => note(what, found.trim_end(), "systemctl edit invirtibuilderd, and set Delegate=memory pids"),
+        Ok(found) => {
+            let mend =
+                "systemctl edit invirtibuilderd to set Delegate=memory pids, and systemctl restart invirtibuilderd";
+            note(what, found.trim_end(), mend)
+        }
         Err(_) => note(what, "not known before the daemon has run", "systemctl start invirtibuilderd"),
     }
 }
@@ -434,5 +452,9 @@ mod tests {
         fs::set_permissions(&acl, fs::Permissions::from_mode(0o666)).unwrap();
         assert!(access_lists(&config).last().unwrap().found.contains("others may write"));
         assert!(daemon(&config).mend.is_some());
+
+        assert_eq!(line(&config, &me).verdict, Verdict::Fine);
+        fs::create_dir(record::line_of(&config.database())).unwrap();
+        assert!(line(&config, &me).found.ends_with(&format!("invirtibuilder.line is not a file of {}", me.name)));
     }
 }

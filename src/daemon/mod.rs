@@ -379,6 +379,7 @@ impl Daemon {
     async fn drain(mut self) {
         notify(sd_notify::NotifyState::Stopping);
         self.shared.log.event(Severity::Info, "stopping", &[]);
+        self.shared.stop();
         self.running.values().for_each(CancellationToken::cancel);
         self.heralds.stop();
         let all = async {

@@ -10,6 +10,7 @@ use crate::log::{Log, Severity};
 use crate::names::JobId;
 use crate::publish::Publisher;
 use crate::record::{Record, jobs};
+use crate::subprocess::CancellationToken;
 use crate::text;
 
 /// One per daemon.
@@ -19,6 +20,10 @@ pub struct Shared {
     /// The one that publishes.
     pub publisher: Arc<Publisher>,
     record: Mutex<Record>,
+    /// For jobs under way.
+    work: Mutex<Record>,
+    /// Cancelled when the daemon is told to stop.
+    stopping: CancellationToken,
 }
 
 impl Shared {
@@ -26,8 +31,11 @@ impl Shared {
     pub async fn open(config: &Config) -> Result<Self> {
         let host = crate::chroot::host_architecture().await?;
         let record = || Record::open(&config.database()).map(|record| record.mirrored(Log::open(&config.syslog)));
-        let publisher = Publisher::new(record()?, host);
-        Ok(Self { log: Log::open(&config.syslog), publisher: Arc::new(publisher), record: Mutex::new(record()?) })
+        let stopping = CancellationToken::new();
+        let patient = || record().map(|record| record.patient(stopping.clone()));
+        let publisher = Arc::new(Publisher::new(patient()?, host));
+        let (record, work) = (Mutex::new(record()?), Mutex::new(patient()?));
+        Ok(Self { log: Log::open(&config.syslog), publisher, record, work, stopping })
     }
 
     fn record(&self) -> MutexGuard<'_, Record> {
@@ -43,6 +51,16 @@ impl Shared {
     /// Changes the record, in one transaction.
     pub fn write<T>(&self, change: impl FnOnce(&Transaction) -> Result<T>) -> Result<T> {
         self.record().write(change)
+    }
+
+    /// Changes the record for a job under way: while others keep the record busy it waits, as the job would fail otherwise.
+    pub fn write_for_job<T>(&self, change: impl FnOnce(&Transaction) -> Result<T>) -> Result<T> {
+        self.work.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).write(change)
+    }
+
+    /// Has nobody wait for the record for long any more.
+    pub fn stop(&self) {
+        self.stopping.cancel();
     }
 
     /// Tells the operators that something does not work: in the system log and on standard error.

@@ -222,7 +222,7 @@ impl Task {
         let built = match valid {
             Valid::Copy { from } => {
                 if let Some(from) = &from {
-                    self.shared.write(|tx| jobs::set_copied_from(tx, self.job.id, from))?;
+                    self.shared.write_for_job(|tx| jobs::set_copied_from(tx, self.job.id, from))?;
                 }
                 self.prove_source_of_copy().await?;
                 self.prove_copy().await?;
@@ -253,7 +253,7 @@ impl Task {
         if self.cancel.is_cancelled() {
             return Err(Failure::new(FailureKind::System, "it was told to stop"));
         }
-        self.shared.write(|tx| jobs::advance(tx, self.job.id, self.state, to))?;
+        self.shared.write_for_job(|tx| jobs::advance(tx, self.job.id, self.state, to))?;
         self.state = to;
         Ok(())
     }
@@ -294,7 +294,7 @@ impl Task {
         let fields = [("principal", job.principal.as_str()), ("request", &request), ("via", "daemon"), ("why", why)];
         self.shared.log.event(severity, event, &[&fields[..], &[("job", &id)]].concat());
         let entry = fields.iter().fold(Entry::new(event).job(job.id), |entry, (key, value)| entry.with(key, *value));
-        self.shared.write(|tx| entry.append(tx))?;
+        self.shared.write_for_job(|tx| entry.append(tx))?;
         decision.map(drop).map_err(|refusal| Failure::new(FailureKind::Denied, refusal.sentence))
     }
 
@@ -320,7 +320,7 @@ impl Task {
         }
         let bases = builder.bases(&request)?;
         let manifests: Vec<_> = bases.iter().map(|base| base.manifest().clone()).collect();
-        self.shared.write(|tx| chroots::set(tx, self.job.id, &manifests))?;
+        self.shared.write_for_job(|tx| chroots::set(tx, self.job.id, &manifests))?;
         let stop = self.cancel.child_token();
         let proof = async {
             let proof = source::prove(&asked, &source, &stop).await;
@@ -333,7 +333,7 @@ impl Task {
         self.say_how_it_was_carried_out();
         self.keep_given(&request)?;
         let proof = proof?;
-        self.shared.write(|tx| sources::proven(tx, self.job.id, &proof))?;
+        self.shared.write_for_job(|tx| sources::proven(tx, self.job.id, &proof))?;
         // The log of a build that failed may be full.
         built?;
         say_proof(&request, &proof)?;
@@ -415,7 +415,7 @@ impl Task {
         })?;
         let (request, _) = self.request_of(plan, &config.build_log(job.id)).await?;
         let proof = source::prove(&request, &made, &self.cancel).await?;
-        Ok(self.shared.write(|tx| {
+        Ok(self.shared.write_for_job(|tx| {
             sources::fix(tx, known.job, &request.plan)?;
             sources::proven(tx, known.job, &proof)
         })?)
@@ -471,7 +471,9 @@ impl Task {
     ) -> Result<(), Failure> {
         rebuild::demand_same(compared)?;
         let (package, version, built_in) = (&self.job.package, &self.job.version, rebuild::built_in(bases));
-        Ok(self.shared.write(|tx| chroots::set_reproduced(tx, package, version, isolation, &built_in, packages))?)
+        Ok(self
+            .shared
+            .write_for_job(|tx| chroots::set_reproduced(tx, package, version, isolation, &built_in, packages))?)
     }
 
     fn pocket(&self) -> &Pocket {
@@ -493,7 +495,7 @@ impl Task {
             source::pin(&repo, &plan)?;
             Ok::<_, Failure>(plan)
         })?;
-        self.shared.write(|tx| sources::fix(tx, job.id, &plan))?;
+        self.shared.write_for_job(|tx| sources::fix(tx, job.id, &plan))?;
         let (request, from) = self.request_of(plan, &build.log).await?;
         say_plan(build, &request, &from)?;
         Ok((request, from))
@@ -525,7 +527,7 @@ impl Task {
             suites: &suites,
             programs: from.manifest().map(|manifest| &manifest.digest),
         };
-        let sha256 = self.shared.write(|tx| {
+        let sha256 = self.shared.write_for_job(|tx| {
             let sha256 = sources::made(tx, job.id, made, &dsc, &conditions)?;
             let entry = Entry::new("source").job(job.id).with("dsc", &sha256[..]);
             made.tarballs.iter().fold(entry, |entry, (name, sum)| entry.with(name, sum.as_str())).append(tx)?;
@@ -539,7 +541,7 @@ impl Task {
     /// Writes down which packages of our own the build was given, in the record and in the log.
     fn keep_given(&self, build: &build::Request) -> Result<()> {
         let given = build.given.all();
-        self.shared.write(|tx| builds::set_given(tx, self.job.id, &given))?;
+        self.shared.write_for_job(|tx| builds::set_given(tx, self.job.id, &given))?;
         for one in &given {
             let line = format!("Given from suite {}: {} {} {}", one.suite, one.package, one.version, one.architecture);
             build.say(&crate::text::one_line(&line))?;
@@ -579,7 +581,7 @@ impl Task {
             Err(_) if self.cancel.is_cancelled() && state != State::Publishing => {
                 reach(Point::JobCancelling)?;
                 let by = self.shared.read(|db| jobs::get(db, id))?.cancel_by;
-                self.shared.write(|tx| match &by {
+                self.shared.write_for_job(|tx| match &by {
                     Some(by) => jobs::cancelled(tx, id, state, by),
                     None => jobs::give_back(tx, id, state, "the daemon is stopping"),
                 })?;
@@ -588,7 +590,7 @@ impl Task {
             }
             Err(failure) => {
                 reach(Point::JobFailing)?;
-                self.shared.write(|tx| jobs::fail(tx, id, state, failure))?;
+                self.shared.write_for_job(|tx| jobs::fail(tx, id, state, failure))?;
                 reach(Point::JobFailed)?;
                 self.say("failed", &[("failure", failure.kind.as_str()), ("why", &failure.text)]);
             }

@@ -39,8 +39,8 @@ pub(super) struct Turn {
 pub(super) enum Outcome {
     /// It is our turn.
     Turn(Turn),
-    /// The line cannot be used.
-    NoLine,
+    /// The line cannot be used, and why.
+    NoLine(io::Error),
     /// Others were before us for too long.
     TooLong,
 }
@@ -49,6 +49,11 @@ impl Line {
     /// The line of a database.
     pub(super) fn of(database: &Path) -> Self {
         Self { path: database.with_extension("line") }
+    }
+
+    /// Its file.
+    pub(super) fn path(&self) -> &Path {
+        &self.path
     }
 
     /// Waits for our turn, but not longer than `most`.
@@ -61,7 +66,7 @@ impl Line {
                 let line = self.clone();
                 in_time(most, move || line.draw(true)?.until_next())
             }
-            Err(_) => return Outcome::NoLine,
+            Err(error) => return Outcome::NoLine(error),
         };
         match next {
             Outcome::Turn(mine) => mine.until_first(end),
@@ -112,7 +117,7 @@ impl Turn {
                 Ok(true) => return Outcome::Turn(self),
                 Ok(false) if Instant::now() < end => std::thread::sleep(LOOK),
                 Ok(false) => return Outcome::TooLong,
-                Err(_) => return Outcome::NoLine,
+                Err(error) => return Outcome::NoLine(error),
             }
         }
     }
@@ -140,12 +145,13 @@ fn in_time(most: Duration, wait: impl FnOnce() -> io::Result<Turn> + Send + 'sta
     let waiter = move || {
         let _ = give.send(wait());
     };
-    if std::thread::Builder::new().name("in-line".to_owned()).spawn(waiter).is_err() {
-        return Outcome::NoLine;
+    if let Err(error) = std::thread::Builder::new().name("in-line".to_owned()).spawn(waiter) {
+        return Outcome::NoLine(error);
     }
     match take.recv_timeout(most) {
         Ok(Ok(turn)) => Outcome::Turn(turn),
-        Ok(Err(_)) | Err(mpsc::RecvTimeoutError::Disconnected) => Outcome::NoLine,
+        Ok(Err(error)) => Outcome::NoLine(error),
+        Err(mpsc::RecvTimeoutError::Disconnected) => Outcome::NoLine(io::Error::other("a thread has ended")),
         Err(mpsc::RecvTimeoutError::Timeout) => Outcome::TooLong,
     }
 }
@@ -276,6 +282,9 @@ mod tests {
     #[test]
     fn a_line_that_cannot_be_used_is_none() {
         let line = Line::of(Path::new("/nonexistent/it.db"));
-        assert!(matches!(line.wait(LONG), Outcome::NoLine));
+        assert!(matches!(line.wait(LONG), Outcome::NoLine(_)));
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::create_dir(dir.path().join("it.line")).unwrap();
+        assert!(matches!(Line::of(&dir.path().join("it.db")).wait(LONG), Outcome::NoLine(_)));
     }
 }

@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use crate::error::Error;
-use crate::log::Log;
+use crate::log::{Log, Severity};
+use crate::subprocess::CancellationToken;
 use anyhow::{Context, Result, bail};
 use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior, config::DbConfig};
 
@@ -77,6 +78,8 @@ pub struct Record {
     in_vain: bool,
     path: PathBuf,
     mirror: Option<Log>,
+    /// For work that would be lost: it waits for as long as others keep the record busy, until this is cancelled.
+    patient: Option<CancellationToken>,
 }
 
 impl Record {
@@ -97,8 +100,15 @@ impl Record {
         // begin a new one.
         db.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, log_length(path) < LONG_LOG)?;
         db.set_prepared_statement_cache_capacity(128);
-        let mut record =
-            Self { db, line: Line::of(path), in_line: IN_LINE, in_vain: false, path: path.to_owned(), mirror: None };
+        let mut record = Self {
+            db,
+            line: Line::of(path),
+            in_line: IN_LINE,
+            in_vain: false,
+            path: path.to_owned(),
+            mirror: None,
+            patient: None,
+        };
         if record.user_version()? != MIGRATIONS.len() {
             let _turn = record.turn()?;
             // Somebody else may have done it meanwhile.
@@ -151,19 +161,54 @@ impl Record {
 
     /// Stands in line.
     fn turn(&mut self) -> Result<Option<Turn>> {
-        let most = self.patience();
-        let outcome = self.line.wait(most);
-        self.in_vain = matches!(outcome, Outcome::TooLong);
-        match outcome {
-            Outcome::Turn(turn) => Ok(Some(turn)),
-            Outcome::NoLine => Ok(None),
-            Outcome::TooLong => Err(busy(most)),
+        loop {
+            let most = self.patience();
+            let outcome = self.line.wait(most);
+            self.in_vain = matches!(outcome, Outcome::TooLong);
+            match outcome {
+                Outcome::Turn(turn) => return Ok(Some(turn)),
+                Outcome::NoLine(error) => {
+                    let text = format!("{}: {error}: move it away, and it is made anew", self.line.path().display());
+                    self.say("those who change the record cannot stand in line", &text);
+                    return Ok(None);
+                }
+                Outcome::TooLong => self.wait_on(busy(most))?,
+            }
+        }
+    }
+
+    /// Waits on, if that is what it is there for, and says so.
+    fn wait_on(&self, busy: anyhow::Error) -> Result<()> {
+        if self.patient.as_ref().is_none_or(CancellationToken::is_cancelled) {
+            return Err(busy);
+        }
+        self.say("work waits for the record", &format!("{busy:#}"));
+        Ok(())
+    }
+
+    fn say(&self, what: &str, why: &str) {
+        if let Some(log) = &self.mirror {
+            log.event(Severity::Warning, "trouble", &[("what", what), ("why", why)]);
+        }
+    }
+
+    /// Begins a transaction that may write.
+    fn begin(&self) -> Result<Transaction<'_>> {
+        use rusqlite::ErrorCode::{DatabaseBusy, DatabaseLocked};
+        loop {
+            // Nothing else can be open: whoever begins has the record to themselves.
+            match Transaction::new_unchecked(&self.db, TransactionBehavior::Immediate) {
+                Err(error) if matches!(error.sqlite_error_code(), Some(DatabaseBusy | DatabaseLocked)) => {
+                    self.wait_on(busy(BUSY))?;
+                }
+                begun => return Ok(begun?),
+            }
         }
     }
 
     fn changed<T>(&mut self, change: impl FnOnce(&Transaction) -> Result<T>) -> Result<T> {
         let turn = self.turn()?;
-        let tx = self.db.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let tx = self.begin()?;
         let before = audit::head(&tx)?.0;
         let value = change(&tx)?;
         let mut new = Vec::new();
@@ -187,11 +232,22 @@ impl Record {
         self
     }
 
+    /// Waits for as long as others keep the record busy, until this is cancelled: for work that would be lost.
+    pub fn patient(mut self, until: CancellationToken) -> Self {
+        self.patient = Some(until);
+        self
+    }
+
     /// Runs `look` on one snapshot of the database.
     pub fn read<T>(&mut self, look: impl FnOnce(&Transaction) -> Result<T>) -> Result<T> {
         let tx = self.db.transaction_with_behavior(TransactionBehavior::Deferred)?;
         look(&tx).map_err(|error| plain(error, &self.path))
     }
+}
+
+/// The file in which those stand in line who change a database.
+pub fn line_of(database: &Path) -> PathBuf {
+    Line::of(database).path().to_owned()
 }
 
 /// What they are told who waited so long in vain.
@@ -299,6 +355,66 @@ mod tests {
         assert_eq!(b.patience(), IN_LINE_AGAIN);
         b.write(|_| Ok(())).unwrap();
         assert_eq!(b.patience(), IN_LINE);
+    }
+
+    #[test]
+    fn who_is_patient_waits_until_the_others_are_done_or_it_is_told_to_stop() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("db");
+        let mut a = Record::open(&path).unwrap();
+        let stop = CancellationToken::new();
+        let waiter = || {
+            let mut b = Record::open(&path).unwrap().patient(stop.clone());
+            b.in_line = Duration::from_millis(10);
+            b.db.busy_timeout(Duration::from_millis(10)).unwrap();
+            std::thread::spawn(move || b.write(|_| Ok(())).map_err(|error| crate::error::exit_for(&error)))
+        };
+        let drawn = || {
+            let number = std::fs::read(path.with_extension("line")).unwrap();
+            i64::from_le_bytes(number.try_into().unwrap())
+        };
+        let until_drawn = |number| {
+            let start = std::time::Instant::now();
+            while drawn() < number {
+                assert!(start.elapsed() < IN_LINE, "nobody tries again");
+                std::thread::sleep(Duration::from_millis(1));
+            }
+        };
+        // In line, behind somebody who is slow.
+        let mut waiting = None;
+        a.write(|_| {
+            let tries = drawn();
+            waiting = Some(waiter());
+            until_drawn(tries + 2);
+            Ok(())
+        })
+        .unwrap();
+        waiting.unwrap().join().unwrap().unwrap();
+        // Behind somebody who stands in no line, and then told to stop.
+        let tx = a.db.transaction_with_behavior(TransactionBehavior::Immediate).unwrap();
+        let tries = drawn();
+        let waiting = waiter();
+        until_drawn(tries + 1);
+        stop.cancel();
+        assert_eq!(waiting.join().unwrap().unwrap_err(), crate::error::Exit::TryAgain);
+        drop(tx);
+    }
+
+    #[test]
+    fn a_line_that_cannot_be_used_is_said_and_does_without() {
+        let dir = tempfile::tempdir().unwrap();
+        let receiver = std::os::unix::net::UnixDatagram::bind(dir.path().join("log")).unwrap();
+        let log = crate::config::Syslog { facility: "local3".into(), socket: dir.path().join("log") };
+        let path = dir.path().join("db");
+        drop(Record::open(&path).unwrap());
+        std::fs::remove_file(path.with_extension("line")).unwrap();
+        std::fs::create_dir(path.with_extension("line")).unwrap();
+        let mut record = Record::open(&path).unwrap().mirrored(Log::open(&log));
+        record.write(|_| Ok(())).unwrap();
+        let mut line = [0; 2000];
+        let length = receiver.recv(&mut line).unwrap();
+        let line = String::from_utf8_lossy(&line[..length]).into_owned();
+        assert!(line.contains("cannot stand in line") && line.contains("db.line: Is a directory"), "{line}");
     }
 
     #[test]
