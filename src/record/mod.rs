@@ -27,6 +27,7 @@ pub mod pool;
 #[cfg(test)]
 mod properties;
 pub mod queue;
+pub mod queue_check;
 pub mod released;
 pub mod seal;
 pub mod snapshots;

@@ -239,7 +239,7 @@ pub(super) fn make_ready(tx: &Transaction, id: JobId) -> Result<()> {
     job.add_ready(tx, 1)
 }
 
-/// Writes down anew what follows from the open jobs, of which none may run. An older release's program that was running
+/// Writes down anew what follows from the open jobs ([`super::queue_check`] says what that is). An older release's program that was running
 /// when the record was migrated keeps nothing of it: what it queued, or let go of, would wait for ever. How many jobs were
 /// not as they should be.
 pub fn mend(tx: &Transaction) -> Result<usize> {
@@ -256,13 +256,18 @@ pub fn mend(tx: &Transaction) -> Result<usize> {
     )?;
     tx.execute_batch(
         "DELETE FROM charge WHERE job NOT IN (SELECT id FROM job WHERE state IN ('preparing', 'building', 'publishing'));
+         INSERT INTO charge (job, ms, share)
+             SELECT id, 0, 1 FROM job WHERE state IN ('preparing', 'building', 'publishing') ON CONFLICT DO NOTHING;
+         INSERT INTO queue_clock (one, clock)
+             SELECT 1, coalesce(max(used), 0) FROM pocket_use WHERE true ON CONFLICT DO NOTHING;
          INSERT INTO pocket_use (pocket, used, clock, ready)
-             SELECT DISTINCT pocket, clock, 0, 0 FROM job, queue_clock WHERE job.ready = 1 ON CONFLICT DO NOTHING;
+             SELECT DISTINCT pocket, queue_clock.clock, 0, 0 FROM job, queue_clock
+             WHERE state IN ('queued', 'preparing', 'building', 'publishing') ON CONFLICT DO NOTHING;
          UPDATE pocket_use SET ready =
              (SELECT count(*) FROM job INDEXED BY job_ready WHERE ready = 1 AND pocket = pocket_use.pocket);
          INSERT INTO principal_use (pocket, principal, used, ready)
              SELECT DISTINCT job.pocket, principal, clock, 0 FROM job JOIN pocket_use ON pocket_use.pocket = job.pocket
-             WHERE job.ready = 1 ON CONFLICT DO NOTHING;
+             WHERE state IN ('queued', 'preparing', 'building', 'publishing') ON CONFLICT DO NOTHING;
          UPDATE principal_use SET (ready, oldest) =
              (SELECT count(*), min(turn) FROM job INDEXED BY job_ready
               WHERE ready = 1 AND pocket = principal_use.pocket AND principal = principal_use.principal);",

@@ -12,6 +12,7 @@ use crate::record::contents::{self, SuiteState};
 use crate::record::moves::{self, Owed, What};
 use crate::record::pockets::{self, Held, Known};
 use crate::record::pool::{self, PoolFile};
+use crate::record::queue_check;
 
 /// One state of the record.
 pub struct Facts {
@@ -31,6 +32,8 @@ pub struct Facts {
     pub owed: Vec<Owed>,
     /// What SQLite says of its file, if it has complaints.
     corruption: Vec<String>,
+    /// What the queue keeps and does not follow from the jobs.
+    queue: Vec<String>,
 }
 
 impl Facts {
@@ -63,6 +66,7 @@ impl Facts {
             intents: pool::intents(tx)?,
             owed: moves::owed(tx)?,
             corruption,
+            queue: queue_check::differences(tx)?,
         })
     }
 
@@ -93,6 +97,7 @@ impl Facts {
         let mut found = Vec::new();
         let lost = |text: String| Difference::new("database", text, Mend::Nothing);
         found.extend(self.corruption.iter().map(|line| lost(format!("SQLite says: {line}"))));
+        found.extend(self.queue.iter().map(|text| Difference::new("queue", text, Mend::Queue)));
         for owed in &self.owed {
             found.push(match &owed.what {
                 What::Ref(mv) => {

@@ -17,7 +17,7 @@ use crate::names::{CommitId, JobId, PackageName, PocketName, Principal, Version}
 use crate::publish::{self, Exclusive, Publisher, stamp};
 use crate::record::audit::Entry;
 use crate::record::jobs::{self, NewJob};
-use crate::record::{moves, pockets};
+use crate::record::{moves, pockets, queue};
 use crate::validate::{self, Plan, Request};
 
 /// What was done about one difference.
@@ -68,6 +68,10 @@ fn apply(config: &Config, publisher: &Publisher, record: &mut Exclusive, mend: &
         Mend::Tag(package, version) => tag(config, record, package, version),
         Mend::Superproject(pocket) => superproject(config, record, pocket),
         Mend::Suite(pocket) => suite(config, publisher, record, pocket),
+        Mend::Queue => {
+            record.write(queue::mend)?;
+            Ok("written anew from the jobs".to_owned())
+        }
         Mend::Nothing => bail!("the record does not have what is missing: restore it from a backup"),
     }
 }

@@ -53,6 +53,8 @@ pub enum Mend {
     Superproject(PocketName),
     /// The next generation of a pocket's suite is written from the record.
     Suite(PocketName),
+    /// What the queue keeps is written from the jobs.
+    Queue,
     /// The record does not have what is missing.
     Nothing,
 }

@@ -111,7 +111,15 @@ fn dists(service: &Service, below: &str) -> PathBuf {
 #[test]
 fn whatever_is_done_to_git_or_the_archive_is_named_and_put_back() {
     type Harm = fn(&Service);
-    let cases: [(&str, Harm, &str); 19] = [
+    let cases: [(&str, Harm, &str); 20] = [
+        (
+            "queue: pocket prod is said to have 3 jobs that may run, and has 0",
+            |s| {
+                let db = rusqlite::Connection::open(s.config.database()).unwrap();
+                db.execute("UPDATE pocket_use SET ready = 3 WHERE pocket = 'prod'", []).unwrap();
+            },
+            "written anew from the jobs",
+        ),
         (
             "world: tag 1.0: somebody's tag does not stand for",
             |s| {
