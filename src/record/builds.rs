@@ -173,6 +173,18 @@ pub fn vouch(
     Ok(())
 }
 
+/// Takes back what administrators said of the build that the pool has of a version, for one pocket or all that was said. How
+/// many words that were.
+pub fn take_back(
+    tx: &Transaction,
+    package: &PackageName,
+    version: &Version,
+    pocket: Option<&PocketName>,
+) -> Result<usize> {
+    let sql = "DELETE FROM vouched WHERE package = ?1 AND version = ?2 AND (?3 IS NULL OR pocket = ?3)";
+    Ok(tx.execute(sql, params![package, version, pocket])?)
+}
+
 /// Forgets what was said of a build that the pool no longer has: it holds for no other one.
 pub fn forget(tx: &Transaction, package: &PackageName, version: &Version) -> Result<()> {
     for table in ["vouched", "reproduced"] {
@@ -286,6 +298,13 @@ mod tests {
         assert_eq!(vouched(record.db(), package, version, &other).unwrap(), None);
         record.write(|tx| vouch(tx, package, version, None, &by, "for all")).unwrap();
         assert_eq!(vouched(record.db(), package, version, &other).unwrap().unwrap().pocket, None);
+        assert_eq!(record.write(|tx| take_back(tx, package, version, Some(&other))).unwrap(), 0);
+        assert_eq!(record.write(|tx| take_back(tx, package, version, Some(&prod))).unwrap(), 1);
+        assert_eq!(vouched(record.db(), package, version, &prod).unwrap().unwrap().pocket, None, "that for all holds");
+        record.write(|tx| vouch(tx, package, version, Some(&prod), &by, "read")).unwrap();
+        assert_eq!(record.write(|tx| take_back(tx, package, version, None)).unwrap(), 2);
+        assert_eq!(vouched(record.db(), package, version, &prod).unwrap(), None);
+        record.write(|tx| vouch(tx, package, version, None, &by, "for all")).unwrap();
         record.write(|tx| super::super::pool::forget_version(tx, package, version)).unwrap();
         assert_eq!(vouched(record.db(), package, version, &prod).unwrap(), None);
     }

@@ -4,12 +4,14 @@
 use std::io::Write;
 
 use anyhow::Result;
+use rusqlite::Transaction;
 
 use crate::error::{Error, Exit};
 use crate::log::Severity;
-use crate::names::{PackageName, PocketName, Suite, Version};
+use crate::names::{PackageName, PocketName, Principal, Suite, Version};
 use crate::publish::Publisher;
 use crate::record::audit::Entry;
+use crate::record::builds::Build;
 use crate::record::{builds, contents, snapshots};
 use crate::session::{Session, table, time};
 use crate::text;
@@ -46,7 +48,7 @@ pub enum Archive {
     },
     /// Answer for a build that another pocket could not have made itself, so that it may be copied there
     ///
-    /// Look at it by 'explain JOB' first. What is said holds until the archive no longer has the build.
+    /// Look at it by 'explain JOB' first. What is said holds until it is taken back, or the archive no longer has the build.
     Vouch {
         /// The source package
         package: String,
@@ -55,6 +57,9 @@ pub enum Archive {
         /// The pocket that may have it; every pocket, if none is named
         #[arg(long)]
         pocket: Option<String>,
+        /// Take back what was said before, for the pocket or altogether. What pockets have already they keep
+        #[arg(long)]
+        revoke: bool,
         /// Why, for the audit trail
         #[arg(long, value_name = "TEXT")]
         reason: String,
@@ -74,8 +79,16 @@ pub fn run(session: &mut Session, verb: &Archive) -> Result<Exit> {
         Archive::Release { package, version, reason } => {
             release(session, &package.parse()?, &version.parse()?, one_line(reason)?)
         }
-        Archive::Vouch { package, version, pocket, reason } => {
-            vouch(session, &package.parse()?, &version.parse()?, pocket.as_deref(), one_line(reason)?)
+        Archive::Vouch { package, version, pocket, revoke, reason } => {
+            let config = session.config.clone();
+            let pocket = pocket.as_deref().map(|pocket| config.pocket(pocket).map(|(name, _)| name.clone()));
+            let word = Word {
+                package: package.parse()?,
+                version: version.parse()?,
+                pocket: pocket.transpose()?,
+                reason: one_line(reason)?,
+            };
+            if *revoke { word.revoke(session) } else { word.give(session) }
         }
     }
 }
@@ -144,50 +157,101 @@ fn one_line(reason: &str) -> Result<&str, Error> {
     Ok(reason)
 }
 
-fn vouch(
-    session: &mut Session,
-    package: &PackageName,
-    version: &Version,
-    pocket: Option<&str>,
-    reason: &str,
-) -> Result<Exit> {
-    let config = session.config.clone();
-    let pocket = pocket.map(|pocket| config.pocket(pocket).map(|(name, _)| name.clone())).transpose()?;
-    let by = session.who.clone();
-    let build = session.write(|tx| {
-        let build = builds::of_version(tx, package, version)?.ok_or_else(|| {
-            Error::invalid(format!("the archive has no {package} {version}: 'history {package}' shows what it had"))
+/// What an administrator says of a build, and why.
+struct Word<'a> {
+    package: PackageName,
+    version: Version,
+    /// For whom; `None`: every pocket.
+    pocket: Option<PocketName>,
+    reason: &'a str,
+}
+
+impl Word<'_> {
+    fn whose(&self) -> &str {
+        self.pocket.as_ref().map_or("every pocket", PocketName::as_str)
+    }
+
+    /// Answers for the build.
+    fn give(&self, session: &mut Session) -> Result<Exit> {
+        let Self { package, version, pocket, reason } = self;
+        let by = session.who.clone();
+        let build = session.write(|tx| {
+            let build = self.build(tx)?;
+            builds::vouch(tx, package, version, pocket.as_ref(), &by, reason)?;
+            self.entry("archive.vouch", &build, &by).append(tx)?;
+            Ok(build)
         })?;
-        builds::vouch(tx, package, version, pocket.as_ref(), &by, reason)?;
-        Entry::new("archive.vouch")
+        self.log(session, "vouch", &build);
+        if session.json {
+            session.print_json(&build)?;
+            return Ok(Exit::Ok);
+        }
+        let (job, whose) = (build.job, self.whose());
+        session.line(format!("{whose} may have {package} {version} as job {job} has built it for {}", build.pocket))?;
+        Ok(Exit::Ok)
+    }
+
+    /// Takes back what was said.
+    fn revoke(&self, session: &mut Session) -> Result<Exit> {
+        let Self { package, version, pocket, .. } = self;
+        let by = session.who.clone();
+        let (build, left) = session.write(|tx| {
+            let build = self.build(tx)?;
+            let taken = builds::take_back(tx, package, version, pocket.as_ref())?;
+            let left = match pocket {
+                Some(pocket) => builds::vouched(tx, package, version, pocket)?.is_some(),
+                None => false,
+            };
+            if taken == 0 {
+                let text = match left {
+                    true => format!(
+                        "what is said of {package} {version} is for every pocket: take it back without --pocket"
+                    ),
+                    false => format!("nobody answers for {package} {version} for {}", self.whose()),
+                };
+                return Err(Error::invalid(text).into());
+            }
+            self.entry("archive.vouch-revoked", &build, &by).append(tx)?;
+            Ok((build, left))
+        })?;
+        self.log(session, "vouch-revoked", &build);
+        if session.json {
+            session.print_json(&build)?;
+            return Ok(Exit::Ok);
+        }
+        let but = if left { "; what was said for every pocket holds still" } else { "" };
+        session.line(format!("nobody answers for {package} {version} for {} any more{but}", self.whose()))?;
+        Ok(Exit::Ok)
+    }
+
+    fn build(&self, tx: &Transaction) -> Result<Build> {
+        let Self { package, version, .. } = self;
+        let build = builds::of_version(tx, package, version)?;
+        let text = format!("the archive has no {package} {version}: 'history {package}' shows what it had");
+        Ok(build.ok_or_else(|| Error::invalid(text))?)
+    }
+
+    fn entry(&self, event: &'static str, build: &Build, by: &Principal) -> Entry {
+        Entry::new(event)
             .job(build.job)
             .with("by", by.as_str())
-            .with("package", package.as_str())
-            .with("version", version.as_str())
-            .with("pocket", pocket.as_ref().map_or("every pocket", PocketName::as_str))
-            .with("reason", reason)
-            .append(tx)?;
-        Ok(build)
-    })?;
-    let (job, whose) = (build.job.to_string(), pocket.as_ref().map_or("every pocket", PocketName::as_str));
-    session.log.event(
-        Severity::Warning,
-        "vouch",
-        &[
-            ("package", package.as_str()),
-            ("version", version.as_str()),
-            ("job", &job),
-            ("pocket", whose),
-            ("by", session.who.as_str()),
-            ("reason", reason),
-        ],
-    );
-    if session.json {
-        session.print_json(&build)?;
-        return Ok(Exit::Ok);
+            .with("package", self.package.as_str())
+            .with("version", self.version.as_str())
+            .with("pocket", self.whose())
+            .with("reason", self.reason)
     }
-    session.line(format!("{whose} may have {package} {version} as job {job} has built it for {}", build.pocket))?;
-    Ok(Exit::Ok)
+
+    fn log(&self, session: &Session, event: &str, build: &Build) {
+        let fields = [
+            ("package", self.package.as_str()),
+            ("version", self.version.as_str()),
+            ("job", &build.job.to_string()),
+            ("pocket", self.whose()),
+            ("by", session.who.as_str()),
+            ("reason", self.reason),
+        ];
+        session.log.event(Severity::Warning, event, &fields);
+    }
 }
 
 fn release(session: &mut Session, package: &PackageName, version: &Version, reason: &str) -> Result<Exit> {
