@@ -22,7 +22,7 @@ use crate::names::{Architecture, JobId, PackageName, PocketName, Suite, Version}
 use crate::record::builds::{self, Build, Facts};
 use crate::record::chroots::{self, Reproduced};
 use crate::record::contents::{self, Kind, Part};
-use crate::record::jobs::Job;
+use crate::record::jobs::{self, Job};
 use crate::record::sources;
 
 /// Refuses to copy the build that the pool has of a version into a pocket, if it does not fit there: one sentence says all that
@@ -56,16 +56,26 @@ pub fn check(
     }
     let unfit = match &build.facts {
         Some(facts) => unfit(db, config, pocket, build.job, facts)?,
-        None => unknown(config, pocket, &build.pocket).into_iter().collect(),
+        None => Unfit { why: unknown(config, pocket, &build.pocket).into_iter().collect(), ..Unfit::default() },
     };
-    if unfit.is_empty() {
+    if unfit.why.is_empty() {
         return Ok(());
+    }
+    if unfit.will_fit {
+        let jobs: Vec<String> = unfit.coming.iter().map(|job| format!("job {job}")).collect();
+        let brings = if jobs.len() == 1 { "brings" } else { "bring" };
+        return Err(Error::try_again(format!(
+            "{pocket} cannot have {package} {version} yet: {}, and {} {brings} that: submit it again when that is published",
+            unfit.why.join("; "),
+            jobs.join(" and ")
+        ))
+        .into());
     }
     let ways = format!(
         "{raised}, or have an administrator answer for it by 'archive vouch {package} {version} \
          --pocket {pocket} --reason TEXT'"
     );
-    Err(refusal(package, version, &build, pocket, &unfit, &ways).into())
+    Err(refusal(package, version, &build, pocket, &unfit.why, &ways).into())
 }
 
 fn refusal(
@@ -98,8 +108,18 @@ pub fn is_as_now(db: &Connection, config: &Config, job: &Job) -> Result<bool> {
         && other_definitions(db, config, target, &facts)?.is_empty())
 }
 
-/// What a build had and this pocket's own could not have had, each a sentence's part.
-fn unfit(db: &Connection, config: &Config, pocket: &PocketName, job: JobId, facts: &Facts) -> Result<Vec<String>> {
+/// What a build had and this pocket's own could not have had.
+#[derive(Default)]
+struct Unfit {
+    /// Each a sentence's part.
+    why: Vec<String>,
+    /// Jobs that bring some of it.
+    coming: BTreeSet<JobId>,
+    /// Whether those bring all of it.
+    will_fit: bool,
+}
+
+fn unfit(db: &Connection, config: &Config, pocket: &PocketName, job: JobId, facts: &Facts) -> Result<Unfit> {
     let target = &config.build.pockets[pocket];
     let mut found = Vec::new();
     if facts.isolation < target.isolation {
@@ -107,14 +127,18 @@ fn unfit(db: &Connection, config: &Config, pocket: &PocketName, job: JobId, fact
         found.push(text);
     }
     found.extend(other_definitions(db, config, target, facts)?);
-    let mut wanting: BTreeSet<String> = BTreeSet::new();
+    let (mut wanting, mut coming, mut will_fit) = (BTreeSet::new(), BTreeSet::new(), found.is_empty());
     for given in &facts.given {
-        wanting.extend(missing(db, config, pocket, given)?);
+        if let Some(missing) = missing(db, config, pocket, given)? {
+            wanting.insert(missing.why);
+            will_fit &= missing.coming.is_some();
+            coming.extend(missing.coming);
+        }
     }
     let more = wanting.len().saturating_sub(NAMED);
     found.extend(wanting.into_iter().take(NAMED));
     found.extend((more > 0).then(|| format!("so it is with {more} more, which 'explain {job}' has")));
-    Ok(found)
+    Ok(Unfit { why: found, coming, will_fit })
 }
 
 /// Chroots of the build whose definition is not that of the pocket's own.
@@ -149,15 +173,24 @@ fn other_definitions(db: &Connection, config: &Config, target: &Pocket, facts: &
     Ok(found)
 }
 
-/// Why a package that a build was given could not have been given to one of this pocket.
-fn missing(db: &Connection, config: &Config, pocket: &PocketName, given: &Given) -> Result<Option<String>> {
+/// A package that a build was given and one of this pocket could not have been given.
+struct Missing {
+    /// A sentence's part.
+    why: String,
+    /// The open job that brings it.
+    coming: Option<JobId>,
+}
+
+fn missing(db: &Connection, config: &Config, pocket: &PocketName, given: &Given) -> Result<Option<Missing>> {
     let allowed = config.build_depends_from(pocket);
     let sources = builds::sources_of(db, given)?;
+    let mut coming = None;
     for (source, version) in &sources {
         for from in &allowed {
             if builds::has_had(db, &config.suite(from), source, version)? {
                 return Ok(None);
             }
+            coming = coming.or(jobs::bringing(db, from, source, version)?);
         }
     }
     let suites: Vec<String> = allowed.iter().map(|from| config.suite(from).to_string()).collect();
@@ -166,6 +199,7 @@ fn missing(db: &Connection, config: &Config, pocket: &PocketName, given: &Given)
         suites => format!("which {} has not", suites.join(" or ")),
     };
     let first = match (sources.first(), &allowed[..]) {
+        _ if coming.is_some() => String::new(),
         (Some((source, version)), [into, ..]) => {
             let shown = contents::shown(db, &config.suite(into), source)?;
             // It may be too late for that.
@@ -175,7 +209,8 @@ fn missing(db: &Connection, config: &Config, pocket: &PocketName, given: &Given)
         _ => String::new(),
     };
     let Given { package, version, suite, .. } = given;
-    Ok(Some(format!("it was given {package} {version} of suite {suite}, {why}{first}")))
+    let why = format!("it was given {package} {version} of suite {suite}, {why}{first}");
+    Ok(Some(Missing { why, coming }))
 }
 
 /// Why a build that an older release has made, and of which it wrote nothing down, does not fit: today's configuration of the
@@ -269,7 +304,7 @@ pub fn counts(
 mod tests {
     use super::*;
     use crate::record::pool::PoolFile;
-    use crate::record::{Record, jobs, pockets};
+    use crate::record::{Record, State, pockets};
 
     fn part(kind: Kind, architecture: &str, component: &str, stanza: &str) -> Part {
         let (architecture, component, stanza) = (architecture.into(), component.into(), stanza.into());
@@ -356,7 +391,7 @@ mod tests {
         let said = |many: usize| {
             let given = (0..many).map(given).collect();
             let facts = Facts { isolation: Isolation::Unshare, chroots: Vec::new(), given };
-            unfit(record.db(), &config, &"prod".parse().unwrap(), "7".parse().unwrap(), &facts).unwrap()
+            unfit(record.db(), &config, &"prod".parse().unwrap(), "7".parse().unwrap(), &facts).unwrap().why
         };
         assert_eq!(said(NAMED).len(), NAMED);
         let many = said(NAMED + 30);
@@ -370,7 +405,8 @@ mod tests {
         let mut record = Record::open(&dir.path().join("db")).unwrap();
         let config: Config = serde_yaml::from_str("build: { pockets: { prod: { apt: stable } } }").unwrap();
         let (pocket, given) = ("prod".parse().unwrap(), given(0));
-        let missing = |record: &Record| missing(record.db(), &config, &pocket, &given).unwrap();
+        let look = |record: &Record, given: &Given| missing(record.db(), &config, &pocket, given).unwrap();
+        let missing = |record: &Record| look(record, &given).map(|missing| missing.why);
         let bring = |record: &mut Record, version: &str| {
             let content = contents::Content {
                 source: "lib".parse().unwrap(),
@@ -395,6 +431,20 @@ mod tests {
         assert!(missing(&record).unwrap().ends_with("which stable has not"), "the pool does not have it");
         bring(&mut record, "1.0");
         assert!(missing(&record).unwrap().contains("submit lib 1.0 to prod first"));
+        let new = |version: &str| jobs::NewJob {
+            pocket: pocket.clone(),
+            package: "lib".parse().unwrap(),
+            commit: "1".repeat(40).parse().unwrap(),
+            version: version.parse().unwrap(),
+            principal: crate::names::Principal::from_authenticated("alice@EXAMPLE.ORG").unwrap(),
+        };
+        let coming = |record: &Record| look(record, &given).unwrap().coming;
+        let job = record.write(|tx| jobs::enqueue(tx, &new("1.0"))).unwrap();
+        assert_eq!(coming(&record), Some(job));
+        assert!(missing(&record).unwrap().ends_with("which stable has not"), "it is submitted already");
+        record.write(|tx| jobs::cancelled(tx, job, State::Queued, &new("1.0").principal)).unwrap();
+        record.write(|tx| jobs::enqueue(tx, &new("9.0"))).unwrap();
+        assert_eq!(coming(&record), None);
         bring(&mut record, "2.0");
         show(&mut record, "2.0", 1);
         assert_eq!(missing(&record), None);
@@ -408,7 +458,7 @@ mod tests {
             files: vec![PoolFile { path: other.path.clone(), size: 1, sha256: other.sha256.clone() }],
         };
         record.write(|tx| contents::add(tx, &content)).unwrap();
-        let why = super::missing(record.db(), &config, &pocket, &other).unwrap().unwrap();
+        let why = look(&record, &other).unwrap().why;
         assert!(why.ends_with("which stable has not"), "{why}");
     }
 

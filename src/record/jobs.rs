@@ -3,6 +3,8 @@
 //! A state changes in one place, `transition`, by an UPDATE guarded with the old state; a lost race is a [`LostRace`],
 //! never an overwrite.
 
+use std::fmt;
+
 use anyhow::Result;
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, named_params, params};
 use serde::Serialize;
@@ -321,6 +323,22 @@ pub fn live_rival(db: &Connection, package: &PackageName, version: &Version, com
         .optional()?)
 }
 
+/// The open job that brings this version of a package into a pocket.
+pub fn bringing(
+    db: &Connection,
+    pocket: &PocketName,
+    package: &PackageName,
+    version: &Version,
+) -> Result<Option<JobId>> {
+    Ok(db
+        .prepare_cached(
+            "SELECT id FROM job INDEXED BY job_in_pocket WHERE package = ? AND pocket = ? AND version = ?
+             AND state IN ('queued', 'preparing', 'building', 'publishing') ORDER BY turn LIMIT 1",
+        )?
+        .query_row(params![package, pocket, version], |row| row.get(0))
+        .optional()?)
+}
+
 /// The last job that brought this version of a package into a pocket.
 pub fn published(
     db: &Connection,
@@ -347,14 +365,33 @@ pub fn any_open(db: &Connection, package: &PackageName) -> Result<bool> {
         .query_row([package], |row| row.get(0))?)
 }
 
+/// How many open jobs were accepted before another one, counted up to [`Ahead::MOST`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(transparent)]
+pub struct Ahead(pub u32);
+
+impl Ahead {
+    /// Who has so many before them does not care for the rest, and counting a hundred thousand takes long.
+    pub const MOST: u32 = 1000;
+}
+
+impl fmt::Display for Ahead {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let more = if self.0 < Self::MOST { "" } else { " or more" };
+        write!(f, "{}{more}", self.0)
+    }
+}
+
 /// How many open jobs were accepted before this one.
-pub fn ahead(db: &Connection, id: JobId) -> Result<i64> {
-    Ok(db
-        .prepare_cached(
-            "SELECT count(*) FROM job WHERE state IN ('queued', 'preparing', 'building', 'publishing')
-             AND turn < (SELECT turn FROM job WHERE id = ?)",
+pub fn ahead(db: &Connection, id: JobId) -> Result<Ahead> {
+    Ok(Ahead(
+        db.prepare_cached(
+            "SELECT count(*) FROM (SELECT 1 FROM job INDEXED BY job_open
+                 WHERE state IN ('queued', 'preparing', 'building', 'publishing')
+                 AND turn < (SELECT turn FROM job WHERE id = ?) LIMIT ?)",
         )?
-        .query_row([id], |row| row.get(0))?)
+        .query_row(params![id, Ahead::MOST], |row| row.get(0))?,
+    ))
 }
 
 /// Jobs that are running.
@@ -571,6 +608,21 @@ mod tests {
         changes_of_states(&std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), &mut found);
         assert_eq!(found.len(), 1, "{found:?}");
         assert!(found[0].ends_with("record/jobs.rs"), "{found:?}");
+    }
+
+    #[test]
+    fn those_ahead_are_counted_up_to_a_bound() {
+        let (_dir, mut record) = record();
+        let most = Ahead::MOST as usize;
+        let ids: Vec<JobId> = record
+            .write(|tx| {
+                let jobs = 0..most + 2;
+                jobs.map(|n| enqueue(tx, &NewJob { commit: format!("{n:040x}").parse()?, ..new("hello", 1) })).collect()
+            })
+            .unwrap();
+        let ahead = |n: usize| super::ahead(record.db(), ids[n]).unwrap().to_string();
+        let all = [ahead(0), ahead(7), ahead(most - 1), ahead(most), ahead(most + 1)];
+        assert_eq!(all, ["0", "7", "999", "1000 or more", "1000 or more"]);
     }
 
     #[test]

@@ -124,7 +124,7 @@ pub fn submit(
     match (&plan, id) {
         (Plan::Run(_), Some(id)) => {
             let ahead = jobs::ahead(session.record.db(), id)?;
-            let place = if ahead == 0 { "next in line".to_owned() } else { format!("{ahead} ahead of it") };
+            let place = if ahead.0 == 0 { "next in line".to_owned() } else { format!("{ahead} ahead of it") };
             let daemon = crate::wake::is_heard(&session.config.wake_socket());
             let place = if daemon { place } else { format!("{place}; no daemon runs, it starts when one does") };
             if session.json {

@@ -35,7 +35,7 @@ fn sum(package: &str, version: &str) -> String {
 #[test]
 fn what_a_build_was_given_has_to_be_in_the_pocket_that_copies() {
     let world = World::new();
-    let _daemon = world.daemon();
+    let daemon = world.daemon();
     let (greeting, app) = (world.repo("greeting"), world.repo("needy"));
     world.publish("dev", "greeting", &greeting.version("1.0", Tiny::Works));
     let job = world.submit("dev", "needy", &needy(&app, "1.0"));
@@ -58,8 +58,14 @@ fn what_a_build_was_given_has_to_be_in_the_pocket_that_copies() {
     }
     assert_eq!(world.snapshot(), before);
 
-    // The way out that is named is one; what was tested is what is shipped.
+    // The way out that is named is one; what was tested is what is shipped. As long as it is under way, that is said.
     let tested = sum("needy", "1.0");
+    daemon.stop();
+    let answer = world.build("alice", &["promote", "greeting", "dev", "prod"]).ok();
+    let first = answer.out.split([' ', ':']).nth(1).unwrap().to_owned();
+    let words = ["it was given greeting 1.0", &format!("job {first} brings that: submit it again")];
+    world.build("alice", &["promote", "needy", "dev", "prod"]).refused(75, &words);
+    let _daemon = world.daemon();
     world.build("alice", &["promote", "greeting", "dev", "prod", "--wait"]).ok();
     let answer = world.build("alice", &["promote", "needy", "dev", "prod", "--wait"]).ok();
     let copy = answer.out.split([' ', ':']).nth(1).unwrap().to_owned();
@@ -120,6 +126,14 @@ fn a_stronger_pocket_takes_no_weaker_build_unless_somebody_answers_for_it() {
     let copy = world.submit("prod", "tiny", &commit);
     world.wait_for(&copy, "published", BUILD);
     world.build("alice", &["explain", &copy]).ok().says(&["it was read line by line"]);
+
+    // And can take it back: what prod has it keeps, and another pocket's word is its own.
+    let revoke = ["archive", "vouch", "tiny", "1.0", "--revoke", "--pocket", "prod", "--reason", "it was read again"];
+    world.build("alice", &revoke).refused(77, &["on the server"]);
+    world.local(&revoke).ok().says(&["nobody answers for tiny 1.0 for prod any more"]);
+    world.local(&revoke).refused(65, &["nobody answers for tiny 1.0 for prod"]);
+    world.local(&["archive", "vouch", "tiny", "1.0", "--revoke", "--reason", "all of it"]).ok();
+    world.local(&["audit", "show", "--event", "archive.vouch-revoked"]).ok().says(&["it was read again", "all of it"]);
     world.local(&["audit", "verify"]).ok();
 
     // Or the configuration does, which is warned of.
