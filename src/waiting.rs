@@ -33,6 +33,11 @@ pub enum Reason {
         /// Which.
         job: JobId,
     },
+    /// Its pocket is not in the configuration any more: it will fail.
+    Pocket {
+        /// Which.
+        pocket: PocketName,
+    },
     /// There is no chroot or image for its pocket: it will fail.
     Chroot {
         /// Of which distro.
@@ -64,6 +69,12 @@ impl fmt::Display for Wait {
             Reason::Daemon => f.write_str("the daemon, which does not run: have an administrator start it")?,
             Reason::Disk { dir } => write!(f, "room on the disk of {dir}")?,
             Reason::Job { job } => write!(f, "job {job} of its package")?,
+            Reason::Pocket { pocket } => {
+                write!(
+                    f,
+                    "its turn, and then fails, as the configuration has no pocket {pocket} any more: cancel it, or have an administrator put the pocket back"
+                )?;
+            }
             Reason::Chroot { distro } => {
                 write!(f, "its turn, and then fails unless an administrator makes a chroot or image for {distro}")?;
             }
@@ -94,11 +105,15 @@ impl<'a> Waiting<'a> {
     /// Looks at the queue, the disk, and whether a daemon runs.
     pub fn look(config: &'a Config, db: &Connection) -> Result<Self> {
         let rules = Rules::of(config);
-        let (loads, forecast) = (queue::loads(db)?, Forecast::of(db, &rules, now())?);
         let all = if wake::is_heard(&config.wake_socket()) {
             disk::short_of_room(config).map(|dir| Reason::Disk { dir: dir.display().to_string() })
         } else {
             Some(Reason::Daemon)
+        };
+        // While nothing can start, the queue is not played through: it would be for nothing.
+        let (loads, forecast) = match all {
+            None => (queue::loads(db)?, Forecast::of(db, &rules, now())?),
+            Some(_) => Default::default(),
         };
         Ok(Self { config, rules, loads, forecast, all, without_chroot: without_chroot(config) })
     }
@@ -110,6 +125,9 @@ impl<'a> Waiting<'a> {
         }
         let reason = match &self.all {
             Some(reason) => reason.clone(),
+            None if !self.config.build.pockets.contains_key(&job.pocket) => {
+                Reason::Pocket { pocket: job.pocket.clone() }
+            }
             None => match jobs::before(db, job)? {
                 Some(job) => Reason::Job { job },
                 None => self.reason(job),
@@ -153,4 +171,30 @@ fn without_chroot(config: &Config) -> BTreeSet<PocketName> {
     };
     let has_none = |pocket: &Pocket| distros(pocket.isolation).is_some_and(|all| !all.contains(&pocket.distro));
     config.build.pockets.iter().filter(|(_, pocket)| has_none(pocket)).map(|(name, _)| name.clone()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::publish::testing::Service;
+
+    #[test]
+    fn what_a_job_waits_for_is_said() {
+        let mut service = Service::new();
+        let commit = service.commit("hello", "1.0");
+        let id = service.queued("prod", "hello", "1.0", &commit);
+        let said = |service: &Service| {
+            let db = service.record.db();
+            let wait =
+                Waiting::look(&service.config, db).unwrap().of(db, &jobs::get(db, id).unwrap()).unwrap().unwrap();
+            (wait.to_string(), wait.start)
+        };
+        let (text, start) = said(&service);
+        assert!(text.starts_with("the daemon, which does not run") && start.is_none(), "{text}");
+        let _daemon = std::os::unix::net::UnixDatagram::bind(service.config.wake_socket()).unwrap();
+        assert!(said(&service).1.is_some());
+        service.config.build.pockets.remove(&"prod".parse().unwrap());
+        let (text, _) = said(&service);
+        assert!(text.contains("no pocket prod any more: cancel it"), "{text}");
+    }
 }

@@ -58,8 +58,8 @@ impl Service {
         testing::commit_in(&self.repo(package), "debian", &[("changelog", &changelog(package, version))])
     }
 
-    /// A job that is about to be published.
-    pub fn job(&mut self, pocket: &str, package: &str, version: &str, commit: &CommitId) -> JobId {
+    /// A job that was just submitted.
+    pub fn queued(&mut self, pocket: &str, package: &str, version: &str, commit: &CommitId) -> JobId {
         let new = NewJob {
             pocket: pocket.parse().unwrap(),
             package: package.parse().unwrap(),
@@ -67,7 +67,12 @@ impl Service {
             version: version.parse().unwrap(),
             principal: alice(),
         };
-        let id = self.record.write(|tx| jobs::enqueue(tx, &new)).unwrap();
+        self.record.write(|tx| jobs::enqueue(tx, &new)).unwrap()
+    }
+
+    /// A job that is about to be published.
+    pub fn job(&mut self, pocket: &str, package: &str, version: &str, commit: &CommitId) -> JobId {
+        let id = self.queued(pocket, package, version, commit);
         self.begin(id);
         id
     }
