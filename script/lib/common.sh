@@ -6,7 +6,7 @@ set -euo pipefail
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 CACHE=${IB_CACHE:-${HOME:-/root}/.cache/invirtibuilder}
 TARGET=${CARGO_TARGET_DIR:-$ROOT/target}
-DISTRO=bookworm
+DISTRO=${IB_DISTRO:-bookworm}
 export ROOT CACHE TARGET DISTRO
 
 if [ -t 1 ]; then BOLD=$'\e[1m' DIM=$'\e[2m' PLAIN=$'\e[0m'; else BOLD='' DIM='' PLAIN=''; fi

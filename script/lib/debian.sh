@@ -6,7 +6,7 @@ SOURCES=$WORLD/sources
 mirror() {
 	# shellcheck disable=SC2016 # apt expands these
 	apt-get indextargets --format '$(ORIGIN) $(CODENAME) $(REPO_URI)' 'Created-By: Packages' |
-		awk -v suite="$DISTRO" '$1 == "Debian" && $2 == suite { print $3; exit }'
+		awk -v suite="$(. /etc/os-release && echo "$VERSION_CODENAME")" '$1 == "Debian" && $2 == suite { print $3; exit }'
 }
 
 # apt with a list of its own, which knows the distribution's source packages and nothing else.
@@ -23,9 +23,9 @@ know_sources() {
 		quietly apt-get update
 		uri=$(mirror)
 	fi
-	[ -n "$uri" ] || die "this machine's apt knows no Debian $DISTRO: add it to /etc/apt/sources.list"
+	[ -n "$uri" ] || die "this machine's apt knows no mirror of Debian: add one to /etc/apt/sources.list"
 	mkdir -p "$SOURCES/lists/partial"
-	echo "deb-src [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] $uri $DISTRO main" >"$SOURCES/list"
+	echo "deb-src [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] $uri $DISTRO main contrib non-free" >"$SOURCES/list"
 	apt_sources update
 }
 
