@@ -124,10 +124,9 @@ impl<'a> Waiting<'a> {
             return Ok(None);
         }
         let reason = match &self.all {
+            // Whatever else it waits for, it waits in vain.
+            _ if !self.config.build.pockets.contains_key(&job.pocket) => Reason::Pocket { pocket: job.pocket.clone() },
             Some(reason) => reason.clone(),
-            None if !self.config.build.pockets.contains_key(&job.pocket) => {
-                Reason::Pocket { pocket: job.pocket.clone() }
-            }
             None => match jobs::before(db, job)? {
                 Some(job) => Reason::Job { job },
                 None => self.reason(job),

@@ -115,6 +115,8 @@ fn help_is_there_and_usage_errors_point_to_it() {
     }
     world.build("mallory", &["help", "submit"]).ok().says(&["--wait", "--dry-run"]);
     world.build("alice", &["frobnicate"]).refused(64, &["frobnicate", "help"]);
+    world.build::<&str>("alice", &[]).refused(64, &["the verb is missing: 'help' lists them"]);
+    world.build("alice", &["status", "-1"]).refused(65, &["'-1' is not a job id"]);
     world.build("alice", &["submit", "prod"]).refused(64, &["help"]);
     world.local(&["--version"]).ok().says(&["invirt-build"]);
     world.local(&["check-config"]).ok().says(&["no problems"]);
