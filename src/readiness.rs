@@ -23,6 +23,7 @@ use crate::subprocess::{CancellationToken, Cmd, PATH};
 
 mod machines;
 mod schroot;
+mod suites;
 
 /// Programs that we run, and Debian's packages of them.
 const PROGRAMS: [(&str, &str); 13] = [
@@ -103,6 +104,7 @@ pub async fn look(config: &Config, path: &Path, user: &User) -> Vec<Check> {
     checks.extend(schroot::look(config, path, user).await);
     checks.extend(directories(config, user));
     checks.extend(config.archive.signing_key.iter().map(|key| signing_key(key, user)));
+    checks.extend(suites::look(config));
     checks.push(hooks(config, path));
     checks.extend(chroots(config).await);
     checks.extend(access_lists(config));

@@ -13,7 +13,7 @@ use sha2::{Digest, Sha256};
 
 use super::index::Index;
 use super::sign::Keys;
-use super::{Prepared, files, xz};
+use super::{Prepared, dates, files, xz};
 use crate::failpoint::{Point, reach};
 use crate::names::Suite;
 use crate::record::now;
@@ -215,10 +215,9 @@ pub fn sums(listed: &[Listed]) -> String {
 }
 
 fn release(prepared: &Prepared, listed: &[Listed]) -> String {
-    let date = |time: chrono::DateTime<chrono::Utc>| time.format("%a, %d %b %Y %H:%M:%S UTC");
-    let mut text = format!("{}Date: {}\n", prepared.to.release, date(chrono::Utc::now()));
-    if let Some(until) = prepared.to.valid_until.and_then(chrono::DateTime::from_timestamp_millis) {
-        text.push_str(&format!("Valid-Until: {}\n", date(until)));
+    let mut text = format!("{}Date: {}\n", prepared.to.release, dates::write(prepared.date));
+    if let Some(until) = prepared.to.valid_until {
+        text.push_str(&format!("Valid-Until: {}\n", dates::write(until / 1000)));
     }
     text.push_str(&sums(listed));
     text

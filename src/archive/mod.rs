@@ -16,6 +16,7 @@ use rusqlite::{Connection, Transaction};
 
 mod admit;
 mod control_tar;
+pub mod dates;
 mod deb;
 mod files;
 mod generation;
@@ -32,6 +33,7 @@ use crate::record::contents::{self, Content, Kind, Part, SuiteState};
 use crate::record::{now, snapshots};
 use crate::stanza;
 pub use admit::{Admission, Admitted};
+use dates::Wrong;
 pub use deb::control;
 pub use files::{digest, digest_of};
 pub use index::Foreseen;
@@ -72,6 +74,7 @@ pub struct Prepared {
     suite: Suite,
     from: i64,
     to: SuiteState,
+    date: i64,
     changes: Vec<Change>,
     indexes: Vec<Index>,
     files: Vec<generation::Listed>,
@@ -95,6 +98,17 @@ impl Prepared {
     pub fn is_empty(&self) -> bool {
         self.unchanged
     }
+}
+
+/// Why the next generation of a suite is written, if it has to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Why {
+    /// Something is to change, or the time has come.
+    Due,
+    /// The daemon starts.
+    Start,
+    /// What is shown is not what the record says.
+    Rewrite,
 }
 
 /// The archive below one directory.
@@ -185,7 +199,12 @@ impl Archive {
         changes: &[Change],
         foreseen: &Foreseen,
     ) -> Result<Prepared, Failure> {
-        self.next(db, spec, changes, false, foreseen)
+        self.next(db, spec, changes, Why::Due, foreseen)
+    }
+
+    /// The same when the daemon starts: a suite that is dated far ahead is dated by the clock again.
+    pub fn prepare_at_start(&self, db: &Connection, spec: &SuiteSpec) -> Result<Prepared, Failure> {
+        self.next(db, spec, &[], Why::Start, &Foreseen::default())
     }
 
     /// Compresses what [`Archive::prepare`] will need if nobody publishes to the same places before; nothing is written. It takes long,
@@ -211,7 +230,7 @@ impl Archive {
 
     /// Writes the next generation of a suite from nothing but what the record says of its contents, whatever is shown now.
     pub fn rewrite(&self, db: &Connection, spec: &SuiteSpec) -> Result<Prepared, Failure> {
-        self.next(db, spec, &[], true, &Foreseen::default())
+        self.next(db, spec, &[], Why::Rewrite, &Foreseen::default())
     }
 
     fn next(
@@ -219,10 +238,11 @@ impl Archive {
         db: &Connection,
         spec: &SuiteSpec,
         changes: &[Change],
-        rewrite: bool,
+        why: Why,
         foreseen: &Foreseen,
     ) -> Result<Prepared, Failure> {
         let recorded = contents::suite(db, &spec.suite)?.unwrap_or_default();
+        let rewrite = why == Why::Rewrite;
         let mut before = recorded.generation;
         if rewrite {
             before = before.max(self.current(&spec.suite)?.unwrap_or(0));
@@ -230,18 +250,24 @@ impl Archive {
             self.in_step(&spec.suite, before)?;
         }
         let keys = self.keys()?;
+        let (shown, clock) = (dates::shown(&self.root, &spec.suite), dates::clock());
+        let is_far_ahead = || matches!(shown.and_then(|shown| shown.wrong(clock)), Some(Wrong::FarAhead(_)));
+        let by_clock = why == Why::Start && is_far_ahead();
+        let date = if by_clock { clock } else { dates::next(shown, clock) };
         let to = SuiteState {
             generation: before + 1,
             release: self.describe(spec),
             signers: keys.signers()?,
-            valid_until: self.valid_for.map(|span| now() + span.as_millis() as i64),
+            valid_until: self.valid_for.map(|span| date * 1000 + span.as_millis() as i64),
         };
         let anew = rewrite || to.release != recorded.release;
-        let fresh = to.signers == recorded.signers && self.is_fresh(recorded.valid_until);
+        let overdue = by_clock || shown.is_some_and(|shown| shown.is_overdue(clock));
+        let fresh = to.signers == recorded.signers && self.is_fresh(recorded.valid_until) && !overdue;
         let mut prepared = Prepared {
             suite: spec.suite.clone(),
             from: recorded.generation,
             to,
+            date,
             changes: changes.to_vec(),
             indexes: Vec::new(),
             files: Vec::new(),

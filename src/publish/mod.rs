@@ -14,8 +14,10 @@ use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard};
 
 use anyhow::Result;
+use rusqlite::Connection;
 
-use crate::archive::{Archive, SuiteSpec};
+use crate::archive::dates::{self, Wrong};
+use crate::archive::{Archive, Prepared, SuiteSpec};
 use crate::config::Config;
 use crate::error::{Failure, FailureKind};
 use crate::failpoint::{Point, reach};
@@ -199,7 +201,7 @@ impl Publisher {
     pub fn upkeep(&self, config: &Config) -> Result<Vec<String>> {
         let Ok(mut record) = self.record.try_lock() else { return Ok(Vec::new()) };
         let Some(_lock) = PublishLock::try_take(&config.state_dir)? else { return Ok(Vec::new()) };
-        let mut troubles = self.refresh(config, &mut record)?;
+        let mut troubles = self.refresh(config, &mut record, |archive, db, spec| archive.prepare(db, spec, &[]))?;
         if seal::is_due(record.db())? {
             troubles.extend(sign_trail(config, &mut record).err());
         }
@@ -210,9 +212,10 @@ impl Publisher {
     /// a publication that was killed has left. Returns what could not be done, each a sentence.
     pub fn project(&self, config: &Config) -> Result<Vec<String>> {
         let mut record = self.exclusive(config)?;
-        let mut troubles = self.refresh(config, &mut record)?;
-        let archive = Archive::open(config)?;
         let suites: Vec<Suite> = config.build.pockets.keys().map(|pocket| config.suite(pocket)).collect();
+        let mut troubles: Vec<String> = suites.iter().filter_map(|suite| dated_ahead(config, suite)).collect();
+        troubles.extend(self.refresh(config, &mut record, Archive::prepare_at_start)?);
+        let archive = Archive::open(config)?;
         let rest = [sweep_pool(config, &mut record), archive.publish_key(), archive.sweep(record.db(), &suites)];
         troubles.extend(rest.into_iter().filter_map(Result::err).map(|error| format!("{error:#}")));
         // Repositories that came from elsewhere, or from an older release.
@@ -227,13 +230,18 @@ impl Publisher {
 
     /// Makes owed moves, and writes suites whose description or keys have changed, that are soon no longer valid, or that
     /// are not there yet. One that cannot be written does not keep the others from it.
-    fn refresh(&self, config: &Config, record: &mut Record) -> Result<Vec<String>> {
+    fn refresh(
+        &self,
+        config: &Config,
+        record: &mut Record,
+        prepare: impl Fn(&Archive, &Connection, &SuiteSpec) -> Result<Prepared, Failure>,
+    ) -> Result<Vec<String>> {
         let mut troubles = Vec::new();
         let mut settled = settle(config, record)?;
         let archive = Archive::open(config)?;
         let mut written = false;
         for pocket in config.build.pockets.keys() {
-            match archive.prepare(record.db(), &self.suite(config, pocket), &[]) {
+            match prepare(&archive, record.db(), &self.suite(config, pocket)) {
                 Ok(prepared) if prepared.is_empty() => {}
                 Ok(prepared) => {
                     record.write(|tx| {
@@ -251,6 +259,20 @@ impl Publisher {
         }
         troubles.extend(settled.troubles());
         Ok(troubles)
+    }
+}
+
+/// What is to be said of a suite that is dated ahead, in a sentence.
+fn dated_ahead(config: &Config, suite: &Suite) -> Option<String> {
+    let wrong = dates::shown(&config.archive.root, suite)?.wrong(dates::clock())?;
+    match wrong {
+        Wrong::Expired(_) => None,
+        Wrong::Ahead(_) => Some(format!("suite {suite}: {}", wrong.describe())),
+        Wrong::FarAhead(at) => Some(format!(
+            "suite {suite}: its Release was dated {}, far in the future, and is dated by the clock now: machines that have read \
+             it see nothing newer before that time, unless their /var/lib/apt/lists is emptied",
+            dates::write(at)
+        )),
     }
 }
 

@@ -158,6 +158,50 @@ fn a_release_is_signed_anew_before_it_ends_and_when_the_keys_change() {
     assert_eq!((now.generation, now.signers.split(' ').count()), (first + 2, 2));
 }
 
+/// As if a suite had been published when the clock was so many seconds ahead.
+fn published_ahead(service: &Service, suite: &str, seconds: i64) -> i64 {
+    let (dir, at) = (service.config.archive.root.join("dists").join(suite), dates::clock() + seconds);
+    let release = std::fs::read_to_string(dir.join("Release")).unwrap();
+    let line = release.lines().find(|line| line.starts_with("Date: ")).unwrap();
+    std::fs::write(dir.join("Release"), release.replace(line, &format!("Date: {}", dates::write(at)))).unwrap();
+    let time = std::time::UNIX_EPOCH + std::time::Duration::from_secs(at as u64);
+    std::fs::File::options().write(true).open(dir.join("InRelease")).unwrap().set_modified(time).unwrap();
+    at
+}
+
+#[test]
+fn the_date_of_a_release_never_goes_back_but_for_one_that_is_far_ahead_when_the_daemon_starts() {
+    let mut service = Service::new();
+    let stable: Suite = "stable".parse().unwrap();
+    let date = |service: &Service| {
+        let text = std::fs::read_to_string(service.config.archive.root.join("dists/stable/InRelease")).unwrap();
+        text.lines().find_map(|line| line.strip_prefix("Date: ")).unwrap().to_owned()
+    };
+    for ahead in [3600, 86_400] {
+        let at = published_ahead(&service, "stable", ahead);
+        service.publish("prod", "hello", &format!("{ahead}"));
+        assert_eq!(date(&service), dates::write(at), "clients that have read it would take nothing older");
+    }
+    let generation = |service: &Service| contents::suite(service.record.db(), &stable).unwrap().unwrap().generation;
+    let before = generation(&service);
+    service.publisher.upkeep(&service.config).unwrap();
+    assert_eq!(generation(&service), before);
+
+    let said = service.publisher.project(&service.config).unwrap();
+    assert!(said.iter().any(|line| line.contains("suite stable") && line.contains("far in the future")), "{said:?}");
+    assert_eq!(generation(&service), before + 1);
+    let shown = dates::shown(&service.config.archive.root, &stable).unwrap();
+    assert_eq!(shown.wrong(dates::clock()), None, "{}", date(&service));
+    assert_eq!(service.publisher.project(&service.config).unwrap(), [""; 0]);
+    assert_eq!(generation(&service), before + 1);
+
+    // What is a little ahead is waited for, and named.
+    let at = published_ahead(&service, "stable", 3600);
+    let said = service.publisher.project(&service.config).unwrap();
+    assert!(said.len() == 1 && said[0].contains("a time to come") && said[0].contains(&dates::write(at)), "{said:?}");
+    assert_eq!(generation(&service), before + 1);
+}
+
 /// A tag of somebody's: lightweight, or one that looks like the build server's.
 fn foreign(service: &Service, name: &str, commit: &CommitId, forged: bool) -> git2::Oid {
     let repo = gitrecord::open(&service.repo("hello")).unwrap();
