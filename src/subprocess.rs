@@ -364,8 +364,8 @@ struct Sink {
     stderr: Vec<u8>,
 }
 
-/// How much of standard error is kept: its end says what went wrong.
-const TAIL: usize = 16 << 10;
+/// How much of standard error, or of a log, is kept: its end says what went wrong.
+const TAIL: usize = 256 << 10;
 
 impl Sink {
     async fn open(cmd: &Cmd) -> Result<Self> {

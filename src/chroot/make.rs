@@ -7,12 +7,12 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use sha2::{Digest, Sha256};
 
-use super::{Manifest, Source, manifest, mirrors};
+use super::{Manifest, Source, cause, manifest, mirrors};
 use crate::config::{Chroots, Definition};
 use crate::error::Error;
 use crate::names::{Architecture, Distro, Suite};
 use crate::record::now;
-use crate::subprocess::{CancellationToken, Cmd};
+use crate::subprocess::{CancellationToken, Cmd, Ended};
 
 /// How long making one may take: emulated architectures are slow.
 pub(super) const LIMIT: Duration = Duration::from_secs(2 * 3600);
@@ -46,7 +46,7 @@ pub async fn make(
         cmd = cmd.arg(format!("--aptopt={option}"));
     }
     let done = cmd
-        .arg(suite(&definition, distro)?.as_str())
+        .arg(mirrors::whole(&suite(&definition, distro)?)?.as_str())
         .arg(new)
         .arg("-")
         .input(format!("{}\n", lines.join("\n")))
@@ -55,7 +55,10 @@ pub async fn make(
         .run(cancel)
         .await?;
     if !done.ok() {
-        let text = format!("the chroot {distro} {architecture} cannot be made: {}", done.describe());
+        let said = String::from_utf8_lossy(&done.stderr);
+        let why = cause::of(&said.lines().collect::<Vec<_>>()).filter(|_| matches!(done.ended, Ended::Exit(_)));
+        let why = why.unwrap_or_else(|| done.describe());
+        let text = format!("the chroot {distro} {architecture} cannot be made: {why}");
         return Err(Error::unavailable(text).into());
     }
     let tarball = new.to_owned();
@@ -117,6 +120,7 @@ fn theirs(source: &crate::config::Source) -> Result<Source> {
         suite: source.suite.clone(),
         components: source.components.clone(),
         key: Some(key),
+        options: Vec::new(),
     })
 }
 

@@ -23,14 +23,19 @@ pub struct Source {
     /// The public key that signs it, ASCII-armoured, if it is not one of the distro's own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key: Option<String>,
+    /// What the host's apt believes of its dates, as options of sources.list(5).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub options: Vec<String>,
 }
 
 impl Source {
     /// The line of sources.list(5), with the archive at this URL and its key in this file.
     pub fn line(&self, uri: &str, key: Option<&Path>) -> String {
         let components: Vec<&str> = self.components.iter().map(Component::as_str).collect();
-        let key = key.map_or_else(String::new, |path| format!("[signed-by={}] ", path.display()));
-        format!("deb {key}{uri} {} {}", self.suite, components.join(" "))
+        let key = key.map(|path| format!("signed-by={}", path.display()));
+        let options: Vec<&str> = key.as_deref().into_iter().chain(self.options.iter().map(String::as_str)).collect();
+        let options = if options.is_empty() { String::new() } else { format!("[{}] ", options.join(" ")) };
+        format!("deb {options}{uri} {} {}", self.suite, components.join(" "))
     }
 }
 
@@ -225,6 +230,7 @@ mod tests {
             suite: "trixie".parse().unwrap(),
             components: ["main", "contrib"].map(|name| name.parse().unwrap()).to_vec(),
             key: None,
+            options: Vec::new(),
         };
         assert_eq!(source.line("http://x/", None), "deb http://x/ trixie main contrib");
         assert_eq!(

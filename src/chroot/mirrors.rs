@@ -2,24 +2,42 @@
 
 use anyhow::{Context, Result};
 
-use super::Source;
+use super::{Source, dates};
 use crate::error::Error;
-use crate::names::Suite;
+use crate::names::{Component, Suite};
 use crate::subprocess::{CancellationToken, Cmd};
 
 /// Suites that have no updates and no security suite beside them.
 const ROLLING: [&str; 4] = ["sid", "unstable", "experimental", "rc-buggy"];
 
-/// Where a suite's packages come from: where those of the host's own release do, under that suite's name.
+/// Suites that are added to another one, which has the rest of a distribution.
+const ADDED: [(&str, &str); 2] = [("experimental", "sid"), ("rc-buggy", "sid")];
+
+/// What the names of suites end with that are added to the one that they are named for.
+const ADDED_TO: [&str; 3] = ["-backports", "-backports-sloppy", "-proposed-updates"];
+
+/// The suite that has a whole distribution: this one, or the one that it is added to.
+pub fn whole(suite: &Suite) -> Result<Suite> {
+    if let Some((_, whole)) = ADDED.iter().find(|(added, _)| *added == suite.as_str()) {
+        return Ok(whole.parse()?);
+    }
+    let whole = ADDED_TO.iter().find_map(|end| suite.as_str().strip_suffix(end)).filter(|whole| !whole.is_empty());
+    Ok(whole.map_or_else(|| Ok(suite.clone()), str::parse)?)
+}
+
+/// Where a suite's packages come from: where those of the host's own release do, under that suite's name. What is added to
+/// another suite comes with that.
 pub async fn sources(suite: &Suite, cancel: &CancellationToken) -> Result<Vec<Source>> {
     let host = codename(&std::fs::read_to_string("/etc/os-release").context("cannot read /etc/os-release")?);
     let host = host.context("/etc/os-release names no release (VERSION_CODENAME)")?;
     let done = Cmd::new("apt-get")
-        .args(["indextargets", "--format", "$(REPO_URI) $(RELEASE) $(COMPONENT)", "Created-By: Packages"])
+        .args(["indextargets", "--format", "$(REPO_URI) $(RELEASE) $(COMPONENT) $(SOURCESENTRY)"])
+        .arg("Created-By: Packages")
         .run(cancel)
         .await?;
     let targets = String::from_utf8(done.success()?)?;
-    let sources = swap(&targets, &host, suite);
+    let options = |entry: &str| dates::options(entry);
+    let sources = swap(&targets, &host, suite, &options)?;
     if sources.is_empty() {
         return Err(Error::unavailable(format!(
             "the host's apt configuration has no mirror of its own release {host}: add one to /etc/apt/sources.list"
@@ -34,25 +52,37 @@ fn codename(os_release: &str) -> Option<String> {
     Some(value.trim_matches('"').to_owned())
 }
 
-fn swap(targets: &str, host: &str, suite: &Suite) -> Vec<Source> {
+fn swap(targets: &str, host: &str, wanted: &Suite, options: &dyn Fn(&str) -> Vec<String>) -> Result<Vec<Source>> {
     let mut sources: Vec<Source> = Vec::new();
+    let whole = whole(wanted)?;
     for target in targets.lines() {
-        let [uri, release, component] = target.split_whitespace().collect::<Vec<_>>()[..] else { continue };
+        let mut words = target.splitn(4, ' ');
+        let (Some(uri), Some(release), Some(component)) = (words.next(), words.next(), words.next()) else { continue };
+        let entry = words.next().unwrap_or_default();
         // bookworm, bookworm-updates, bookworm-security: not what else the host may have.
         let Some(suffix) = release.strip_prefix(host).filter(|rest| rest.is_empty() || rest.starts_with('-')) else {
             continue;
         };
-        if !suffix.is_empty() && (ROLLING.contains(&suite.as_str()) || suffix.contains("backports")) {
+        if !suffix.is_empty() && (ROLLING.contains(&whole.as_str()) || suffix.contains("backports")) {
             continue;
         }
-        let (Ok(suite), Ok(component)) = (format!("{suite}{suffix}").parse(), component.parse()) else { continue };
-        match sources.iter_mut().find(|source| source.uri == uri && source.suite == suite) {
-            Some(source) if source.components.contains(&component) => {}
-            Some(source) => source.components.push(component),
-            None => sources.push(Source { uri: uri.to_owned(), suite, components: vec![component], key: None }),
+        let added = (suffix.is_empty() && whole != *wanted).then(|| wanted.clone());
+        let (Ok(suite), Ok(component)) = (format!("{whole}{suffix}").parse(), component.parse::<Component>()) else {
+            continue;
+        };
+        for suite in [Some(suite), added].into_iter().flatten() {
+            let components = vec![component.clone()];
+            match sources.iter_mut().find(|source| source.uri == uri && source.suite == suite) {
+                Some(source) if source.components.contains(&component) => {}
+                Some(source) => source.components.extend(components),
+                None => {
+                    let (uri, options) = (uri.to_owned(), options(entry));
+                    sources.push(Source { uri, suite, components, key: None, options });
+                }
+            }
         }
     }
-    sources
+    Ok(sources)
 }
 
 /// Settings of apt that reach chroots: how mirrors are reached, and what their dates count for.
@@ -95,7 +125,7 @@ mod tests {
                        http://a/debian/ bookworm-updates main\nhttp://s/ bookworm-security main\n\
                        http://a/debian/ bookworm-backports main\nhttp://other/ stable main\nrubbish\n";
         let swap = |suite: &str| {
-            let sources = swap(targets, "bookworm", &suite.parse().unwrap());
+            let sources = super::swap(targets, "bookworm", &suite.parse().unwrap(), &|_| Vec::new()).unwrap();
             sources.iter().map(|source| source.line(&source.uri, None)).collect::<Vec<_>>()
         };
         let want = [
@@ -105,7 +135,28 @@ mod tests {
         ];
         assert_eq!(swap("trixie"), want);
         assert_eq!(swap("sid"), ["deb http://a/debian/ sid main contrib"]);
+        let added = ["deb http://a/debian/ sid main contrib", "deb http://a/debian/ experimental main contrib"];
+        assert_eq!(swap("experimental"), added);
+        let mut backports: Vec<&str> = want.to_vec();
+        backports.insert(1, "deb http://a/debian/ trixie-backports main contrib");
+        assert_eq!(swap("trixie-backports"), backports);
         assert_eq!(codename("ID=debian\nVERSION_CODENAME=bookworm\n").as_deref(), Some("bookworm"));
+    }
+
+    #[test]
+    fn options_of_a_source_stay_with_it() {
+        let targets = "http://a/debian/ bookworm main /etc/apt/x y.list:3\nhttp://b/ bookworm-security main /z:1\n";
+        let options = |entry: &str| vec![format!("check-valid-until=no,{entry}")];
+        let sources = swap(targets, "bookworm", &"experimental".parse().unwrap(), &options).unwrap();
+        let lines: Vec<String> = sources.iter().map(|source| source.line(&source.uri, None)).collect();
+        let option = "[check-valid-until=no,/etc/apt/x y.list:3]";
+        assert_eq!(
+            lines,
+            [
+                format!("deb {option} http://a/debian/ sid main"),
+                format!("deb {option} http://a/debian/ experimental main")
+            ]
+        );
     }
 
     #[test]

@@ -12,6 +12,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use nix::fcntl::{Flock, FlockArg};
 
+pub mod cause;
+mod dates;
 mod image;
 mod make;
 mod manifest;

@@ -80,6 +80,7 @@ mod tests {
             suite: "bookworm".parse().unwrap(),
             components: Vec::new(),
             key: None,
+            options: Vec::new(),
         });
         let mirrors = Mirrors::of(&sources);
         let find = |uri: &str| uri.parse::<Uri>().ok().and_then(|uri| mirrors.find(&uri));

@@ -271,6 +271,7 @@ mod tests {
             suite: "bookworm".parse().unwrap(),
             components: Vec::new(),
             key: None,
+            options: Vec::new(),
         }]);
         let socket = dir.path().join("proxy");
         let root = dir.path().join("apt");
