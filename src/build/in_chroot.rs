@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 
+use super::attempt::{Attempt, Lists};
 use super::cgroup::Breach;
 use super::dependencies::Dependencies;
 use super::room::Room;
@@ -39,7 +40,7 @@ impl Builder {
         chroot: &Chroot,
         binaries: Binaries,
         slot: &Slot,
-        room: Room,
+        attempt: &Attempt,
         cancel: &CancellationToken,
     ) -> Result<(Finished, Option<Breach>), Failure> {
         let (manifest, limits, scratch) = (&chroot.manifest, &request.limits, &request.scratch);
@@ -47,7 +48,9 @@ impl Builder {
         let asked = Dependencies::of(&request.dsc, binaries != Binaries::Own);
         let nothing = asked.as_ref().is_some_and(|asked| asked.are_in(manifest));
         let layer = match (&unpacked, &asked) {
-            (Some(root), Some(asked)) if !nothing => self.layer(request, manifest, asked, slot, root)?,
+            (Some(root), Some(asked)) if !nothing && attempt.lists == Lists::Kept => {
+                self.layer(request, manifest, asked, slot, root)?
+            }
             _ => None,
         };
         if layer.is_some() {
@@ -57,7 +60,10 @@ impl Builder {
         let installing = match (&layer, &unpacked) {
             (Some(_), _) => Installing::Nothing,
             _ if nothing => Installing::Nothing,
-            (_, Some(root)) if root.lists.is_some() => Installing::FromLists,
+            (_, Some(root)) if root.lists.is_some() && attempt.lists == Lists::Kept => {
+                attempt.stale.note();
+                Installing::FromLists
+            }
             _ => Installing::AfterUpdate,
         };
         let below: Vec<_> =
@@ -66,12 +72,20 @@ impl Builder {
         let mut spec =
             self.chroot_spec(scratch, limits, chroot, (!below.is_empty()).then_some(Unpacked::Below(paths)))?;
         spec.binds.extend(below.into_iter().map(|(from, to)| Bind { from, to: inside(to), writable: false }));
-        match room {
+        match attempt.room {
             Room::Memory(size) => spec.size = size,
             Room::Disk => self.write_on_disk(&mut spec, &scratch.join("layer"), limits.disk.0).await?,
         }
         fill(&mut spec, request, &manifest.architecture, binaries, installing)?;
-        let run = Run { manifest, local: &request.local, given: request.given.clone(), limits, scratch };
+        let run = Run {
+            manifest,
+            local: &request.local,
+            given: request.given.clone(),
+            limits,
+            lists: attempt.lists,
+            stale: attempt.stale.clone(),
+            scratch,
+        };
         self.sandboxed(run, spec, slot, |cmd| cmd.log(&request.log, request.limits.log.0), cancel).await
     }
 

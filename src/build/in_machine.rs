@@ -3,6 +3,7 @@
 
 use std::fs;
 
+use super::attempt::Attempt;
 use super::cgroup::Breach;
 use super::dependencies::Dependencies;
 use super::machine::{self, Accelerator, Machine, kvm};
@@ -27,7 +28,7 @@ impl Builder {
         image: &Image,
         binaries: Binaries,
         slot: &Slot,
-        room: Room,
+        attempt: &Attempt,
         cancel: &CancellationToken,
     ) -> Result<(Finished, Option<Breach>), Failure> {
         let (length, disk) = (fs::metadata(image.root())?.len() >> 20, request.limits.disk.0 >> 20);
@@ -35,13 +36,13 @@ impl Builder {
             let text = format!("the image alone has {length} MiB, and limits.disk is {disk} MiB");
             return Err(Failure::new(FailureKind::BuildDisk, text));
         }
-        let first = self.boot(request, image, binaries, slot, room, cancel).await?;
+        let first = self.boot(request, image, binaries, slot, attempt, cancel).await?;
         if first.0.ended != Ended::Exit(machine::NO_KVM) {
             return Ok(first);
         }
         // It did not come so far that anything was built.
         kvm::has_failed();
-        self.boot(request, image, binaries, slot, room, cancel).await
+        self.boot(request, image, binaries, slot, attempt, cancel).await
     }
 
     async fn boot(
@@ -50,7 +51,7 @@ impl Builder {
         image: &Image,
         binaries: Binaries,
         slot: &Slot,
-        room: Room,
+        attempt: &Attempt,
         cancel: &CancellationToken,
     ) -> Result<(Finished, Option<Breach>), Failure> {
         let (manifest, scratch) = (&image.manifest, &request.scratch);
@@ -59,7 +60,7 @@ impl Builder {
         let limits = machine.outer(&request.limits);
         let mut spec = self.bare_spec(scratch, &limits, Kind::Machine(machine))?;
         let initrd = fs::metadata(image.initrd())?.len();
-        match room {
+        match attempt.room {
             Room::Memory(size) => {
                 spec.size = machine::around(size);
                 spec.bounds.written = Some((ROOM.into(), machine::room_of(size, initrd)));
@@ -76,7 +77,15 @@ impl Builder {
             Dependencies::of(&request.dsc, binaries != Binaries::Own).is_some_and(|asked| asked.are_in(manifest));
         let installing = if nothing { Installing::Nothing } else { Installing::AfterUpdate };
         fill(&mut spec, request, &manifest.architecture, binaries, installing)?;
-        let run = Run { manifest, local: &request.local, given: request.given.clone(), limits: &limits, scratch };
+        let run = Run {
+            manifest,
+            local: &request.local,
+            given: request.given.clone(),
+            limits: &limits,
+            lists: attempt.lists,
+            stale: attempt.stale.clone(),
+            scratch,
+        };
         self.sandboxed(run, spec, slot, |cmd| cmd.log(&request.log, request.limits.log.0), cancel).await
     }
 }

@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 
+pub mod attempt;
 mod beneath;
 pub mod bounds;
 pub mod cgroup;
@@ -28,6 +29,7 @@ mod layers;
 pub mod machine;
 pub mod proxy;
 mod ready;
+mod reason;
 mod remove;
 mod results;
 mod room;
@@ -48,6 +50,7 @@ use crate::error::{Failure, FailureKind};
 use crate::filter::Programs;
 use crate::names::{Architecture, Component, Distro, PackageName, PocketName, Suite, Version};
 use crate::subprocess::{CancellationToken, Cmd, Ended, Finished};
+use attempt::{Attempt, Lists, Stale};
 use bounds::Bounds;
 use cgroup::{Breach, Groups};
 use large::Large;
@@ -55,7 +58,6 @@ use layers::Layers;
 use proxy::{Cache, Ledger, Mirrors, Proxy, Suites};
 pub use ready::Ready;
 pub use remove::remove_tree;
-use room::Room;
 use roots::Roots;
 use sandbox::{Bind, Kind, Spec, Testbed};
 use sbuild::Installing;
@@ -270,11 +272,14 @@ impl Builder {
             let architecture = &base.manifest().architecture;
             let Some((_, binaries)) = wanted.iter().find(|(other, _)| other == architecture) else { continue };
             let binaries = *binaries;
-            let room = self.room(request);
-            let (mut ended, mut breach) = self.build_in(request, base, binaries, &slot, room, cancel).await?;
-            if self.outgrew(request, room, &ended)? {
-                (ended, breach) = self.build_in(request, base, binaries, &slot, Room::Disk, cancel).await?;
-            }
+            let mut attempt = self.first_attempt(request);
+            let (ended, breach) = loop {
+                let (ended, breach) = self.build_in(request, base, binaries, &slot, &attempt, cancel).await?;
+                match self.next_attempt(request, base, &attempt, &ended)? {
+                    Some(next) => attempt = next,
+                    None => break (ended, breach),
+                }
+            };
             self.judge(request, (architecture, binaries), ended, breach)?;
         }
         for file in &request.source_files {
@@ -291,12 +296,12 @@ impl Builder {
         base: &Base,
         binaries: Binaries,
         slot: &Slot,
-        room: Room,
+        attempt: &Attempt,
         cancel: &CancellationToken,
     ) -> Result<(Finished, Option<Breach>), Failure> {
         match base {
-            Base::Chroot(chroot) => self.in_chroot(request, chroot, binaries, slot, room, cancel).await,
-            Base::Image(image) => self.in_machine(request, image, binaries, slot, room, cancel).await,
+            Base::Chroot(chroot) => self.in_chroot(request, chroot, binaries, slot, attempt, cancel).await,
+            Base::Image(image) => self.in_machine(request, image, binaries, slot, attempt, cancel).await,
         }
     }
 
@@ -312,7 +317,8 @@ impl Builder {
         let socket = run.scratch.join("proxy");
         let _ = fs::remove_file(&socket);
         let (mirrors, suites) = (Mirrors::of(&run.manifest.sources), Suites::of(run.local, run.given));
-        let proxy = Proxy::start(&socket, mirrors, suites, Cache::open(&self.cache)?, run.limits.disk.0)?;
+        let cache = Cache::open(&self.cache)?.giving(run.lists, run.stale);
+        let proxy = Proxy::start(&socket, mirrors, suites, cache, run.limits.disk.0)?;
         spec.binds.push(Bind { from: socket, to: spec.proxy.clone(), writable: true });
         let groups = Groups::create(slot.number(), run.limits).await?;
         spec.groups = groups.doors();
@@ -402,7 +408,7 @@ impl Builder {
                 fail(FailureKind::BuildFailed, "the virtual machine ended before the build did".to_owned())
             }
             Ended::Exit(sandbox::BROKEN) => fail(FailureKind::System, ended.describe()),
-            Ended::Exit(_) | Ended::Signal(_) => Err(sbuild::why(&log)),
+            Ended::Exit(_) | Ended::Signal(_) => Err(reason::why(&log)),
         }
     }
 
@@ -461,7 +467,17 @@ struct Run<'a> {
     local: &'a [LocalSuite],
     given: Ledger,
     limits: &'a Limits,
+    lists: Lists,
+    stale: Stale,
     scratch: &'a Path,
+}
+
+impl<'a> Run<'a> {
+    /// What runs for no job, with mirrors alone.
+    fn beforehand(manifest: &'a Manifest, limits: &'a Limits, scratch: &'a Path) -> Self {
+        let (given, stale) = (Ledger::default(), Stale::default());
+        Self { manifest, local: &[], given, limits, lists: Lists::Kept, stale, scratch }
+    }
 }
 
 /// A path of the sandbox, below its root.

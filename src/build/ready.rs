@@ -157,7 +157,7 @@ impl Builder {
         self.write_on_disk(&mut spec, &room, LARGEST).await?;
         spec.command = [CLIENT, sbuild::SOCKET].map(str::to_owned).to_vec();
         spec.command.extend(sbuild::satisfy(dependencies));
-        let run = Run { manifest, local: &[], given: super::proxy::Ledger::default(), limits: &limits, scratch };
+        let run = Run::beforehand(manifest, &limits, scratch);
         let (ended, _) = self.sandboxed(run, spec, slot, |cmd: Cmd| cmd.capture(SAID), cancel).await?;
         ensure!(!cancel.is_cancelled(), "told to stop");
         let mut why = (!ended.ok()).then(|| ended.describe());
@@ -185,13 +185,7 @@ impl Builder {
         let mut spec = self.chroot_spec(scratch, &limits, chroot, Some(itself))?;
         spec.binds.push(Bind { from, to: inside(UNPACKED), writable: true });
         spec.command = [CLIENT, sbuild::SOCKET, "apt-get", "update"].map(str::to_owned).to_vec();
-        let run = Run {
-            manifest: &chroot.manifest,
-            local: &[],
-            given: super::proxy::Ledger::default(),
-            limits: &limits,
-            scratch,
-        };
+        let run = Run::beforehand(&chroot.manifest, &limits, scratch);
         let (ended, _) = self.sandboxed(run, spec, slot, |cmd: Cmd| cmd.capture(SAID), cancel).await?;
         ended.success().context("a chroot cannot be unpacked")?;
         if there.is_none() {

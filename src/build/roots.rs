@@ -121,6 +121,17 @@ impl Roots {
         Ok(fs::write(stamp(&path), lists(&path)?)?)
     }
 
+    /// Has no build rely on the lists that the slots have of a chroot, until there are younger ones.
+    pub fn distrust(&self, chroot: &Manifest) -> Result<()> {
+        for slot in self.slots() {
+            match fs::remove_file(stamp(&self.path(slot, &chroot.digest))) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error.into()),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
     /// Whether a slot has any of other chroots than these.
     pub fn has_others(&self, slot: u32, keep: &[&Manifest]) -> bool {
         self.others(slot, keep).next().is_some()
@@ -206,6 +217,10 @@ mod tests {
         assert_eq!(made(10), (Need::Nothing, true));
         assert_eq!(made(2 * 3600), (Need::Lists, true));
         assert_eq!(made(7 * 3600), (Need::Lists, false));
+        assert_eq!(made(10), (Need::Nothing, true));
+        roots.distrust(&old).unwrap();
+        roots.distrust(&new).unwrap();
+        assert!(roots.need(0, &old) == Need::Lists && super::age(&path).is_none());
         assert_eq!(roots.need(1, &old), Need::Root, "another slot has its own");
         assert_eq!(roots.slots(), [0]);
         assert!(!roots.has_others(0, &[&old]));

@@ -1,14 +1,13 @@
-//! sbuild itself: its configuration, its arguments, and what its log says about a failure.
+//! sbuild itself: its configuration and its arguments.
 
 use std::path::Path;
 
-use super::Request;
 use super::dependencies::Dependencies;
 use super::sandbox::{TESTBED, WORKER};
 use super::testbed::{self, BUILDER};
+use super::{LocalSuite, Request};
 use crate::architectures::Binaries;
 use crate::chroot::Source;
-use crate::error::{Failure, FailureKind};
 use crate::names::Architecture;
 
 /// Our own program, as the sandbox has it.
@@ -143,6 +142,13 @@ pub fn satisfy(dependencies: &Dependencies) -> Vec<String> {
     command
 }
 
+/// The line of sources.list(5) for a suite of our own. It comes from this machine's disk, so nobody can have kept an old one: a
+/// date that a clock has made wrong keeps nobody from building.
+pub fn line(local: &LocalSuite, url: &str) -> String {
+    let components: Vec<&str> = local.components.iter().map(|component| component.as_str()).collect();
+    format!("deb [check-date=no check-valid-until=no] {url} {} {}", local.suite, components.join(" "))
+}
+
 /// What sbuild has to do before a package can be built.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Installing {
@@ -171,99 +177,12 @@ pub fn command(
         return command;
     }
     for local in &request.local {
-        let components: Vec<&str> = local.components.iter().map(|component| component.as_str()).collect();
         let host = super::proxy::HOST;
-        command.push(format!("--extra-repository=deb http://{host}/ {} {}", local.suite, components.join(" ")));
+        command.push(format!("--extra-repository={}", line(local, &format!("http://{host}/"))));
     }
     if !request.local.is_empty() {
         command.push("--extra-repository-key=/input/archive-key.asc".to_owned());
     }
     command.push(format!("/input/{dsc}"));
     command
-}
-
-/// The first line that says what was wrong: make names the deepest target first, and dpkg's and debhelper's programs speak before
-/// dpkg-buildpackage does.
-fn telling(log: &str) -> Option<&str> {
-    let is_makes = |line: &str| {
-        let rest = line
-            .strip_prefix("make")
-            .map(|rest| rest.trim_start_matches(|c: char| "[]".contains(c) || c.is_ascii_digit()));
-        rest.is_some_and(|rest| rest.starts_with(": *** ") && !rest.contains("Waiting for unfinished jobs"))
-    };
-    let is_a_programs = |line: &str| {
-        let name = line.split_once(": error: ").map(|(name, _)| name);
-        name.is_some_and(|name| {
-            (name.starts_with("dh_") || name.starts_with("dpkg-")) && !name.contains(' ') && name != "dpkg-buildpackage"
-        })
-    };
-    log.lines().find(|line| is_makes(line) || is_a_programs(line))
-}
-
-/// Why a build failed, from the end of its log. What limit it met is seen elsewhere: a log may say anything.
-pub fn why(log: &str) -> Failure {
-    let value = |key: &str| log.lines().rev().find_map(|line| line.strip_prefix(key)).map(str::trim);
-    let stage = value("Fail-Stage: ").unwrap_or_default();
-    let complaint = |starts: &[&str]| {
-        let line = log.lines().rev().find(|line| starts.iter().any(|start| line.starts_with(start)));
-        line.map(|line| crate::text::one_line(line.trim()))
-    };
-    match stage {
-        "build" | "" if value("Status: ").is_some() => {
-            let line = telling(log).map(|line| crate::text::one_line(line.trim()));
-            let line = line.or_else(|| complaint(&["dpkg-buildpackage: error: "]));
-            let line = line.unwrap_or_else(|| "sbuild says that the package does not build".to_owned());
-            Failure::new(FailureKind::BuildFailed, line)
-        }
-        "install-deps" | "install-deps-env" | "explain-bd-uninstallable" | "update" | "apt-get-update" => {
-            let line = complaint(&["E: ", " sbuild-build-depends-main-dummy : "]);
-            let line = line.unwrap_or_else(|| "see the log".to_owned());
-            Failure::new(FailureKind::BuildDeps, format!("build dependencies cannot be installed: {line}"))
-        }
-        "" => {
-            let line = log.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or("it said nothing");
-            Failure::new(FailureKind::Chroot, format!("sbuild could not begin: {}", crate::text::one_line(line)))
-        }
-        "run-chroot" | "chroot" | "create-session" | "unpack" | "unpack-check" | "pre-build" => {
-            Failure::new(FailureKind::Chroot, format!("the chroot does not work (sbuild failed at {stage})"))
-        }
-        other => Failure::new(FailureKind::BuildFailed, format!("sbuild failed at {}", crate::text::one_line(other))),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn failures_are_told_apart() {
-        let kind = |log: &str| why(log).kind;
-        assert_eq!(kind("x\nFail-Stage: build\nStatus: attempted\n"), FailureKind::BuildFailed);
-        assert_eq!(kind("E: Unmet dependencies\nFail-Stage: install-deps\nStatus: failed\n"), FailureKind::BuildDeps);
-        assert_eq!(kind("Fail-Stage: create-session\nStatus: failed\n"), FailureKind::Chroot);
-        assert_eq!(kind("E: cannot unshare\n"), FailureKind::Chroot);
-        assert_eq!(
-            kind("cp: No space left on device\nFail-Stage: build\nStatus: attempted\n"),
-            FailureKind::BuildFailed
-        );
-        let text =
-            why("dpkg-buildpackage: error: debian/rules binary exit 2\nFail-Stage: build\nStatus: attempted\n").text;
-        assert_eq!(text, "dpkg-buildpackage: error: debian/rules binary exit 2");
-        let told = |lines: &str| why(&format!("{lines}\nFail-Stage: build\nStatus: attempted\n")).text;
-        assert_eq!(
-            told(
-                "a test: No space left on device\nmake[2]: *** Waiting for unfinished jobs....\nmake[2]: *** [Makefile:3: check] Error 1\n\
-                  dh_auto_test: error: make check returned exit code 2\nmake: *** [debian/rules:4: build] Error 25\n\
-                  dpkg-buildpackage: error: debian/rules build subprocess returned exit status 2"
-            ),
-            "make[2]: *** [Makefile:3: check] Error 1"
-        );
-        assert_eq!(
-            told(
-                "dpkg-genchanges: error: package x has section  in control file but - in files list\n\
-                  dpkg-buildpackage: error: dpkg-genchanges --build=any subprocess returned exit status 25"
-            ),
-            "dpkg-genchanges: error: package x has section  in control file but - in files list"
-        );
-    }
 }

@@ -12,6 +12,7 @@ use anyhow::{Context, Result, bail};
 use sha2::{Digest, Sha256};
 use tokio::time::sleep;
 
+use super::super::attempt::{Lists, Stale};
 use super::held::Held;
 use super::sums::{self, Sum, Sums};
 use crate::subprocess::{CancellationToken, Cmd};
@@ -37,6 +38,8 @@ const ROOM: u64 = 4 << 30;
 pub struct Cache {
     dir: PathBuf,
     sums: Sums,
+    lists: Lists,
+    stale: Stale,
     pub(super) helper: PathBuf,
 }
 
@@ -69,7 +72,13 @@ impl Cache {
     /// The cache in this directory, which is made if need be.
     pub fn open(dir: &Path) -> Result<Self> {
         fs::create_dir_all(dir).with_context(|| format!("cannot create {}", dir.display()))?;
-        Ok(Self { dir: dir.to_owned(), sums: Sums::open(dir.join("sums"))?, helper: HELPER.into() })
+        let sums = Sums::open(dir.join("sums"))?;
+        Ok(Self { dir: dir.to_owned(), sums, lists: Lists::Kept, stale: Stale::default(), helper: HELPER.into() })
+    }
+
+    /// The same for whoever is to be given these lists. What mirrors may say otherwise by now is noted.
+    pub fn giving(self, lists: Lists, stale: Stale) -> Self {
+        Self { lists, stale, ..self }
     }
 
     /// A file of a mirror, at its beginning. `anew`: whoever asks was given it already, so the one that is kept is not
@@ -77,9 +86,13 @@ impl Cache {
     pub async fn get(&self, url: &str, anew: bool, held: &mut Held) -> Result<tokio::fs::File, Trouble> {
         let expected = self.expected(url)?;
         let path = expected.key(url).map(|key| self.dir.join(hex(&Sha256::digest(key))));
+        let anew = anew || self.lists == Lists::Anew && lifetime(url) != Duration::MAX;
         let kept = path.as_ref().filter(|_| !anew).and_then(|path| Some((path, age(path)?)));
         if let Some((path, age)) = kept.filter(|(_, age)| *age < lifetime(url)) {
             let file = fs::File::open(path)?;
+            if lifetime(url) != Duration::MAX {
+                self.stale.note();
+            }
             // What was of use lately is the last to go.
             if lifetime(url) == Duration::MAX && age > FRESH {
                 let _ = file.set_modified(SystemTime::now());
@@ -87,9 +100,15 @@ impl Cache {
             return if held.grow(file.metadata()?.len()) { Ok(file.into()) } else { Err(Trouble::NoRoom) };
         }
         let new = tempfile::Builder::new().prefix("new.").tempfile_in(&self.dir)?.into_temp_path();
-        self.fetch(url, &new, held).await?;
-        let file = fs::File::open(&new)?;
-        let (file, is_right) = self.look(url, expected, file).await?;
+        let file = self.fetch(url, &new, held).await;
+        let looked = match file {
+            Ok(()) => self.look(url, expected, fs::File::open(&new)?).await.map_err(Trouble::from),
+            Err(trouble) => Err(trouble),
+        };
+        if is_named(url) && matches!(looked, Err(Trouble::Absent | Trouble::Other(_))) {
+            self.stale.note();
+        }
+        let (file, is_right) = looked?;
         if let Some(path) = path.filter(|_| is_right) {
             new.persist(&path)?;
             make_room(&self.dir, ROOM);
@@ -106,10 +125,20 @@ impl Cache {
         Ok(if sums.is_empty() { Expected::Anything } else { Expected::Sums(sums) })
     }
 
+    /// apt's helper, which is to fetch this. What is asked for anew no cache on the way may have.
+    fn helper(&self, url: &str) -> Cmd {
+        let fresh = (self.lists == Lists::Anew && lifetime(url) != Duration::MAX).then_some([
+            "-o",
+            "Acquire::http::No-Cache=true",
+            "-o",
+            "Acquire::https::No-Cache=true",
+        ]);
+        Cmd::new(&self.helper).args(fresh.into_iter().flatten()).args(["download-file", url])
+    }
+
     async fn fetch(&self, url: &str, to: &Path, held: &mut Held) -> Result<(), Trouble> {
         let stop = CancellationToken::new();
-        let fetching =
-            Cmd::new(&self.helper).args(["download-file", url]).arg(to).total(LIMIT).capture(1 << 20).run(&stop);
+        let fetching = self.helper(url).arg(to).total(LIMIT).capture(1 << 20).run(&stop);
         tokio::pin!(fetching);
         let length = || fs::metadata(to).map_or(0, |file| file.len());
         let done = loop {
@@ -173,7 +202,11 @@ impl Expected {
     /// an index that says so, and what was kept before is not it.
     fn key(&self, url: &str) -> Option<String> {
         match self {
-            Self::Sums(sums) => Some(sums.iter().fold(url.to_owned(), |key, sum| format!("{key} {}", sum.as_str()))),
+            // Where indexes do not agree, nobody knows which of them is of today.
+            Self::Sums(sums) => match &sums[..] {
+                [sum] => Some(format!("{url} {}", sum.as_str())),
+                _ => None,
+            },
             Self::Anything => (lifetime(url) == FRESH).then(|| url.to_owned()),
         }
     }
@@ -197,6 +230,11 @@ pub fn make_room(dir: &Path, room: u64) {
             let _ = fs::remove_file(path);
         }
     }
+}
+
+/// Whether apt asks for a file because another one has named it: who then does not have it has said what holds no more.
+fn is_named(url: &str) -> bool {
+    sums::is_of_pool(url) || url.contains("/by-hash/") || url.contains("/Packages")
 }
 
 fn age(path: &Path) -> Option<Duration> {
@@ -255,11 +293,15 @@ mod tests {
     fn mirrored(dir: &Path) -> (Cache, impl Fn(&[u8]), impl Fn() -> u64) {
         use std::os::unix::fs::PermissionsExt;
         let (helper, answer, asked) = (dir.join("helper"), dir.join("answer"), dir.join("asked"));
-        let script = format!("#!/bin/sh\necho >> {}\ncat {} > \"$3\"\n", asked.display(), answer.display());
+        let script = format!(
+            "#!/bin/sh\necho \"$*\" >> {}\nfor to; do :; done\ncat {} > \"$to\"\n",
+            asked.display(),
+            answer.display()
+        );
         fs::write(&helper, script).unwrap();
         fs::set_permissions(&helper, fs::Permissions::from_mode(0o755)).unwrap();
         let cache = Cache { helper, ..Cache::open(&dir.join("cache")).unwrap() };
-        let times = move || fs::metadata(&asked).map_or(0, |file| file.len());
+        let times = move || fs::read_to_string(&asked).map_or(0, |text| text.lines().count() as u64);
         (cache, move |bytes: &[u8]| fs::write(&answer, bytes).unwrap(), times)
     }
 
@@ -310,6 +352,56 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn what_may_be_old_is_noted_and_fetched_anew() {
+        let dir = tempfile::tempdir().unwrap();
+        let (cache, answer, times) = mirrored(dir.path());
+        let giving = |lists| {
+            let stale = Stale::default();
+            (cache.clone().giving(lists, stale.clone()), stale)
+        };
+        let release = "http://m/debian/dists/sid/InRelease";
+        answer(b"Suite: sid\nAcquire-By-Hash: yes\nDate: today\n");
+        let (first, stale) = giving(Lists::Kept);
+        got(&first, release, false).await.unwrap();
+        assert!(!stale.was_noted(), "it came from the mirror");
+        answer(b"Suite: sid\nAcquire-By-Hash: yes\nDate: tomorrow\n");
+        let (second, stale) = giving(Lists::Kept);
+        assert!(got(&second, release, false).await.unwrap().ends_with(b"today\n") && stale.was_noted());
+        let (third, stale) = giving(Lists::Anew);
+        assert!(got(&third, release, false).await.unwrap().ends_with(b"tomorrow\n") && !stale.was_noted());
+        let asked = fs::read_to_string(dir.path().join("asked")).unwrap();
+        assert!(asked.lines().last().unwrap().contains("No-Cache=true"), "{asked}");
+        assert_eq!(times(), 2);
+
+        // A package under its old name with other bytes.
+        let (fourth, stale) = giving(Lists::Kept);
+        fourth.sums.put("http://m/debian/pool/x_1.deb", b"one");
+        answer(b"two");
+        got(&fourth, "http://m/debian/pool/x_1.deb", false).await.unwrap_err();
+        assert!(stale.was_noted());
+    }
+
+    #[tokio::test]
+    async fn indexes_that_do_not_agree_keep_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let (cache, answer, times) = mirrored(dir.path());
+        let pool = "http://m/debian/pool/x_1.deb";
+        let learn = |suite: &str, bytes: &str| {
+            let index = dir.path().join("index");
+            fs::write(&index, format!("Filename: pool/x_1.deb\nSHA256: {}\n", hex(&Sha256::digest(bytes)))).unwrap();
+            let url = format!("http://m/debian/dists/{suite}/main/binary-amd64/Packages");
+            cache.sums.learn(&url, &fs::File::open(&index).unwrap()).unwrap();
+        };
+        learn("old", "one");
+        learn("new", "two");
+        for bytes in [b"one", b"two"] {
+            answer(bytes);
+            assert_eq!(got(&cache, pool, false).await.unwrap(), bytes);
+        }
+        assert_eq!(times(), 2, "the mirror is asked each time");
+    }
+
+    #[tokio::test]
     async fn a_build_holds_no_more_than_its_room() {
         let dir = tempfile::tempdir().unwrap();
         let (cache, answer, _) = mirrored(dir.path());
@@ -322,7 +414,7 @@ mod tests {
         drop(one);
         cache.get("http://m/debian/ls-lR.gz", false, &mut two).await.unwrap();
         // An answer without an end is not waited for.
-        fs::write(dir.path().join("helper"), "#!/bin/sh\nexec cat /dev/zero > \"$3\"\n").unwrap();
+        fs::write(dir.path().join("helper"), "#!/bin/sh\nfor to; do :; done\nexec cat /dev/zero > \"$to\"\n").unwrap();
         let endless = cache.get("http://m/debian/ls-lR.gz", false, &mut Room::new(1 << 20).hold()).await;
         assert!(matches!(endless, Err(Trouble::NoRoom)), "{endless:?}");
         assert_eq!(fs::read_dir(dir.path().join("cache")).unwrap().count(), 1, "nothing of it is left");

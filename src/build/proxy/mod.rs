@@ -28,6 +28,8 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 use tokio_util::io::ReaderStream;
 
+#[cfg(test)]
+mod apt;
 mod cache;
 mod held;
 mod mirrors;

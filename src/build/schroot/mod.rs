@@ -209,9 +209,8 @@ impl Room {
     fn configure(&self, request: &Request, archive: Option<&Open>) -> Result<()> {
         let mut text = CONFIG.to_owned();
         for (local, archive) in request.local.iter().zip(std::iter::repeat(archive).flatten()) {
-            let components: Vec<&str> = local.components.iter().map(|component| component.as_str()).collect();
             // Names hold nothing that means something to perl.
-            let line = format!("deb {} {} {}", archive.url(), local.suite, components.join(" "));
+            let line = sbuild::line(local, archive.url());
             text += &format!("push @{{$extra_repositories}}, '{line}';\n");
         }
         text += sbuild::CONFIG;
