@@ -9,7 +9,7 @@ use rusqlite::{Transaction, params};
 
 use super::forecast::Forecast;
 use super::jobs::{self, NewJob};
-use super::{Record, State, queue};
+use super::{Record, State, queue, queue_check};
 use crate::fairness::{Rules, Share};
 use crate::names::{JobId, Principal};
 
@@ -121,6 +121,8 @@ fn kept_is_what_follows(tx: &Transaction) {
         "SELECT job || '' FROM charge",
         "SELECT id || '' FROM job WHERE state IN ('preparing', 'building', 'publishing')",
     );
+    // `verify` is of the same opinion.
+    assert_eq!(queue_check::differences(tx).unwrap(), [""; 0]);
 }
 
 fn shares() -> impl Strategy<Value = Vec<Share>> {
