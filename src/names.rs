@@ -286,7 +286,8 @@ pub struct Principal(String);
 
 impl Principal {
     /// Takes a name that has already been authenticated and canonicalized ([`crate::identity`]) or that the record
-    /// holds. Refuses what could not be shown or logged on one line; a space is as good as any other character in Kerberos.
+    /// holds. Refuses what could not be shown or logged on one line. A space is as good as any
+    /// other character to Kerberos.
     pub fn from_authenticated(name: &str) -> Result<Self, Error> {
         let breaks_lines = |c: char| c.is_control() || matches!(c, '\u{2028}' | '\u{2029}');
         if name.is_empty() || name.len() > 1024 || name.chars().any(breaks_lines) {

@@ -40,8 +40,8 @@ impl Members {
         self.0.iter().map(String::as_str)
     }
 
-    /// Reads a program's output: principals without spaces, one a line. Empty lines and lines that begin
-    /// with `#` are skipped.
+    /// Reads a program's output: principals without spaces, one a line. Empty lines and lines
+    /// that begin with `#` are skipped.
     pub fn parse(output: &[u8], realm: Option<&str>) -> Result<Self, String> {
         let mut members = BTreeSet::new();
         for (n, line) in output.split(|&c| c == b'\n').enumerate() {

@@ -53,7 +53,8 @@ impl Shared {
         self.record().write(change)
     }
 
-    /// Changes the record for a job under way: while others keep the record busy it waits, as the job would fail otherwise.
+    /// Changes the record for a job under way. While others keep the record busy it waits: the
+    /// job would fail otherwise.
     pub fn write_for_job<T>(&self, change: impl FnOnce(&Transaction) -> Result<T>) -> Result<T> {
         self.work.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).write(change)
     }

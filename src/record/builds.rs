@@ -173,8 +173,8 @@ pub fn vouch(
     Ok(())
 }
 
-/// Takes back what administrators said of the build that the pool has of a version, for one pocket or all that was said. How
-/// many words that were.
+/// Takes back what administrators said of the build that the pool has of a version: for one
+/// pocket, or all. How many words that were.
 pub fn take_back(
     tx: &Transaction,
     package: &PackageName,

@@ -371,7 +371,7 @@ pub fn any_open(db: &Connection, package: &PackageName) -> Result<bool> {
 pub struct Ahead(pub u32);
 
 impl Ahead {
-    /// Who has so many before them does not care for the rest, and counting a hundred thousand takes long.
+    /// Who has so many before them does not care for the rest. Counting 100,000 takes 20 ms.
     pub const MOST: u32 = 1000;
 }
 

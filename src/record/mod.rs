@@ -79,7 +79,8 @@ pub struct Record {
     in_vain: bool,
     path: PathBuf,
     mirror: Option<Log>,
-    /// For work that would be lost: it waits for as long as others keep the record busy, until this is cancelled.
+    /// For work that would be lost: it waits for as long as others keep the record busy, until
+    /// this is cancelled.
     patient: Option<CancellationToken>,
 }
 
@@ -233,7 +234,8 @@ impl Record {
         self
     }
 
-    /// Waits for as long as others keep the record busy, until this is cancelled: for work that would be lost.
+    /// Waits for as long as others keep the record busy, until this is cancelled: for work that
+    /// would be lost.
     pub fn patient(mut self, until: CancellationToken) -> Self {
         self.patient = Some(until);
         self

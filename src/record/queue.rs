@@ -239,9 +239,11 @@ pub(super) fn make_ready(tx: &Transaction, id: JobId) -> Result<()> {
     job.add_ready(tx, 1)
 }
 
-/// Writes down anew what follows from the open jobs ([`super::queue_check`] says what that is). An older release's program that was running
-/// when the record was migrated keeps nothing of it: what it queued, or let go of, would wait for ever. How many jobs were
-/// not as they should be.
+/// Writes down anew what follows from the open jobs ([`super::queue_check`] says what that is). How
+/// many jobs were not as they should be.
+///
+/// An older release's program that was running when the record was migrated keeps nothing of it:
+/// what it queued, or let go of, would wait for ever.
 pub fn mend(tx: &Transaction) -> Result<usize> {
     let mended = tx.execute(
         "UPDATE job SET ready = 1 - ready

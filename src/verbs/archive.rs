@@ -48,7 +48,8 @@ pub enum Archive {
     },
     /// Answer for a build that another pocket could not have made itself, so that it may be copied there
     ///
-    /// Look at it by 'explain JOB' first. What is said holds until it is taken back, or the archive no longer has the build.
+    /// Look at it by 'explain JOB' first. What is said holds until it is taken back, or the
+    /// archive no longer has the build.
     Vouch {
         /// The source package
         package: String,
@@ -57,7 +58,8 @@ pub enum Archive {
         /// The pocket that may have it; every pocket, if none is named
         #[arg(long)]
         pocket: Option<String>,
-        /// Take back what was said before, for the pocket or altogether. What pockets have already they keep
+        /// Take back what was said before, for the pocket or altogether. Pockets keep what they
+        /// have already
         #[arg(long)]
         revoke: bool,
         /// Why, for the audit trail

@@ -90,8 +90,10 @@ fn verdict(session: &Session, id: JobId) -> Result<Exit> {
     Ok(if job.state == State::Published { Exit::Ok } else { Exit::JobFailed })
 }
 
-/// Prints the job's build log, and with `follow` what comes, until the job has ended. A job that is queued again, because its daemon
-/// was restarted say, has a log of its own for each attempt: one follows the other.
+/// Prints the job's build log, and with `follow` what comes, until the job has ended.
+///
+/// A job that is queued again, because its daemon was restarted say, has a log of its own for each
+/// attempt: one follows the other.
 pub fn log(session: &mut Session, id: JobId, follow: bool) -> Result<Exit> {
     let mut out = io::stdout().lock();
     let mut tail = Tail::of(session.config.build_log(id));
@@ -146,7 +148,8 @@ impl Tail {
         Self { path, file: None, pending: Vec::new() }
     }
 
-    /// Prints what the log has gained, by whole lines. Where another one stands in its place, that comes next.
+    /// Prints what the log has gained, by whole lines. Where another one stands in its place, that
+    /// comes next.
     fn gain(&mut self, out: &mut impl Write) -> io::Result<Gained> {
         let Some(file) = &mut self.file else {
             self.file = File::open(&self.path).ok();

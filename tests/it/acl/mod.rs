@@ -150,7 +150,8 @@ fn acl_errors_of_auth_to_local_are_those_of_remctld() {
     compare(&PEOPLE, &lists.map(|list| list.iter().map(|entry| (*entry).to_owned()).collect()));
 }
 
-/// Names that Kerberos takes, and ACL files cannot hold or hold in their own way: tickets, and what is before the realm.
+/// Names that Kerberos takes, and ACL files cannot hold or hold in their own way: tickets, and
+/// what is before the realm.
 const ODD: [(&str, &str); 5] =
     [("spaced", "dave smith"), ("hashed", "#dave"), ("quoted", "o\"neil"), ("colon", "svc:dave"), ("umlaut", "müller")];
 
@@ -207,8 +208,8 @@ fn acl_decisions_about_odd_names_are_those_of_remctld() {
     assert!(asked == 160 && admitted > 60, "{asked} {admitted}");
 }
 
-/// remctld's own guard is against a file that includes itself under the same path. What comes back to itself in another way ends its
-/// session, so that is tried with ours alone, beside the code.
+/// remctld's own guard is against a file that includes itself under the same path. What comes back
+/// to itself in another way ends its session, so that is tried with ours alone, beside the code.
 #[test]
 fn acl_files_that_include_themselves_are_errors_to_both() {
     let _world = World::new();
