@@ -23,11 +23,13 @@ pub fn of(lines: &[&str]) -> Option<String> {
     let key = first("W: GPG error: ").filter(|_| is_unsigned).map(|at| lines[at]["W: ".len()..].to_owned());
     // dpkg ends, and apt says so, where a package's own program fails.
     let ended = lines.iter().rposition(|line| line.starts_with("E: Sub-process ")).unwrap_or(0);
-    let script = lines[..ended].iter().position(|line| line.starts_with("dpkg: error ")).map(|at| {
+    let is_dpkgs = |line: &&str| ["dpkg: error ", "dpkg: unrecoverable "].iter().any(|start| line.starts_with(start));
+    let script = lines[..ended].iter().position(is_dpkgs).map(|at| {
         let more = lines.get(at + 1).filter(|next| next.starts_with(' ')).map_or("", |next| next.trim());
         format!("{} {more}", lines[at])
     });
-    let said = key.or(script).or_else(|| line.map(str::to_owned))?;
+    let rest = || lines.iter().find(|line| line.starts_with("E: Sub-process ")).copied();
+    let said = key.or(script).or_else(|| line.or_else(rest).map(str::to_owned))?;
     Some(crate::text::one_line(said.trim()))
 }
 
@@ -77,6 +79,15 @@ mod tests {
         ] {
             assert_eq!(said(text).as_deref(), Some(right));
         }
+        let full = "dpkg: unrecoverable fatal error, aborting:\n unable to fill /var/lib/dpkg/updates/tmp.i with padding: No space \
+                    left on device\nE: Sub-process /usr/bin/dpkg returned an error code (2)\n";
+        assert!(
+            of(full).unwrap().ends_with(
+                "aborting: unable to fill /var/lib/dpkg/updates/tmp.i with padding: No space left on device"
+            )
+        );
+        let alone = "E: Sub-process /usr/bin/dpkg received a segmentation fault.\nE: Package installation failed\n";
+        assert_eq!(of(alone).as_deref(), Some("E: Sub-process /usr/bin/dpkg received a segmentation fault."));
         assert_eq!(of(END), None);
     }
 }

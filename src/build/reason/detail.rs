@@ -23,6 +23,9 @@ static MESON: LazyLock<Regex> =
 static MESON_TEST: LazyLock<Regex> =
     LazyLock::new(|| Regex::new(r"^ *[0-9]+/[0-9]+ .* (?:FAIL|ERROR|TIMEOUT|UNEXPECTEDPASS) ").expect("it is one"));
 
+/// What programs say by their name. Anything else may be what a test says of itself.
+static COMPLAINT: LazyLock<Regex> = LazyLock::new(|| Regex::new(r"^\S+: \S").expect("it is one"));
+
 /// The most lines that are looked at.
 const MOST: usize = 5000;
 
@@ -32,7 +35,8 @@ pub fn of(lines: &[&str], at: usize) -> Option<String> {
     if line.ends_with(':') {
         return lines.get(at + 1).filter(|next| next.starts_with(' ')).map(|next| next.trim().to_owned());
     }
-    let is_about_others = starter(line).is_some() || !line.contains(": error: ");
+    let is_starter = starter(line).is_some();
+    let is_about_others = is_starter || !line.contains(": error: ");
     if !is_about_others && !line.contains("abort") && !line.contains("cannot continue") {
         return None;
     }
@@ -47,7 +51,7 @@ pub fn of(lines: &[&str], at: usize) -> Option<String> {
         true => of_configure(block),
         false => of_tests(block).or_else(|| of_compiler(block)),
     };
-    line.or_else(|| last(block))
+    line.or_else(|| last(block).filter(|last| is_starter || COMPLAINT.is_match(last)))
 }
 
 /// What was said since the program began: after debhelper's or make's word that something starts, before copies of files that
