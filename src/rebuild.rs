@@ -59,7 +59,7 @@ pub fn packages_in(dir: &Path) -> Result<BTreeMap<String, String>> {
 
 /// Whether a file of a version is a binary package, by its name.
 pub fn is_binary(name: &str) -> bool {
-    name.ends_with(".deb") || name.ends_with(".udeb")
+    [".deb", ".udeb", ".ddeb"].iter().any(|suffix| name.ends_with(suffix))
 }
 
 /// Whether a file of a version is one of its source package, by its name.

@@ -27,9 +27,6 @@ pub const MOST_PACKAGES: usize = 4 * 545;
 /// The most fields of a stanza. Debian's have fewer than 50.
 pub const MOST_FIELDS: usize = 400;
 
-/// The longest name of a field that a package has made up.
-const LONGEST_NAME: usize = 64;
-
 /// The fields of a source package that `Sources` has besides those that we write: dsc(5), and what Debian's archive has.
 const SOURCE: &[&str] = &[
     "Architecture",
@@ -115,6 +112,12 @@ fn is_the_archives(name: &str) -> bool {
     is_in(ARCHIVES, name) || name.to_ascii_lowercase().starts_with("checksums-")
 }
 
+/// Whether a text is the name of a field (Debian policy 5.1).
+fn is_name(text: &str) -> bool {
+    let plain = |c: char| c.is_ascii_graphic() && c != ':';
+    !text.is_empty() && !text.starts_with(['-', '#']) && text.chars().all(plain)
+}
+
 /// Whether a character means the same to all readers: it neither moves what is shown nor ends a line. Tabs do neither.
 fn is_plain(c: char) -> bool {
     c == '\t' || !(c.is_control() || matches!(c, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}'))
@@ -149,9 +152,7 @@ impl<'a> Stanza<'a> {
                 ensure!(!open.is_empty(), "begins with a continuation line");
             } else {
                 let name = line.split_once(':').map(|(name, _)| name).unwrap_or_default();
-                let plain = |c: char| c.is_ascii_alphanumeric() || "-_.+".contains(c);
-                let known = !name.is_empty() && !name.starts_with('-') && name.chars().all(plain);
-                ensure!(known, "has a line that is no field: {}", crate::text::quoted(line));
+                ensure!(is_name(name), "has a line that is no field: {}", crate::text::quoted(line));
                 ensure!(names.insert(name.to_ascii_lowercase()), "has {} twice", crate::text::quoted(name));
                 ensure!(names.len() <= MOST_FIELDS, "has more than {MOST_FIELDS} fields");
                 if !open.is_empty() {
@@ -189,14 +190,6 @@ impl<'a> Stanza<'a> {
             ensure!(
                 !is_the_archives(name),
                 "has the field {name}, which only the archive writes: take XB-{name} out of debian/control"
-            );
-            let plain = |c: char| c.is_ascii_alphanumeric() || c == '-';
-            ensure!(
-                name.len() <= LONGEST_NAME
-                    && name.starts_with(|c: char| c.is_ascii_alphabetic())
-                    && name.chars().all(plain),
-                "has the field {}: the names of fields are letters, digits and hyphens, {LONGEST_NAME} at most",
-                crate::text::quoted(name)
             );
         }
         Ok(self.only(|name| !is_in(&["Package", "Source"], name)))
@@ -249,8 +242,11 @@ pub fn check_control(text: &str) -> Result<()> {
     Ok(())
 }
 
-/// What `Packages` and `Sources` have from us, of that which only an archive writes.
-const OURS: &[&str] = &["Checksums-Sha256", "Directory", "Filename", "SHA256", "Size"];
+/// What `Packages` has from us, of that which only an archive writes.
+const OURS_OF_PACKAGES: &[&str] = &["Filename", "SHA256", "Size"];
+
+/// The same of `Sources`.
+const OURS_OF_SOURCES: &[&str] = &["Checksums-Sha256", "Directory", "Files"];
 
 /// Looks at an entry that an older release has made, and that looked at less.
 pub fn check_entry(text: &str) -> Result<()> {
@@ -261,7 +257,9 @@ pub fn check_entry(text: &str) -> Result<()> {
         text.len() >> 10
     );
     stanza.fields.iter().try_for_each(|(name, text)| relations::check(name, value(text)))?;
-    match stanza.fields.iter().find(|(name, _)| is_the_archives(name) && !is_in(OURS, name)) {
+    let of_packages = stanza.fields.iter().any(|(name, _)| *name == "Filename");
+    let ours = if of_packages { OURS_OF_PACKAGES } else { OURS_OF_SOURCES };
+    match stanza.fields.iter().find(|(name, _)| is_the_archives(name) && !is_in(ours, name)) {
         Some((name, _)) => bail!("has the field {name}, which only the archive writes"),
         None => Ok(()),
     }
@@ -347,9 +345,14 @@ mod tests {
             let said = Stanza::read(&text).unwrap().of_binary().unwrap_err().to_string();
             assert!(said.contains(name) && said.contains("only the archive"), "{said}");
         }
-        for name in ["A_b", "a.b", "a+b", "1a", &"x".repeat(65)] {
-            let text = format!("{CONTROL}{name}: x\n");
-            assert!(Stanza::read(&text).unwrap().of_binary().unwrap_err().to_string().contains("letters, digits"));
+        // Any name that Debian policy 5.1 has.
+        for name in ["A_b", "a.b", "a+b", "1a", "a#b", "x-!\"$%&'()*,/;<=>?@[\\]^`{|}~", "_", &"x".repeat(65)] {
+            let more = format!("{name}: x\n");
+            let kept = Stanza::read(&format!("{CONTROL}{more}")).unwrap().of_binary().unwrap();
+            assert!(kept.ends_with(&more), "{kept}");
+        }
+        for name in ["#a", "-a", "a b", "ä", "a\u{7f}", ""] {
+            assert!(Stanza::read(&format!("{CONTROL}{name}: x\n")).is_err(), "{name}");
         }
     }
 
@@ -360,6 +363,9 @@ mod tests {
         for more in ["Checksums-Sha512: x\n", "Depends: a (>> \n", "Files: x\n", "Homepage: a\u{85}b\n", "Size: 2\n"] {
             check_entry(&format!("{entry}{more}")).unwrap_err();
         }
+        let source = "Package: hello\nVersion: 1\nDirectory: pool/x\nFiles:\n 0 1 x\nChecksums-Sha256:\n 0 1 x\n";
+        check_entry(source).unwrap();
+        check_entry(&format!("{source}SHA256: 0\n")).unwrap_err();
     }
 
     #[test]

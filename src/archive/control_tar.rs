@@ -1,8 +1,9 @@
 //! The control archive of a package, as dpkg-deb has tar(1) write it.
 //!
 //! tar(1), by which dpkg unpacks it, knows a dozen kinds of archives and several ways to write a number, and others that read packages know
-//! others. What can be read in two ways is refused, and so is what tar would not take: plain files and one directory, with GNU's or
-//! POSIX's headers, numbers in octal digits, and nothing behind the end.
+//! others. What can be read in two ways is refused, and so is what tar would not take. Plain files, links and one directory are read,
+//! with GNU's or POSIX's headers, numbers in octal digits, and nothing behind the end. A maintainer script may be a hard link to
+//! a file before it or a symbolic link, as dpkg takes both. The control file may not: apt reads no link.
 
 use std::collections::BTreeSet;
 use std::io::{self, Read};
@@ -35,19 +36,27 @@ pub fn control_file(tar: impl Read, room: &mut u64) -> Result<String> {
 
 fn read(tar: &mut impl Read) -> Result<String> {
     let mut control = None;
-    let mut seen = BTreeSet::new();
+    let mut seen: BTreeSet<Vec<u8>> = BTreeSet::new();
     while let Some(entry) = Entry::next(tar)? {
         let shown = || crate::text::quoted(&String::from_utf8_lossy(&entry.name));
-        let name = entry.name.strip_prefix(b"./").unwrap_or(&entry.name);
+        let name = within(&entry.name);
         match entry.kind {
             b'5' if name.is_empty() || name == b"." => {
                 // Some take it for a file's length, and others do not.
                 ensure!(entry.size == 0, "{} is a directory with a size", shown());
                 continue;
             }
-            b'0' if !["", ".", ".."].map(str::as_bytes).contains(&name) && !name.contains(&b'/') => {}
+            b'0' if is_plain(name) => {}
+            b'1' | b'2' if is_plain(name) => {
+                ensure!(name != b"control", "{} is a link in it, and not a plain file", shown());
+                ensure!(entry.size == 0, "{} is a link with a size", shown());
+                let target = crate::text::quoted(&String::from_utf8_lossy(&entry.target));
+                let there = entry.kind == b'2' || seen.contains(within(&entry.target));
+                ensure!(there, "{} is a hard link to {target}, which is not before it", shown());
+                ensure!(!entry.target.is_empty(), "{} is a link to nothing", shown());
+            }
             b'x' | b'g' | b'X' | b'L' | b'K' => bail!("{} has extended headers", shown()),
-            _ => bail!("{} is no plain file in it", shown()),
+            _ => bail!("{} is neither a plain file in it nor a link", shown()),
         }
         ensure!(seen.insert(name.to_vec()), "it has {} twice", shown());
         ensure!(seen.len() <= MAX_FILES, "it has more than {MAX_FILES} files");
@@ -68,9 +77,21 @@ fn read(tar: &mut impl Read) -> Result<String> {
     control.context("there is no control file in it")
 }
 
+/// A name without the directory that all of it is in.
+fn within(name: &[u8]) -> &[u8] {
+    name.strip_prefix(b"./").unwrap_or(name)
+}
+
+/// Whether a name stands for a file of the one directory.
+fn is_plain(name: &[u8]) -> bool {
+    !["", ".", ".."].map(str::as_bytes).contains(&name) && !name.contains(&b'/')
+}
+
 /// What a header says.
 struct Entry {
     name: Vec<u8>,
+    /// Where a link points.
+    target: Vec<u8>,
     kind: u8,
     size: u64,
 }
@@ -96,10 +117,17 @@ impl Entry {
         let sum: u64 = header[..148].iter().chain(&header[156..]).map(|byte| u64::from(*byte)).sum();
         ensure!(octal(&header[148..156]) == Some(sum + 8 * u64::from(b' ')), odd("another sum than its own"));
         let size = octal(&header[124..136]).with_context(|| odd("a size that is not in octal digits"))?;
-        let length = header[..100].iter().position(|byte| *byte == 0).unwrap_or(100);
-        ensure!(header[length..100].iter().all(|byte| *byte == 0), odd("more behind its name"));
-        Ok(Some(Self { name: header[..length].to_vec(), kind: header[156], size }))
+        let name = text(&header[..100]).with_context(|| odd("more behind its name"))?;
+        let target = text(&header[157..257]).with_context(|| odd("more behind the name of a link"))?;
+        Ok(Some(Self { name, target, kind: header[156], size }))
     }
+}
+
+/// A text as tar writes it: NULs behind it, and nothing else.
+fn text(field: &[u8]) -> Option<Vec<u8>> {
+    let length = field.iter().position(|byte| *byte == 0).unwrap_or(field.len());
+    let (text, rest) = field.split_at(length);
+    rest.iter().all(|byte| *byte == 0).then(|| text.to_vec())
 }
 
 /// A number as tar writes it: octal digits, and NULs or spaces behind them.
@@ -185,13 +213,16 @@ mod tests {
             (put(136, b"-1\0"), "octal"),
             (put(148, b"0000001\0"), "another sum"),
             (put(9, b"\0x"), "behind its name"),
-            (put(156, b"\0"), "no plain file"),
-            (put(156, b"7"), "no plain file"),
-            (put(156, b"S"), "no plain file"),
-            (put(156, b"5"), "no plain file"),
-            (put(0, b"./.\0\0\0\0\0\0"), "no plain file"),
-            (put(0, b"..\0\0\0\0\0\0\0"), "no plain file"),
-            (put(0, b"./\0\0\0\0\0\0\0"), "no plain file"),
+            (put(156, b"\0"), "neither a plain file"),
+            (put(156, b"7"), "neither a plain file"),
+            (put(156, b"S"), "neither a plain file"),
+            (put(156, b"5"), "neither a plain file"),
+            (put(156, b"1./x"), "'./control' is a link"),
+            (put(156, b"2./x"), "'./control' is a link"),
+            (put(157, b"x\0y"), "behind the name of a link"),
+            (put(0, b"./.\0\0\0\0\0\0"), "neither a plain file"),
+            (put(0, b"..\0\0\0\0\0\0\0"), "neither a plain file"),
+            (put(0, b"./\0\0\0\0\0\0\0"), "neither a plain file"),
             (header(|h| (h[..9].copy_from_slice(b"./\0\0\0\0\0\0\0"), h[156] = b'5').1), "directory with a size"),
         ] {
             let said = said(&archive(header, &end));

@@ -1,8 +1,9 @@
 //! Reads the control file of a binary package (deb(5)) without unpacking anything.
 //!
 //! What a package says here decides where it is shown and under which name, and dpkg reads it again where it is installed. So only
-//! what can be read in one way is read at all: the members that dpkg-deb makes in the order in which it makes them, plain files
-//! in the control archive, each field once. Nothing that the file says about sizes is believed.
+//! what can be read in one way is read at all: the members that dpkg-deb makes in the order in which it makes them, plain files and
+//! links in the control archive, each field once. Nothing that the file says about sizes is believed. Members that deb(5) has
+//! readers ignore, such as signatures (`_gpgorigin`), are ignored.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Seek, SeekFrom};
@@ -31,10 +32,13 @@ const MAX_WINDOW: u32 = 26;
 /// How the files of a package may be compressed: what dpkg reads.
 const WAYS: [&str; 6] = ["", ".gz", ".xz", ".zst", ".bz2", ".lzma"];
 
+/// The most members that are ignored. A signed package has one or two.
+const MOST_IGNORED: usize = 100;
+
 /// Held while a control archive is unpacked: however many builds return packages at once, the memory for one is enough.
 static UNPACKING: Mutex<()> = Mutex::new(());
 
-/// The control file of a `.deb` or `.udeb`: its fields, and its text. What its control archive unpacks to is taken off `room`.
+/// The control file of a `.deb`, `.udeb` or `.ddeb`: its fields, and its text. What its control archive unpacks to is taken off `room`.
 pub fn control(path: &Path, room: &mut u64) -> Result<(Paragraph, String)> {
     let mut file = BufReader::new(File::open(path)?);
     let mut magic = [0; 8];
@@ -46,24 +50,42 @@ pub fn control(path: &Path, room: &mut u64) -> Result<(Paragraph, String)> {
     file.read_exact(&mut version)?;
     ensure!(version == *b"2.0\n", "it is a package of another format than 2.0");
     format.skip(&mut file)?;
-    let control = Member::next(&mut file)?;
+    let control = Member::next_known(&mut file)?;
     ensure!(control.size <= MAX_MEMBER, "its control archive is larger than {} MiB", MAX_MEMBER >> 20);
     let text = unpack(&control, &mut file, room).context("its control archive")?;
     control.skip(&mut file)?;
-    let data = Member::next(&mut file)?;
+    let data = Member::next_known(&mut file)?;
     let way = data.name.strip_prefix("data.tar");
     ensure!(
         way.is_some_and(|way| WAYS.contains(&way)),
         "its third member is {}, not data.tar as dpkg-deb compresses it",
         crate::text::quoted(&data.name)
     );
-    ensure!(
-        data.end.next_multiple_of(2) == file.get_ref().metadata()?.len().next_multiple_of(2),
-        "it does not end with data.tar"
-    );
+    ignored_to_the_end(&mut file, &data)?;
     ensure!(text.ends_with('\n'), "the last line of its control file has no end");
     Stanza::read(&text).context("its control file")?;
     Ok((text.parse().context("its control file does not parse")?, text))
+}
+
+/// Whether nothing but members that readers ignore is behind `last`, and all of the file is members.
+fn ignored_to_the_end(file: &mut BufReader<File>, last: &Member) -> Result<()> {
+    let length = file.get_ref().metadata()?.len().next_multiple_of(2);
+    let mut end = last.end.next_multiple_of(2);
+    for _ in 0..=MOST_IGNORED {
+        if end == length {
+            return Ok(());
+        }
+        ensure!(end < length, "it ends in the middle of a member");
+        file.seek(SeekFrom::Start(end))?;
+        let member = Member::next(file).context("it does not end with data.tar")?;
+        // Some readers look for a member by its name, wherever it is.
+        let theirs = ["debian-binary", "control.tar", "data.tar"].iter().any(|name| member.name.starts_with(name));
+        let shown = crate::text::quoted(&member.name);
+        ensure!(!theirs, "it does not end with data.tar: {shown} is behind it");
+        ensure!(member.is_plain(), "it has the member {shown}, whose name is not letters, digits and -._+");
+        end = member.end.next_multiple_of(2);
+    }
+    bail!("it has more than {MOST_IGNORED} members behind data.tar")
 }
 
 fn unpack(control: &Member, file: &mut BufReader<File>, room: &mut u64) -> Result<String> {
@@ -110,6 +132,24 @@ impl Member {
         let size = size.parse()?;
         let begin = file.stream_position()?;
         Ok(Self { name: name.strip_suffix('/').unwrap_or(&name).to_owned(), size, end: begin + size })
+    }
+
+    /// The next one that is not to be ignored: those have names that begin with an underscore.
+    fn next_known(file: &mut BufReader<File>) -> Result<Self> {
+        for _ in 0..=MOST_IGNORED {
+            let member = Self::next(file)?;
+            if !member.name.starts_with('_') || !member.is_plain() {
+                return Ok(member);
+            }
+            member.skip(file)?;
+        }
+        bail!("it has more than {MOST_IGNORED} members before data.tar")
+    }
+
+    /// Whether its name means the same to all readers of ar(5) archives.
+    fn is_plain(&self) -> bool {
+        let plain = |c: char| c.is_ascii_alphanumeric() || "-._+".contains(c);
+        !self.name.is_empty() && self.name.chars().all(plain)
     }
 
     fn data<'a>(&self, file: &'a mut BufReader<File>) -> impl BufRead + 'a {
@@ -163,7 +203,7 @@ mod tests {
             header.set_size(if *kind == tar::EntryType::Regular { text.len() as u64 } else { 0 });
             header.set_mode(0o644);
             owned(&mut header);
-            if *kind == tar::EntryType::Symlink {
+            if [EntryType::Symlink, EntryType::Link].contains(kind) {
                 header.set_link_name(text).unwrap();
                 header.set_cksum();
                 tar.append(&header, std::io::empty()).unwrap();
@@ -202,7 +242,8 @@ mod tests {
         control(file.path(), &mut MAX_TOGETHER.clone()).map(|(_, text)| text).map_err(|error| format!("{error:#}"))
     }
 
-    use tar::EntryType::{Directory, Regular, Symlink};
+    use tar::EntryType;
+    use tar::EntryType::{Directory, Link, Regular, Symlink};
 
     #[test]
     fn what_dpkg_deb_makes_is_read() {
@@ -217,11 +258,66 @@ mod tests {
     }
 
     #[test]
+    fn members_that_readers_ignore_are_ignored() {
+        let good = gz(&tarred(&[(Regular, "./control", CONTROL)]));
+        let (first, control, data) =
+            (member("debian-binary", b"2.0\n"), member("control.tar.gz", &good), member("data.tar", b"odd"));
+        let (signature, other) = (member("_gpgorigin", b"odd"), member("sig.x+1-2/", b""));
+        for parts in [
+            &[&first, &control, &data, &signature][..],
+            &[&first, &control, &data, &signature, &other, &signature],
+            &[&first, &signature, &control, &signature, &data],
+        ] {
+            let parts: Vec<&[u8]> = parts.iter().map(|part| &part[..]).collect();
+            assert_eq!(read(&[&b"!<arch>\n"[..], &parts.concat()].concat()).as_deref(), Ok(CONTROL));
+        }
+    }
+
+    #[test]
+    fn scripts_that_are_links_are_taken_as_dpkg_takes_them() {
+        let tar = tarred(&[
+            (Directory, "./", ""),
+            (Regular, "./control", CONTROL),
+            (Regular, "./postinst", "#!/bin/sh\n"),
+            (Link, "./prerm", "./postinst"),
+            (Link, "./preinst", "postinst"),
+            (Symlink, "./postrm", "/usr/share/hello/postrm"),
+            (Link, "./config", "./postrm"),
+        ]);
+        assert_eq!(read(&deb(&gz(&tar))).as_deref(), Ok(CONTROL));
+        let one = (Regular, "./control", CONTROL);
+        for (entries, word) in [
+            ([one, (Link, "./prerm", "./postinst")], "is a hard link to './postinst', which is not before it"),
+            ([one, (Link, "./prerm", "/etc/passwd")], "is a hard link to '/etc/passwd'"),
+            ([one, (Link, "./x/y", "./control")], "neither a plain file in it nor a link"),
+            ([(Regular, "./a", CONTROL), (Link, "./control", "./a")], "'./control' is a link"),
+            ([one, (Symlink, "./control", "a")], "'./control' is a link"),
+            ([one, (EntryType::Fifo, "./prerm", "")], "neither a plain file in it nor a link"),
+        ] {
+            let said = read(&deb(&gz(&tarred(&entries)))).unwrap_err();
+            assert!(said.contains(word), "{word}: {said}");
+        }
+    }
+
+    #[test]
     fn members_that_say_two_things_are_refused() {
         let good = gz(&tarred(&[(Regular, "./control", CONTROL)]));
         let (first, control, data) =
             (member("debian-binary", b"2.0\n"), member("control.tar.gz", &good), member("data.tar", b""));
-        let cases: [(&[&[u8]], &str); 15] = [
+        let signature = member("_gpgorigin", b"");
+        let many: Vec<&[u8]> = [&[&first[..], &control, &data][..], &vec![&signature[..]; MOST_IGNORED + 1]].concat();
+        let between: Vec<&[u8]> =
+            [&[&first[..]][..], &vec![&signature[..]; MOST_IGNORED + 1], &[&control[..], &data]].concat();
+        let cases: [(&[&[u8]], &str); 24] = [
+            (&many, "more than 100 members"),
+            (&between, "more than 100 members"),
+            (&[&signature, &first, &control, &data], "debian-binary"),
+            (&[&first, &control, &data, &signature, &member("data.tar.xz", b"")], "does not end"),
+            (&[&first, &control, &data, &member("debian-binary", b"2.0\n")], "does not end"),
+            (&[&first, &control, &data, &member("#1/20", b"")], "the member '#1/20'"),
+            (&[&first, &control, &data, &member("//", b"")], "the member '/'"),
+            (&[&first, &control, &data, &raw("_gpgorigin", "100", b"")], "in the middle of a member"),
+            (&[&first, &control, &data, b"x\n"], "does not end"),
             (&[], "a member is missing"),
             (&[&control, &data], "debian-binary"),
             (&[&first, &data, &control], "not control.tar"),
@@ -253,11 +349,11 @@ mod tests {
         let cases: [(&[Entry], &str); 8] = [
             (&[one, (Regular, "./control", &other)], "twice"),
             (&[one, (Regular, "control", &other)], "twice"),
-            (&[one, (Symlink, "./x", "."), (Regular, "./x/control", &other)], "no plain file"),
-            (&[one, (Regular, "././control", &other)], "no plain file"),
-            (&[one, (Regular, "../control", &other)], "no plain file"),
-            (&[one, (Regular, "/control", &other)], "no plain file"),
-            (&[(Symlink, "./control", "/etc/passwd")], "no plain file"),
+            (&[one, (Symlink, "./x", "."), (Regular, "./x/control", &other)], "neither a plain file"),
+            (&[one, (Regular, "././control", &other)], "neither a plain file"),
+            (&[one, (Regular, "../control", &other)], "neither a plain file"),
+            (&[one, (Regular, "/control", &other)], "neither a plain file"),
+            (&[(Symlink, "./control", "/etc/passwd")], "is a link"),
             (&[(Regular, "./md5sums", "")], "no control file"),
         ];
         for (entries, word) in cases {
