@@ -72,7 +72,7 @@ fn ours(n: usize) -> Result<()> {
         let admission = build(dir.path(), &name(n + k * 3), &spec)?;
         let start = Instant::now();
         let admitted = Archive::examine(&admission)?;
-        record.write(|tx| admitted.content.files.iter().try_for_each(|file| pool::intend(tx, &file.path)))?;
+        record.write(|tx| admitted.content.paths().try_for_each(|path| pool::intend(tx, path)))?;
         archive.store(&admitted)?;
         publish(&mut record, vec![Change::Put(admitted.content)])?;
         times.push(start.elapsed().as_secs_f64() * 1000.0);
@@ -105,6 +105,7 @@ fn content(name: &str) -> Result<Content> {
         changes: format!("{directory}/{name}_1.0-1_amd64.changes"),
         parts: vec![part(Kind::Dsc, "", source), part(Kind::Deb, "amd64", binary)],
         files: Vec::new(),
+        beside: Vec::new(),
     })
 }
 
@@ -134,6 +135,8 @@ fn build(dir: &Path, name: &str, spec: &SuiteSpec) -> Result<Admission> {
         components: spec.components.clone(),
         architectures: spec.architectures.clone(),
         section: None,
+        suite: spec.suite.clone(),
+        changelog: format!("{name} (1.0-1) unstable; urgency=medium\n").into_bytes(),
     })
 }
 

@@ -181,5 +181,6 @@ fn content(config: &Config, package: &PackageName, version: &Version) -> Result<
         changes: format!("{directory}/{}", names[3]),
         parts: vec![part(Kind::Dsc, "", source), part(Kind::Deb, "amd64", binary)],
         files,
+        beside: Vec::new(),
     })
 }

@@ -414,6 +414,7 @@ mod tests {
                 changes: String::new(),
                 parts: Vec::new(),
                 files: vec![PoolFile { path: given.path.clone(), size: 1, sha256: given.sha256.clone() }],
+                beside: Vec::new(),
             };
             record.write(|tx| contents::add(tx, &content)).unwrap();
         };
@@ -456,6 +457,7 @@ mod tests {
             changes: String::new(),
             parts: Vec::new(),
             files: vec![PoolFile { path: other.path.clone(), size: 1, sha256: other.sha256.clone() }],
+            beside: Vec::new(),
         };
         record.write(|tx| contents::add(tx, &content)).unwrap();
         let why = look(&record, &other).unwrap().why;
@@ -497,6 +499,7 @@ mod tests {
             changes: String::new(),
             parts: Vec::new(),
             files: Vec::new(),
+            beside: Vec::new(),
         };
         record
             .write(|tx| {

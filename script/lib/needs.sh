@@ -14,6 +14,7 @@ declare -A NEEDS=(
 	[package]="debhelper dpkg-dev liblzma-dev lintian man-db po-debconf"
 	[foreign]="qemu-user-static"
 	[readers]="nginx-light"
+	[clients]="apt-mirror devscripts python3 reprepro"
 	[vm]="e2fsprogs qemu-system-x86 qemu-utils"
 	[bench]="aptly reprepro"
 )

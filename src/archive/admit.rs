@@ -15,10 +15,12 @@ use anyhow::Context;
 use deb822_fast::Paragraph;
 use rusqlite::Connection;
 
-use super::{deb, files};
+use super::beside::{self, Listing, Text};
+use super::deb;
+use super::files::{self, Sums};
 use crate::error::{Failure, FailureKind};
-use crate::failpoint::{Point, reach};
-use crate::names::{Architecture, Component, PackageName, Version};
+use crate::names::{Architecture, Component, PackageName, Suite, Version};
+use crate::record::beside::What;
 use crate::record::contents::{Content, Kind, Part};
 use crate::record::pool::{self, PoolFile};
 use crate::record::released;
@@ -42,6 +44,10 @@ pub struct Admission {
     pub architectures: Vec<Architecture>,
     /// The section of its source package, as debian/control has it; `None`: it has none.
     pub section: Option<String>,
+    /// The suite that is to show it.
+    pub suite: Suite,
+    /// Its debian/changelog.
+    pub changelog: Vec<u8>,
 }
 
 impl Admission {
@@ -57,11 +63,20 @@ fn wrong(text: String) -> Failure {
     Failure::new(FailureKind::Result, text)
 }
 
-/// A file with its size and SHA-256.
+/// A file with its sums.
 struct Checked {
     path: PathBuf,
-    size: u64,
-    sha256: String,
+    sums: Sums,
+}
+
+/// A `.changes` that was checked.
+struct Changes {
+    name: String,
+    text: String,
+    /// The words of its field `Architecture` that are not for files which are left out.
+    architectures: Vec<String>,
+    /// What it lists and is published.
+    files: BTreeSet<String>,
 }
 
 /// What a build has made, found to be what was asked for.
@@ -70,15 +85,19 @@ pub struct Admitted {
     /// What the pool is to have of it.
     pub content: Content,
     /// Where each of its files is now, in the order of `content.files`.
-    built: Vec<PathBuf>,
+    pub(super) built: Vec<PathBuf>,
+    /// What is to be written beside the pool.
+    pub(super) texts: Vec<Text>,
+    /// Files that the build lists and that are no packages: each with its section. They are not published.
+    pub left_out: Vec<String>,
 }
 
 /// Checks what a build has made by itself; nothing is written.
 pub fn read(admission: &Admission) -> Result<Admitted, Failure> {
     let returned = returned(admission)?;
     let dsc_name = format!("{}_{}.dsc", admission.source, admission.version.without_epoch());
-    let changes: Vec<&String> = returned.keys().filter(|name| name.ends_with(".changes")).collect();
-    let first = changes.first().ok_or_else(|| wrong("the build returned no .changes".to_owned()))?.to_string();
+    let names: Vec<&String> = returned.keys().filter(|name| name.ends_with(".changes")).collect();
+    let first = names.first().ok_or_else(|| wrong("the build returned no .changes".to_owned()))?.to_string();
 
     let (dsc, dsc_text) = paragraph(&admission.dir, &dsc_name, stanza::LARGEST_SOURCE)?;
     same(admission, &dsc_name, &dsc, "Source")?;
@@ -86,21 +105,29 @@ pub fn read(admission: &Admission) -> Result<Admitted, Failure> {
     let mut known: BTreeSet<String> = source_files.iter().map(|(name, ..)| name.clone()).collect();
     known.insert(dsc_name.clone());
     check_listed(&returned, &source_files)?;
-    let source: BTreeSet<String> = known.clone();
-    for name in changes {
-        let (control, _) = paragraph(&admission.dir, name, LARGEST_LIST)?;
+    let mut published = known.clone();
+    let (mut changes, mut left_out) = (Vec::new(), BTreeMap::new());
+    for name in names {
+        let (control, text) = paragraph(&admission.dir, name, LARGEST_LIST)?;
         same(admission, name, &control, "Source")?;
         let files = listed(name, &control, returned.len())?;
-        check_changes(admission, name, &control, &files)?;
+        check_lists(admission, name, &control, &files)?;
         check_listed(&returned, &files)?;
-        for (file, ..) in files {
-            if !source.contains(&file) {
-                check_kind(admission, name, &file)?;
+        let all: BTreeSet<String> = files.into_iter().map(|(file, ..)| file).collect();
+        let mut mine = BTreeSet::new();
+        for file in &all {
+            if source_or_package(admission, file, &known)? {
+                mine.insert(file.clone());
+            } else {
+                left_out.insert(file.clone(), section_of(&control, file));
             }
-            known.insert(file);
         }
-        known.insert(name.clone());
+        let architectures = architectures(admission, name, &control, all.difference(&mine))?;
+        published.extend(mine.iter().cloned());
+        changes.push(Changes { name: name.clone(), text, architectures, files: mine });
     }
+    known.extend(published.iter().chain(left_out.keys()).cloned());
+    known.extend(changes.iter().map(|one| one.name.clone()));
     if let Some(stray) = returned.keys().find(|name| !known.contains(*name)) {
         return Err(wrong(format!("the build returned {stray}, which no .changes lists")));
     }
@@ -112,12 +139,12 @@ pub fn read(admission: &Admission) -> Result<Admitted, Failure> {
     let mut room = deb::MAX_TOGETHER;
     let mut homes: BTreeMap<String, String> = BTreeMap::new();
     for (name, file) in &returned {
-        let kind = match name.rsplit_once('.') {
-            Some((_, "deb")) => Kind::Deb,
-            Some((_, "udeb")) => Kind::Udeb,
-            _ => continue,
-        };
+        let Some(kind) = kind_of(name) else { continue };
         let part = binary_part(admission, &declared, kind, name, file, &mut room)?;
+        let is_same = |it: &Part| (it.kind, &it.name, &it.architecture) == (part.kind, &part.name, &part.architecture);
+        if parts.iter().any(is_same) {
+            return Err(wrong(format!("{name} is a second file of binary package {}", part.name)));
+        }
         homes.insert(
             name.clone(),
             self::directory(&part.component.parse().map_err(anyhow::Error::from)?, &admission.source),
@@ -126,23 +153,46 @@ pub fn read(admission: &Admission) -> Result<Admitted, Failure> {
     }
     check_together(admission, &parts)?;
     let (mut files, mut built) = (Vec::new(), Vec::new());
-    for (name, file) in returned {
-        let path = format!("{}/{name}", homes.get(&name).unwrap_or(&directory));
-        files.push(PoolFile { path, size: file.size, sha256: file.sha256 });
-        built.push(file.path);
+    for (name, file) in returned.iter().filter(|(name, _)| published.contains(*name)) {
+        let path = format!("{}/{name}", homes.get(name).unwrap_or(&directory));
+        files.push(PoolFile { path, size: file.sums.size, sha256: file.sums.sha256.clone() });
+        built.push(file.path.clone());
     }
-    let content = Content {
+    let mut content = Content {
         source: admission.source.clone(),
         version: admission.version.clone(),
-        changes: format!("{directory}/{first}"),
+        changes: beside::changes_path(&admission.suite, &admission.source, &admission.version, &first),
         parts,
         files,
+        beside: Vec::new(),
     };
-    Ok(Admitted { content, built })
+    let composed = changes.iter().map(|one| (one.name.clone(), one.compose(&returned))).collect();
+    let mut texts = beside::add_changes(&mut content, &admission.suite, composed);
+    texts.extend(beside::add_changelog(&mut content, &admission.changelog));
+    let left_out = left_out.into_iter().map(|(file, section)| format!("{file} ({section})")).collect();
+    Ok(Admitted { content, built, texts, left_out })
+}
+
+impl Changes {
+    fn compose(&self, returned: &BTreeMap<String, Checked>) -> String {
+        let files = self.files.iter().map(|file| (&file[..], &returned[file].sums)).collect();
+        let architectures = self.architectures.iter().map(String::as_str).collect();
+        Listing { text: &self.text, files, architectures }.compose()
+    }
+}
+
+/// What a file is, by its name, if it is a binary package. Ubuntu's debug symbols are in `.ddeb`s.
+fn kind_of(name: &str) -> Option<Kind> {
+    match name.rsplit_once('.')?.1 {
+        "deb" | "ddeb" => Some(Kind::Deb),
+        "udeb" => Some(Kind::Udeb),
+        _ => None,
+    }
 }
 
 /// Checks that the pool can take it.
-pub fn fits(db: &Connection, admitted: &Admitted) -> Result<(), Failure> {
+pub fn fits(db: &Connection, admitted: &mut Admitted) -> Result<(), Failure> {
+    rename_buildinfo(db, &mut admitted.content)?;
     for new in &admitted.content.files {
         if pool::file(db, &new.path)?.is_some_and(|known| known != *new) {
             return Err(Failure::new(
@@ -152,6 +202,38 @@ pub fn fits(db: &Connection, admitted: &Admitted) -> Result<(), Failure> {
         }
         if pool::file(db, &new.path)?.is_none() {
             released::demand_new(db, &new.path, &new.sha256)?;
+            if pool::was_another(db, new)? {
+                return Err(Failure::new(
+                    FailureKind::Conflict,
+                    format!(
+                        "{} would not be the file that 'archive gc' removed: a file of a version never changes, so raise the \
+                         version in debian/changelog",
+                        new.path
+                    ),
+                ));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Gives what describes a build a name of its own where the pool had that of another build of the version, which is gone.
+fn rename_buildinfo(db: &Connection, content: &mut Content) -> Result<(), Failure> {
+    for file in content.files.iter_mut().filter(|file| file.path.ends_with(".buildinfo")) {
+        let old = file.path.clone();
+        let stem = old.strip_suffix(".buildinfo").unwrap_or(&old);
+        let mut number = 1;
+        while pool::file(db, &file.path)?.is_none() && pool::was_another(db, file)? {
+            number += 1;
+            file.path = format!("{stem}.{number}.buildinfo");
+        }
+        for beside in &mut content.beside {
+            match &mut beside.what {
+                What::Link(target) if target.ends_with(&format!("/{old}")) => {
+                    *target = target.replace(&old, &file.path)
+                }
+                What::Link(_) | What::File { .. } => {}
+            }
         }
     }
     Ok(())
@@ -178,7 +260,10 @@ fn check_together(admission: &Admission, parts: &[Part]) -> Result<(), Failure> 
 fn check_number<'a>(admission: &Admission, names: impl Iterator<Item = &'a String>) -> Result<(), Failure> {
     let mut numbers: BTreeMap<&str, usize> = BTreeMap::new();
     for name in names {
-        let Some((stem, "deb" | "udeb")) = name.rsplit_once('.') else { continue };
+        if kind_of(name).is_none() {
+            continue;
+        }
+        let stem = name.rsplit_once('.').map_or("", |(stem, _)| stem);
         *numbers.entry(stem.rsplit_once('_').map_or("", |(_, architecture)| architecture)).or_default() += 1;
     }
     let of = |architecture: &str| numbers.get(architecture).copied().unwrap_or_default();
@@ -206,7 +291,8 @@ fn returned(admission: &Admission) -> Result<BTreeMap<String, Checked>, Failure>
     for entry in fs::read_dir(dir).with_context(|| format!("cannot read {}", dir.display()))? {
         let entry = entry?;
         let name = entry.file_name().into_string().unwrap_or_default();
-        let plain = |c: char| c.is_ascii_alphanumeric() || "+-.~_:".contains(c);
+        // What dpkg-distaddfile(1) takes.
+        let plain = |c: char| c.is_ascii_alphanumeric() || "+-.~_:,".contains(c);
         if !entry.file_type()?.is_file() || name.is_empty() || name.starts_with('.') || !name.chars().all(plain) {
             let shown = crate::text::quoted(&entry.file_name().to_string_lossy());
             return Err(wrong(format!("the build returned {shown}, which is not a plain file with a plain name")));
@@ -216,8 +302,8 @@ fn returned(admission: &Admission) -> Result<BTreeMap<String, Checked>, Failure>
     check_number(admission, found.keys())?;
     let mut all = BTreeMap::new();
     for (name, path) in found {
-        let (size, sha256) = files::digest(&path)?;
-        all.insert(name, Checked { path, size, sha256 });
+        let sums = files::sums(&path)?;
+        all.insert(name, Checked { path, sums });
     }
     Ok(all)
 }
@@ -256,8 +342,8 @@ fn same(admission: &Admission, name: &str, control: &Paragraph, field: &str) -> 
     Ok(())
 }
 
-/// The name and the architectures of a `.changes`, and that each of its lists has the same files.
-fn check_changes(
+/// The name of a `.changes`, and that each of its lists has the same files.
+fn check_lists(
     admission: &Admission,
     name: &str,
     control: &Paragraph,
@@ -265,12 +351,6 @@ fn check_changes(
 ) -> Result<(), Failure> {
     if !admission.is_named(name, "changes") {
         return Err(wrong(format!("the build returned {name}, which is no .changes that was asked for")));
-    }
-    let architectures = control.get("Architecture").unwrap_or_default();
-    let asked =
-        |word: &str| ["all", "source"].contains(&word) || admission.architectures.iter().any(|a| a.as_str() == word);
-    if let Some(word) = architectures.split_whitespace().find(|word| !asked(word)) {
-        return Err(wrong(format!("{name} is for {}, which was not asked for", crate::text::quoted(word))));
     }
     let hashed: BTreeSet<&str> = files.iter().map(|(file, ..)| file.as_str()).collect();
     for field in ["Checksums-Sha1", "Files"] {
@@ -285,17 +365,49 @@ fn check_changes(
     Ok(())
 }
 
-/// A build makes binary packages, which are looked at by themselves, and says with what.
-fn check_kind(admission: &Admission, changes: &str, file: &str) -> Result<(), Failure> {
-    if file.ends_with(".deb") || file.ends_with(".udeb") {
-        return Ok(());
+/// Whether a file is published: a build makes binary packages, which are looked at by themselves, and says with what. Whatever else a
+/// package lists by dpkg-distaddfile(1) is not.
+fn source_or_package(admission: &Admission, file: &str, source: &BTreeSet<String>) -> Result<bool, Failure> {
+    if source.contains(file) || kind_of(file).is_some() {
+        return Ok(true);
     }
     if !admission.is_named(file, "buildinfo") {
-        let shown = crate::text::quoted(file);
-        return Err(wrong(format!("{changes} lists {shown}, which is neither a binary package nor the .buildinfo")));
+        return Ok(false);
     }
     let (control, _) = paragraph(&admission.dir, file, LARGEST_LIST)?;
-    same(admission, file, &control, "Source")
+    same(admission, file, &control, "Source")?;
+    Ok(true)
+}
+
+/// The words of `Architecture` of a `.changes` that are not for files which are left out: dpkg-genchanges takes what stands
+/// there in the name of any file for one.
+fn architectures<'a>(
+    admission: &Admission,
+    name: &str,
+    control: &Paragraph,
+    left_out: impl Iterator<Item = &'a String>,
+) -> Result<Vec<String>, Failure> {
+    let third = |file: &'a String| Some(file.splitn(3, '_').nth(2)?.split_once('.')?.0);
+    let theirs: BTreeSet<&str> = left_out.filter_map(third).collect();
+    let asked =
+        |word: &str| ["all", "source"].contains(&word) || admission.architectures.iter().any(|a| a.as_str() == word);
+    let mut words = Vec::new();
+    for word in control.get("Architecture").unwrap_or_default().split_whitespace() {
+        if asked(word) {
+            words.push(word.to_owned());
+        } else if !theirs.contains(word) {
+            return Err(wrong(format!("{name} is for {}, which was not asked for", crate::text::quoted(word))));
+        }
+    }
+    Ok(words)
+}
+
+/// The section that a `.changes` has for a file, as text that may be shown.
+fn section_of(control: &Paragraph, file: &str) -> String {
+    let mut lines = control.get("Files").unwrap_or_default().lines().map(|line| line.split_whitespace());
+    let words = lines.find(|words| words.clone().last() == Some(file));
+    let section = words.and_then(|mut words| words.nth(2)).filter(|section| *section != file);
+    crate::text::one_line(section.unwrap_or("no section"))
 }
 
 /// `Checksums-Sha256`: name, size and hash of each file, of which there are `most`.
@@ -320,7 +432,7 @@ fn listed(of: &str, control: &Paragraph, most: usize) -> Result<Vec<(String, u64
 fn check_listed(returned: &BTreeMap<String, Checked>, listed: &[(String, u64, String)]) -> Result<(), Failure> {
     for (name, size, sha256) in listed {
         match returned.get(name) {
-            Some(file) if file.size == *size && file.sha256 == *sha256 => {}
+            Some(file) if file.sums.size == *size && file.sums.sha256 == *sha256 => {}
             Some(_) => return Err(wrong(format!("{name} is not what the build says it is: size or hash differs"))),
             None => {
                 return Err(wrong(format!(
@@ -381,14 +493,18 @@ fn source_part(
     let kept = Stanza::read(dsc_text)
         .and_then(|stanza| stanza.of_source())
         .map_err(|error| wrong(format!("{dsc_name} {error:#}")))?;
-    let own = &returned[dsc_name];
+    let own = &returned[dsc_name].sums;
+    let md5 = |name: &str, sums: &Sums| format!(" {} {} {name}\n", sums.md5, sums.size);
+    let files: String =
+        listed(dsc_name, dsc, returned.len())?.iter().map(|(name, ..)| md5(name, &returned[name].sums)).collect();
     let sums = dsc.get("Checksums-Sha256").unwrap_or_default().lines().map(str::trim).filter(|line| !line.is_empty());
     let sums: String = sums.map(|line| format!(" {line}\n")).collect();
     let line = |field: &str, value: &str| if value.is_empty() { String::new() } else { format!("{field}: {value}\n") };
     let stanza = format!(
-        "Package: {name}\n{kept}Directory: {directory}\n{}{}Checksums-Sha256:\n{sums} {} {} {dsc_name}\n",
+        "Package: {name}\n{kept}Directory: {directory}\n{}{}Files:\n{files}{}Checksums-Sha256:\n{sums} {} {} {dsc_name}\n",
         line("Priority", of_first(dsc, 3)),
         line("Section", admission.section.as_deref().unwrap_or_else(|| of_first(dsc, 2))),
+        md5(dsc_name, own),
         own.sha256,
         own.size
     );
@@ -413,8 +529,9 @@ fn binary_part(
         let shown = crate::text::quoted(architecture);
         return Err(wrong(format!("{file_name} is for {shown}, which was not asked for")));
     }
-    let expected = format!("{package}_{}_{architecture}.{kind}", version.without_epoch());
-    if file_name != expected {
+    let stem = format!("{package}_{}_{architecture}", version.without_epoch());
+    if file_name.rsplit_once('.').is_none_or(|(name, _)| name != stem) {
+        let expected = format!("{stem}.{kind}");
         return Err(wrong(format!("{file_name} is a {expected} inside")));
     }
     // "Source: name (version)"; without a version it is the binary's, without a name the binary's too.
@@ -432,7 +549,8 @@ fn binary_part(
     if !declared.contains(debug.unwrap_or(package.as_str())) {
         return Err(wrong(format!("{file_name} is a binary package that debian/control does not have")));
     }
-    let component = component_of(admission, field("Section"))?;
+    let component = component_of(admission, field("Section"))
+        .map_err(|failure| Failure { text: format!("{file_name}: {}", failure.text), ..failure })?;
     let kept = Stanza::read(&text)
         .and_then(|stanza| stanza.of_binary())
         .map_err(|error| wrong(format!("the control file of {file_name} {error:#}")))?;
@@ -445,8 +563,8 @@ fn binary_part(
     let stanza = format!(
         "Package: {package}\n{source}{kept}Filename: {}/{file_name}\nSize: {}\nSHA256: {}\n",
         directory(&component, &admission.source),
-        file.size,
-        file.sha256
+        file.sums.size,
+        file.sums.sha256
     );
     Ok(Part {
         kind,
@@ -455,58 +573,4 @@ fn binary_part(
         component: component.to_string(),
         stanza,
     })
-}
-
-/// Puts everything into the pool, durably. The caller has written down that it is about to ([`pool::intend`]).
-pub fn store(root: &Path, admitted: &Admitted) -> Result<(), Failure> {
-    let mut dirs = BTreeSet::new();
-    for (file, from) in admitted.content.files.iter().zip(&admitted.built) {
-        let target = root.join(&file.path);
-        let dir = target.parent().context("a file has a directory")?;
-        files::make_dirs(dir)?;
-        put(file, from, &target)?;
-        dirs.insert(dir.to_owned());
-    }
-    dirs.iter().try_for_each(|dir| files::sync_dir(dir))?;
-    Ok(reach(Point::PoolFilled)?)
-}
-
-fn put(file: &PoolFile, from: &Path, target: &Path) -> Result<(), Failure> {
-    // A file that a version has may be there; one that none has may be anything.
-    if target.exists() && files::digest(target)? == (file.size, file.sha256.clone()) {
-        return Ok(());
-    }
-    let name = target.file_name().context("a file has a name")?.to_string_lossy();
-    let new = target.with_file_name(format!(".{name}.new"));
-    fs::copy(from, &new).with_context(|| format!("cannot write {}", new.display()))?;
-    fs::set_permissions(&new, std::os::unix::fs::PermissionsExt::from_mode(0o644))?;
-    fs::File::open(&new)?.sync_all()?;
-    reach(Point::PoolFileWritten)?;
-    fs::rename(&new, target)?;
-    Ok(reach(Point::PoolFileNamed)?)
-}
-
-/// Removes what was on its way into the pool, or out of it, and what no version has now.
-pub fn sweep(root: &Path, db: &Connection) -> Result<(), Failure> {
-    let mut dirs = BTreeSet::new();
-    for (path, wanted) in pool::intents(db)? {
-        reach(Point::SweepPool)?;
-        let target = root.join(&path);
-        let name = target.file_name().context("a file has a name")?.to_string_lossy();
-        let new = target.with_file_name(format!(".{name}.new"));
-        let dir = target.parent().context("a file has a directory")?.to_owned();
-        for gone in [Some(new), (!wanted).then(|| target.clone())].into_iter().flatten() {
-            match fs::remove_file(&gone) {
-                Ok(()) => drop(dirs.insert(dir.clone())),
-                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-                Err(error) => Err(error).with_context(|| format!("cannot remove {}", gone.display()))?,
-            }
-        }
-    }
-    for dir in dirs {
-        files::sync_dir(&dir)?;
-        // Only an empty one goes.
-        let _ = fs::remove_dir(&dir);
-    }
-    Ok(())
 }

@@ -6,6 +6,8 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use anyhow::{Context, Result};
+use md5::Md5;
+use sha1::Sha1;
 use sha2::{Digest, Sha256};
 
 /// The directory of a source package below its component (Debian's pool: `libf` for `libfoo`, else the first letter).
@@ -51,15 +53,53 @@ pub fn write_new(path: &Path, parts: &[&[u8]]) -> Result<()> {
     Ok(())
 }
 
+/// The name of a file while it is written.
+pub fn unfinished(target: &Path) -> Result<std::path::PathBuf> {
+    let name = target.file_name().context("a file has a name")?.to_string_lossy();
+    Ok(target.with_file_name(format!(".{name}.new")))
+}
+
 /// Replaces a file by one rename.
 pub fn write_whole(path: &Path, content: &[u8]) -> Result<()> {
     let dir = path.parent().context("a file has a directory")?;
-    let name = path.file_name().context("a file has a name")?.to_string_lossy();
-    let new = dir.join(format!(".{name}.new"));
+    let new = unfinished(path)?;
     let _ = fs::remove_file(&new);
     write_new(&new, &[content])?;
     fs::rename(&new, path)?;
     sync_dir(dir)
+}
+
+/// A file's size, and its sums in hexadecimal.
+#[derive(Debug, Clone)]
+pub struct Sums {
+    /// Its size in bytes.
+    pub size: u64,
+    /// Its MD5, which old readers want. It proves nothing.
+    pub md5: String,
+    /// Its SHA-1, of which the same is true.
+    pub sha1: String,
+    /// Its SHA-256.
+    pub sha256: String,
+}
+
+/// The sums of a file.
+pub fn sums(path: &Path) -> Result<Sums> {
+    let mut file = File::open(path).with_context(|| format!("cannot read {}", path.display()))?;
+    let (mut md5, mut sha1, mut sha256) = (Md5::new(), Sha1::new(), Sha256::new());
+    let (mut size, mut buffer) = (0, vec![0; 256 << 10]);
+    loop {
+        let n = file.read(&mut buffer)?;
+        if n == 0 {
+            break;
+        }
+        md5.update(&buffer[..n]);
+        sha1.update(&buffer[..n]);
+        sha256.update(&buffer[..n]);
+        size += n as u64;
+    }
+    let [md5, sha1, sha256] = [md5.finalize().to_vec(), sha1.finalize().to_vec(), sha256.finalize().to_vec()]
+        .map(|sum| crate::text::hex(&sum));
+    Ok(Sums { size, md5, sha1, sha256 })
 }
 
 /// Size and SHA-256, in hexadecimal, of a file.

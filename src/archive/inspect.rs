@@ -8,8 +8,9 @@ use anyhow::Result;
 use rayon::prelude::*;
 use rusqlite::Connection;
 
-use super::{Archive, Signed, SuiteSpec, files, generation, index};
+use super::{Archive, Signed, SuiteSpec, beside, files, generation, index};
 use crate::names::{PackageName, Version};
+use crate::record::beside::{Beside, What};
 use crate::record::contents::{self, SuiteState};
 use crate::record::now;
 use crate::record::pool::PoolFile;
@@ -79,14 +80,31 @@ impl Archive {
         }
     }
 
-    /// Files in the pool that are not among the known ones, by path below the archive's root.
+    /// What is wrong with what is beside the pool.
+    pub fn inspect_beside(&self, beside: &Beside) -> Option<String> {
+        match &beside.what {
+            What::Link(target) => match fs::read_link(self.root.join(&beside.path)) {
+                Ok(found) if found == Path::new(target) => None,
+                Ok(_) => Some("it is a link to something else".to_owned()),
+                Err(_) => Some("it is missing, or no link".to_owned()),
+            },
+            What::File { size, sha256 } => {
+                let file = PoolFile { path: beside.path.clone(), size: *size, sha256: sha256.clone() };
+                self.inspect_file(&file, true)
+            }
+        }
+    }
+
+    /// Files in the pool and beside it that are not among the known ones, by path below the archive's root.
     pub fn strays(&self, known: &BTreeSet<&str>) -> Result<Vec<String>> {
         let mut strays = Vec::new();
-        walk(&self.root, "pool", &mut |path| {
-            if !known.contains(path) {
-                strays.push(path.to_owned());
-            }
-        })?;
+        for dir in ["pool"].iter().chain(&beside::DIRECTORIES) {
+            walk(&self.root, dir, &mut |path| {
+                if !known.contains(path) {
+                    strays.push(path.to_owned());
+                }
+            })?;
+        }
         strays.sort();
         Ok(strays)
     }

@@ -11,10 +11,11 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use rusqlite::{Connection, Transaction};
 
 mod admit;
+mod beside;
 mod control_tar;
 pub mod dates;
 mod deb;
@@ -23,16 +24,20 @@ mod generation;
 mod index;
 mod inspect;
 mod sign;
+mod store;
 mod xz;
 
 use crate::config::{Config, SigningKey};
 use crate::error::{Failure, FailureKind};
 use crate::failpoint::{Point, reach};
 use crate::names::{Architecture, Component, PackageName, Suite};
+use crate::record::beside::Beside;
 use crate::record::contents::{self, Content, Kind, Part, SuiteState};
+use crate::record::pool::PoolFile;
 use crate::record::{now, snapshots};
 use crate::stanza;
 pub use admit::{Admission, Admitted};
+use beside::Text;
 use dates::Wrong;
 pub use deb::control;
 pub use files::{digest, digest_of};
@@ -111,6 +116,19 @@ enum Why {
     Rewrite,
 }
 
+/// What the archive does not have yet of a version beside the pool.
+pub struct Missing {
+    beside: Vec<Beside>,
+    texts: Vec<Text>,
+}
+
+impl Missing {
+    /// Where it is to be, below the archive's root.
+    pub fn paths(&self) -> impl Iterator<Item = &str> {
+        self.beside.iter().map(|it| &it.path[..])
+    }
+}
+
 /// The archive below one directory.
 pub struct Archive {
     root: PathBuf,
@@ -118,6 +136,8 @@ pub struct Archive {
     label: String,
     keys: Vec<SigningKey>,
     valid_for: Option<Duration>,
+    /// Where apt finds what `changelogs/` is in.
+    changelogs: String,
 }
 
 impl Archive {
@@ -130,6 +150,11 @@ impl Archive {
             label: archive.label.clone(),
             keys: archive.signing_key.clone(),
             valid_for: archive.valid_for,
+            changelogs: match &archive.url {
+                // apt shows no changelog that its method `file` has fetched: it looks for a copy.
+                Some(url) => url.trim_end_matches('/').replacen("file:", "copy:", 1),
+                None => format!("copy:{}", crate::text::one_line(&archive.root.display().to_string())),
+            },
         })
     }
 
@@ -170,19 +195,48 @@ impl Archive {
     }
 
     /// Checks that the pool can take what was examined.
-    pub fn fits(&self, db: &Connection, admitted: &Admitted) -> Result<(), Failure> {
+    pub fn fits(&self, db: &Connection, admitted: &mut Admitted) -> Result<(), Failure> {
         admit::fits(db, admitted)
     }
 
     /// Puts what was examined into the pool. Each of its files is an intent of the record already.
     pub fn store(&self, admitted: &Admitted) -> Result<(), Failure> {
-        admit::store(&self.root, admitted)
+        store::store(&self.root, admitted)
+    }
+
+    /// Adds to what is published of a version what the archive is to have of it beside the pool when `suite` shows it. Nothing is
+    /// written yet: [`Archive::store_beside`] does that.
+    pub fn complete(&self, content: &mut Content, suite: &Suite, changelog: &[u8]) -> Result<Missing, Failure> {
+        let known = content.beside.len();
+        let changes = beside::published_changes(&self.root, content)?;
+        let mut texts = beside::add_changes(content, suite, changes);
+        texts.extend(beside::add_changelog(content, changelog));
+        Ok(Missing { beside: content.beside[known..].to_vec(), texts })
+    }
+
+    /// Writes what was missing. Each of its paths is an intent of the record already.
+    pub fn store_beside(&self, missing: &Missing) -> Result<(), Failure> {
+        store::store_beside(&self.root, &missing.beside, &missing.texts)
+    }
+
+    /// The same of many versions, all of which are durable when this returns.
+    pub fn store_all_beside<'a>(&self, all: impl Iterator<Item = &'a Missing>) -> Result<(), Failure> {
+        store::store_all_beside(&self.root, all.map(|missing| (&missing.beside[..], &missing.texts[..])))
+    }
+
+    /// An entry of Sources with the MD5 sums of its files. Those of tarballs are what the `.dsc` says.
+    pub fn with_sums(&self, stanza: &str, files: &[PoolFile]) -> Result<String> {
+        let dsc = files.iter().find(|file| file.path.ends_with(".dsc")).context("the pool has no .dsc of it")?;
+        let path = self.root.join(&dsc.path);
+        let sums = files::sums(&path)?;
+        ensure!(sums.sha256 == dsc.sha256, "{} is not what was published", dsc.path);
+        beside::with_sums(stanza, &fs::read_to_string(&path)?, &sums)
     }
 
     /// Removes files whose way into the pool, or out of it, was cut short. The caller is the only one who writes to the
     /// pool, and forgets the intents then.
     pub fn sweep_pool(&self, db: &Connection) -> Result<(), Failure> {
-        admit::sweep(&self.root, db)
+        store::sweep(&self.root, db)
     }
 
     /// Writes the next generation of a suite, if it has to change: because of `changes`, because its description or its
@@ -331,11 +385,13 @@ impl Archive {
     fn describe(&self, spec: &SuiteSpec) -> String {
         let join = |words: Vec<&str>| words.join(" ");
         format!(
-            "Origin: {}\nLabel: {}\nSuite: {}\nCodename: {}\nAcquire-By-Hash: yes\nArchitectures: {}\nComponents: {}\n",
+            "Origin: {}\nLabel: {}\nSuite: {}\nCodename: {}\nChangelogs: {}/changelogs/@CHANGEPATH@_changelog\n\
+             Acquire-By-Hash: yes\nArchitectures: {}\nComponents: {}\n",
             crate::text::one_line(&self.origin),
             crate::text::one_line(&self.label),
             spec.suite,
             spec.suite,
+            self.changelogs,
             join(spec.architectures.iter().map(Architecture::as_str).collect()),
             join(spec.components.iter().map(Component::as_str).collect()),
         )

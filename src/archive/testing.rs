@@ -53,11 +53,15 @@ pub fn artifacts(dir: &Path, source: &str, version: &str, binaries: &[Binary]) -
         names.iter().map(line).collect()
     };
     let declared: Vec<&str> = binaries.iter().map(|(name, ..)| *name).collect();
+    let md5 = files::sums(&out.join(&tarball)).unwrap();
     let dsc = format!(
         "Format: 3.0 (native)\nSource: {source}\nBinary: {}\nArchitecture: any\nVersion: {version}\n\
-         Package-List:\n {source} deb misc optional arch=any\nChecksums-Sha256:\n{}",
+         Package-List:\n {source} deb misc optional arch=any\nFiles:\n {} {} {tarball}\n\
+         Checksums-Sha256:\n{}",
         declared.join(",\n "),
-        sums(&[tarball])
+        md5.md5,
+        md5.size,
+        sums(std::slice::from_ref(&tarball))
     );
     fs::write(out.join(format!("{source}_{version}.dsc")), dsc).unwrap();
     let changes = format!("Source: {source}\nVersion: {version}\nChecksums-Sha256:\n{}", sums(&built));

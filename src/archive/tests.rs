@@ -44,13 +44,15 @@ impl Fixture {
             components: self.spec("x").components,
             architectures: self.spec("x").architectures,
             section: None,
+            suite: "stable".parse().unwrap(),
+            changelog: format!("{source} ({version}) unstable; urgency=medium\n").into_bytes(),
         }
     }
 
     fn admit(&mut self, admission: &Admission) -> Result<Content, Failure> {
-        let admitted = Archive::examine(admission)?;
-        self.archive.fits(self.record.db(), &admitted)?;
-        self.record.write(|tx| admitted.content.files.iter().try_for_each(|file| pool::intend(tx, &file.path)))?;
+        let mut admitted = Archive::examine(admission)?;
+        self.archive.fits(self.record.db(), &mut admitted)?;
+        self.record.write(|tx| admitted.content.paths().try_for_each(|path| pool::intend(tx, path)))?;
         self.archive.store(&admitted)?;
         Ok(admitted.content)
     }
@@ -145,7 +147,7 @@ fn a_version_is_shown_in_another_suite_without_its_files() {
     archive.publish_new("stable", "hello", "1.0", &[("hello", "amd64", "")]).unwrap();
     let (source, version) = ("hello".parse().unwrap(), "1.0".parse().unwrap());
     let content = contents::content(archive.record.db(), &source, &version).unwrap().unwrap();
-    assert_eq!(content.changes, "pool/main/h/hello/hello_1.0_amd64.changes");
+    assert_eq!(content.changes, "changes/stable/hello_1.0/hello_1.0_amd64.changes");
     archive.publish("testing", vec![content]).unwrap();
     archive.apt("testing", &["update"]);
     archive.apt("testing", &["download", "hello=1.0"]);
@@ -170,6 +172,7 @@ fn many_packages_come_out_in_order_whatever_the_order_they_came_in() {
             changes: "x".into(),
             parts: vec![part(Kind::Dsc, ""), part(Kind::Deb, "amd64")],
             files: Vec::new(),
+            beside: Vec::new(),
         }
     };
     // By hundreds, then one by one.
@@ -246,7 +249,7 @@ fn a_generation_that_the_record_does_not_know_is_not_overwritten() {
 fn a_build_that_returns_something_else_is_refused() {
     let mut archive = Fixture::new();
     type Spoil = fn(&mut Admission);
-    let cases: [(Spoil, &str); 19] = [
+    let cases: [(Spoil, &str); 17] = [
         (|a| a.version = "2.0".parse().unwrap(), "no hello_2.0.dsc"),
         (|a| fs::remove_file(a.dir.join("hello_1.0_amd64.changes")).unwrap(), "no .changes"),
         (|a| fs::write(a.dir.join("stray"), "x").unwrap(), "stray, which no .changes lists"),
@@ -259,9 +262,7 @@ fn a_build_that_returns_something_else_is_refused() {
         (|a| append(a, "Architecture: amd64 s390x\n"), "'s390x', which was not asked for"),
         (|a| append(a, "Files:\n 0 1 misc optional ../../x.deb\n"), "other files in Files"),
         (|a| append(a, "Checksums-Sha1:\n 0 1 x.deb\n"), "other files in Checksums-Sha1"),
-        (|a| list(a, "hello_1.0.orig.tar.gz", "x"), "neither a binary package"),
-        (|a| list(a, "hello_1.0_amd64.tar.gz", "x"), "neither a binary package"),
-        (|a| list(a, "hello_2.0_amd64.buildinfo", "Source: hello\nVersion: 2.0\n"), "neither a binary package"),
+        (|a| list(a, "hello_1.0_amd64.ddeb", "!<arch>\n"), "hello_1.0_amd64.ddeb cannot be read"),
         (|a| list(a, "hello_1.0_amd64.buildinfo", "Source: other\nVersion: 1.0\n"), "is of 'other' '1.0'"),
         (|a| list(a, "hello_1.0_amd64.buildinfo", "Source: hello\nVersion: 9\n"), "is of 'hello' '9'"),
         (|a| list(a, "x_1.0_amd64.deb", "!<arch>\n"), "x_1.0_amd64.deb cannot be read"),
@@ -274,7 +275,10 @@ fn a_build_that_returns_something_else_is_refused() {
         assert!(failure.kind == FailureKind::Result && failure.text.contains(word), "{word}: {failure}");
     }
     for (binaries, word) in [
-        ([("hello", "amd64", ""), ("bash", "amd64", "Section: weird/misc\n")], "weird/misc"),
+        (
+            [("hello", "amd64", ""), ("bash", "amd64", "Section: weird/misc\n")],
+            "bash_1.0_amd64.deb: section 'weird/misc'",
+        ),
         ([("hello", "s390x", ""), ("bash", "amd64", "")], "hello_1.0_s390x.deb is for 's390x'"),
     ] {
         let foreign = archive.artifacts("hello", "1.0", &binaries);
@@ -301,6 +305,95 @@ fn a_build_that_returns_something_else_is_refused() {
         assert!(admitted || said.contains("debian/control does not have"), "{said}");
     }
     assert!(!archive.dir.path().join("apt/pool").exists(), "nothing of a refused build is in the pool");
+}
+
+#[test]
+fn what_is_no_package_is_left_out_by_name() {
+    let mut archive = Fixture::new();
+    let admission =
+        archive.artifacts("hello", "1.0", &[("hello", "amd64", ""), ("hello-doc", "all", "Section: contrib/doc\n")]);
+    list(&admission, "hello_1.0_images.tar.gz", "x");
+    list(&admission, "any,thing", "x");
+    list(&admission, "hello_1.0_amd64.buildinfo", "Source: hello\nVersion: 1.0\n");
+    append(&admission, "Architecture: all amd64 images\nFiles:\n 0 1 raw-images - hello_1.0_images.tar.gz\n");
+    let changes = fs::read_to_string(admission.dir.join("hello_1.0_amd64.changes")).unwrap();
+    for name in ["hello_1.0_amd64.deb", "hello-doc_1.0_all.deb", "any,thing", "hello_1.0_amd64.buildinfo"] {
+        append(&admission, &format!(" 0 1 misc optional {name}\n"));
+    }
+    assert!(changes.contains("images"));
+    let admitted = Archive::examine(&admission).unwrap();
+    assert_eq!(admitted.left_out, ["any,thing (misc)", "hello_1.0_images.tar.gz (raw-images)"]);
+    let content = archive.admit(&admission).unwrap();
+    archive.publish("stable", vec![content]).unwrap();
+    let root = archive.dir.path().join("apt");
+    let mut pool: Vec<_> =
+        fs::read_dir(root.join("pool/main/h/hello")).unwrap().map(|it| it.unwrap().file_name()).collect();
+    pool.sort();
+    assert_eq!(pool, ["hello_1.0.dsc", "hello_1.0.tar.xz", "hello_1.0_amd64.buildinfo", "hello_1.0_amd64.deb"]);
+
+    // The .changes names the suite, and has all that it lists beside it, whatever the component.
+    let dir = root.join("changes/stable/hello_1.0");
+    let text = fs::read_to_string(dir.join("hello_1.0_amd64.changes")).unwrap();
+    assert!(text.starts_with("Distribution: stable\n") && text.contains("\nArchitecture: all amd64\n"), "{text}");
+    assert!(!text.contains("images") && !text.contains("any,thing"), "{text}");
+    let check = |tool: &str, field: &str| {
+        let list = text.split(&format!("\n{field}:\n")).nth(1).unwrap();
+        let lines = list.lines().take_while(|line| line.starts_with(' '));
+        let words = |line: &str| line.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
+        let sums: String = lines.map(words).map(|it| format!("{}  {}\n", it[0], it[it.len() - 1])).collect();
+        assert_eq!(sums.lines().count(), 3, "{text}");
+        let file = archive.dir.path().join("sums");
+        fs::write(&file, sums).unwrap();
+        let done = Command::new(tool).args(["--check", "--strict"]).arg(&file).current_dir(&dir).status().unwrap();
+        assert!(done.success(), "{tool}: {text}");
+    };
+    check("md5sum", "Files");
+    check("sha1sum", "Checksums-Sha1");
+    check("sha256sum", "Checksums-Sha256");
+    // debian/changelog is where apt looks for that of a package of either component.
+    for component in ["main", "contrib"] {
+        let path = root.join(format!("changelogs/{component}/h/hello/hello_1.0_changelog"));
+        assert_eq!(fs::read(path).unwrap(), admission.changelog);
+    }
+}
+
+#[test]
+fn a_ddeb_is_a_package_like_any() {
+    let mut archive = Fixture::new();
+    let admission = archive.artifacts("hello", "1.0", &[("hello", "amd64", "X_a/b#c!: d\n")]);
+    let both = archive.artifacts("hello", "1.0", &[("hello", "amd64", "")]);
+    let (deb, ddeb) = ("hello_1.0_amd64.deb", "hello_1.0_amd64.ddeb");
+    rename(&admission, deb, ddeb);
+    let changes = admission.dir.join("hello_1.0_amd64.changes");
+    fs::write(&changes, fs::read_to_string(&changes).unwrap().replace(deb, ddeb)).unwrap();
+    fs::copy(both.dir.join(deb), both.dir.join(ddeb)).unwrap();
+    let changes = both.dir.join("hello_1.0_amd64.changes");
+    let text = fs::read_to_string(&changes).unwrap();
+    let line = text.lines().last().unwrap();
+    fs::write(&changes, format!("{text}{}\n", line.replace(deb, ddeb))).unwrap();
+    assert!(archive.admit(&both).unwrap_err().text.contains("a second file of binary package hello"));
+    let content = archive.admit(&admission).unwrap();
+    archive.publish("stable", vec![content]).unwrap();
+    archive.apt("stable", &["update"]);
+    archive.apt("stable", &["download", "hello=1.0"]);
+    assert!(archive.dir.path().join("home/hello_1.0_amd64.ddeb").exists());
+    assert!(archive.packages("stable").contains("X_a/b#c!: d\n"));
+}
+
+#[test]
+fn sources_has_md5_sums_for_readers_that_know_no_others() {
+    let mut archive = Fixture::new();
+    archive.publish_new("stable", "hello", "1.0", &[("hello", "amd64", "")]).unwrap();
+    let index = archive.archive.dists().join("stable/main/source/Sources.gz");
+    let sources = std::io::read_to_string(flate2::read::MultiGzDecoder::new(fs::File::open(index).unwrap())).unwrap();
+    let list = sources.split("Files:\n").nth(1).unwrap();
+    let pool = archive.dir.path().join("apt/pool/main/h/hello");
+    for (line, file) in list.lines().zip(["hello_1.0.tar.xz", "hello_1.0.dsc"]) {
+        let done = Command::new("md5sum").arg(file).current_dir(&pool).output().unwrap();
+        let sum = String::from_utf8(done.stdout).unwrap();
+        let size = fs::metadata(pool.join(file)).unwrap().len();
+        assert_eq!(line, format!(" {} {size} {file}", &sum[..32]));
+    }
 }
 
 fn rename(admission: &Admission, from: &str, to: &str) {

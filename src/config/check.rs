@@ -137,6 +137,13 @@ fn paths(config: &Config, found: &mut Vec<(KeyPath, String)>) {
             found.push((key(name), format!("{name}: the path is relative: write it from / on")));
         }
     }
+    if let Some(url) = &config.archive.url {
+        let plain = url.chars().all(|c| c.is_ascii_graphic() && !"@\"'<>\\".contains(c));
+        if !plain || !["http://", "https://", "file:/"].iter().any(|scheme| url.starts_with(scheme)) {
+            let text = "archive.url: write what clients have in sources.list, such as https://apt.example.org";
+            found.push((key("archive.url"), text.to_owned()));
+        }
+    }
     if config.archive.signing_key.is_empty() {
         found.push((key("archive.signing_key"), "archive.signing_key: apt wants a key that signs".to_owned()));
     }

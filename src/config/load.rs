@@ -74,6 +74,18 @@ pub fn load(path: &Path) -> Result<Config, Vec<Problem>> {
     }
 }
 
+/// A problem with a key of a configuration that was read, at its place.
+pub fn problem(path: &Path, key: &str, message: String) -> Problem {
+    let mut places = Places::default();
+    for file in files(path) {
+        if let Ok((text, _)) = read(&file) {
+            places.add(&file, &text);
+        }
+    }
+    let key: Vec<String> = key.split('.').map(str::to_owned).collect();
+    Problem::at(places.find(&key), message)
+}
+
 /// SHA-256 over the files that [`load()`] reads, in hexadecimal: which configuration it was.
 pub fn fingerprint(path: &Path) -> String {
     let mut hasher = Sha256::new();

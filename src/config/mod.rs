@@ -21,7 +21,7 @@ mod units;
 pub use acl::AclEntry;
 pub use archive::{Keep, SigningCommand, SigningKey};
 pub use chroots::{Chroots, Definition, Source};
-pub use load::{Problem, fingerprint, load, path};
+pub use load::{Problem, fingerprint, load, path, problem};
 pub use places::Place;
 pub use units::ByteSize;
 
@@ -88,6 +88,9 @@ impl Git {
 pub struct Archive {
     /// Directory that holds `dists/` and `pool/`.
     pub root: PathBuf,
+    /// Where clients find `root`, such as `https://apt.example.org`: Release says by it where changelogs are. Without it only
+    /// clients on this machine find them.
+    pub url: Option<String>,
     /// `Origin` of every Release file.
     pub origin: String,
     /// `Label` of every Release file.
@@ -316,6 +319,7 @@ impl Default for Archive {
     fn default() -> Self {
         Self {
             root: "/srv/apt".into(),
+            url: None,
             origin: "Invirtibuilder".into(),
             label: "Invirtibuilder".into(),
             signing_key: vec![SigningKey::File("/etc/invirtibuilder/archive-key.asc".into())],

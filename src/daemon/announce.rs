@@ -12,7 +12,7 @@ use crate::failpoint::{Point, reach};
 use crate::hooks::{self, Extra};
 use crate::names::JobId;
 use crate::record::hooks::Owed;
-use crate::record::{Event, contents, jobs, moves};
+use crate::record::{Event, beside, contents, jobs, moves};
 use crate::subprocess::CancellationToken;
 
 /// Jobs whose hooks run at one time.
@@ -63,7 +63,13 @@ async fn announce(shared: &Shared, config: &Config, owed: &Owed, stop: &Cancella
     let (job, changes) = shared.read(|db| {
         let job = jobs::get(db, owed.job)?;
         let changes = match owed.event {
-            Event::Published => contents::changes(db, &job.package, &job.version)?,
+            Event::Published => {
+                let suite = config.suite(&job.pocket);
+                match beside::changes(db, &suite, &job.package, &job.version)? {
+                    Some(path) => Some(path),
+                    None => contents::changes(db, &job.package, &job.version)?,
+                }
+            }
             Event::Submitted | Event::Started | Event::Failed | Event::Cancelled => None,
         };
         Ok((job, changes))

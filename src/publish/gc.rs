@@ -12,7 +12,7 @@ use crate::names::{PackageName, Principal, Suite, Version};
 use crate::record::audit::Entry;
 use crate::record::contents::Named;
 use crate::record::snapshots::{self, Snapshot};
-use crate::record::{Record, contents, jobs, now, pockets, pool};
+use crate::record::{Record, beside, contents, jobs, now, pockets, pool};
 
 /// What was removed.
 #[derive(Debug, Default, Serialize)]
@@ -34,8 +34,10 @@ pub struct Collected {
 pub fn forget(config: &Config, record: &mut Record, by: &Principal) -> Result<Collected> {
     super::in_step(config, record)?;
     // Nobody else writes to the pool meanwhile, so it is looked through outside of the transaction.
-    let known = pool::files(record.db())?;
-    let strays = Archive::open(config)?.strays(&known.iter().map(|file| file.path.as_str()).collect())?;
+    let (files, beside) = (pool::files(record.db())?, beside::all(record.db())?);
+    let files = files.iter().map(|file| file.path.as_str());
+    let known = files.chain(beside.iter().map(|it| it.path.as_str())).collect();
+    let strays = Archive::open(config)?.strays(&known)?;
     // Tags that we have made: people's are theirs, and need nothing of ours.
     let versions = pockets::versions(record.db())?.into_iter();
     let tagged: BTreeSet<(PackageName, Version)> =
@@ -131,8 +133,14 @@ mod tests {
                 stanza: format!("Package: {by}\n{field}\n"),
             };
             let (source, version) = named(by);
-            let content =
-                contents::Content { source, version, changes: String::new(), parts: vec![part], files: Vec::new() };
+            let content = contents::Content {
+                source,
+                version,
+                changes: String::new(),
+                parts: vec![part],
+                files: Vec::new(),
+                beside: Vec::new(),
+            };
             record.write(|tx| contents::add(tx, &content)).unwrap();
         }
         let mut used = contents::built_using(record.db()).unwrap();

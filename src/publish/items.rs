@@ -9,12 +9,12 @@ use crate::archive::{Admission, Admitted, Archive, Change, Foreseen};
 use crate::config::Config;
 use crate::error::{Error, Failure, FailureKind};
 use crate::gitrecord::{self, Move};
-use crate::names::{JobId, PocketName};
+use crate::names::{CommitId, JobId, PackageName, PocketName};
 use crate::record::contents::{self, Content};
 use crate::record::jobs::Job;
 use crate::record::pockets::{self, Known};
 use crate::record::{Record, builds, pool, sources};
-use crate::source::Control;
+use crate::source::{self, Control};
 use crate::stanza;
 use crate::validate::{self, Request};
 
@@ -85,9 +85,11 @@ pub fn prepare(
             let text = format!("jobs {} and {} bring two commits of {} at once", other.id, job.id, job.package);
             return Err(Failure::new(FailureKind::Conflict, text));
         }
-        let part = part(config, record, item)?;
+        let mut part = part(config, record, item)?;
         still_valid(config, record, &part)?;
-        mine.push((job, content(&archive, record, job, admitted)?));
+        let left_out = admitted.as_ref().map(|admitted| admitted.left_out.clone()).unwrap_or_default();
+        part.notes = left_out.iter().map(|file| format!("{file} is no package: it is not published")).collect();
+        mine.push((job, content(config, &archive, record, job, admitted)?));
         publication.add(config, record, part)?;
     }
     for (pocket, changes) in changes {
@@ -148,7 +150,7 @@ fn part(config: &Config, record: &Record, item: &Item) -> Result<Part, Failure> 
             tag: None,
         },
     };
-    Ok(Part { job: job.clone(), request: Request::of(job), known, built: item.built.is_some() })
+    Ok(Part { job: job.clone(), request: Request::of(job), known, built: item.built.is_some(), notes: Vec::new() })
 }
 
 fn admission(publisher: &Publisher, config: &Config, job: &Job, dir: &Path) -> Result<Admission, Failure> {
@@ -160,24 +162,42 @@ fn admission(publisher: &Publisher, config: &Config, job: &Job, dir: &Path) -> R
         components: config.build.pockets[&job.pocket].components.clone(),
         architectures: publisher.architectures(config, &job.pocket),
         section: control.section,
+        suite: config.suite(&job.pocket),
+        changelog: changelog(config, &job.package, &job.commit)?,
     })
 }
 
 /// What the suite is to show for a job: what was built, once it is in the pool, or what the pool has.
-fn content(archive: &Archive, record: &mut Record, job: &Job, admitted: Option<Admitted>) -> Result<Change, Failure> {
-    let Some(admitted) = admitted else {
-        return match contents::content(record.db(), &job.package, &job.version)? {
-            Some(content) => known_well(&content).map(|()| Change::Put(content)),
-            None => Err(Failure::new(
-                FailureKind::Conflict,
-                format!("the pool has no {} {} to copy", job.package, job.version),
-            )),
+fn content(
+    config: &Config,
+    archive: &Archive,
+    record: &mut Record,
+    job: &Job,
+    admitted: Option<Admitted>,
+) -> Result<Change, Failure> {
+    let Some(mut admitted) = admitted else {
+        let Some(mut content) = contents::content(record.db(), &job.package, &job.version)? else {
+            let text = format!("the pool has no {} {} to copy", job.package, job.version);
+            return Err(Failure::new(FailureKind::Conflict, text));
         };
+        known_well(&content)?;
+        let changelog = changelog(config, &job.package, &job.commit)?;
+        let missing = archive.complete(&mut content, &config.suite(&job.pocket), &changelog)?;
+        record.write(|tx| missing.paths().try_for_each(|path| pool::intend(tx, path)))?;
+        archive.store_beside(&missing)?;
+        return Ok(Change::Put(content));
     };
-    archive.fits(record.db(), &admitted)?;
-    record.write(|tx| admitted.content.files.iter().try_for_each(|file| pool::intend(tx, &file.path)))?;
+    archive.fits(record.db(), &mut admitted)?;
+    record.write(|tx| admitted.content.paths().try_for_each(|path| pool::intend(tx, path)))?;
     archive.store(&admitted)?;
     Ok(Change::Put(admitted.content))
+}
+
+/// The debian/changelog of a commit.
+pub fn changelog(config: &Config, package: &PackageName, commit: &CommitId) -> Result<Vec<u8>, Failure> {
+    let repo = gitrecord::open(&config.git.package(package))?;
+    let tree = repo.find_commit(commit.into())?.tree()?;
+    source::whole_changelog(&repo, &tree)
 }
 
 /// What an older release has published may have entries that would not be made now; they reach no other suite.

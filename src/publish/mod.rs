@@ -27,6 +27,7 @@ use crate::record::jobs::Job;
 use crate::record::moves::{self, Owed, What};
 use crate::record::{Record, contents, pool, seal};
 
+mod complete;
 mod gc;
 mod items;
 mod lock;
@@ -213,7 +214,9 @@ impl Publisher {
     pub fn project(&self, config: &Config) -> Result<Vec<String>> {
         let mut record = self.exclusive(config)?;
         let suites: Vec<Suite> = config.build.pockets.keys().map(|pocket| config.suite(pocket)).collect();
-        let mut troubles: Vec<String> = suites.iter().filter_map(|suite| dated_ahead(config, suite)).collect();
+        // What cannot be completed now is tried again, and keeps nothing from being shown.
+        let mut troubles = complete::complete(config, &mut record).unwrap_or_else(|error| vec![format!("{error:#}")]);
+        troubles.extend(suites.iter().filter_map(|suite| dated_ahead(config, suite)));
         troubles.extend(self.refresh(config, &mut record, Archive::prepare_at_start)?);
         let archive = Archive::open(config)?;
         let rest = [sweep_pool(config, &mut record), archive.publish_key(), archive.sweep(record.db(), &suites)];

@@ -47,6 +47,8 @@ pub struct Part {
     pub known: Known,
     /// Whether it has built what the pool has of it.
     pub built: bool,
+    /// What has to be said of it; each a sentence.
+    pub notes: Vec<String>,
 }
 
 impl Publication {
@@ -100,6 +102,7 @@ impl Part {
             Ok(Plan::AlreadyThere(by)) => return Err(conflict(format!("job {by} brought it in already")).into()),
             Err(error) => return Err(conflict(format!("{error:#}")).into()),
         }
+        sources::add_notes(tx, job.id, &self.notes)?;
         pockets::tie(tx, &job.package, &job.version, &self.known)?;
         sources::keep(tx, job.id, &job.package, &job.version).map_err(|error| match error.downcast::<Failure>() {
             Ok(failure) => conflict(failure.text).into(),

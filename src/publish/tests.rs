@@ -1,7 +1,10 @@
 //! Sets, rollbacks and what is forgotten. What a crash leaves is shown by `script/torture`.
 
+use std::path::Path;
+
 use super::testing::{Service, alice, package};
 use super::*;
+use crate::archive::testing::artifacts;
 use crate::config::Keep;
 use crate::names::CommitId;
 use crate::record::{State, audit, contents, jobs, pockets, released, snapshots};
@@ -99,6 +102,106 @@ fn a_rollback_does_not_go_over_somebody_elses_move() {
     assert_eq!(service.shown("stable", "hello"), ["2.0"]);
 }
 
+/// Adds a `.buildinfo` to what a build has returned.
+fn describe(built: &Path, how: &str) {
+    let name = "hello_1.0_amd64.buildinfo";
+    std::fs::write(built.join(name), format!("Source: hello\nVersion: 1.0\nBuild-Date: {how}\n")).unwrap();
+    let (size, sha256) = crate::archive::digest(&built.join(name)).unwrap();
+    let changes = built.join("hello_1.0_amd64.changes");
+    let before = std::fs::read_to_string(&changes).unwrap();
+    let before = before.lines().filter(|line| !line.ends_with(name)).collect::<Vec<_>>().join("\n");
+    std::fs::write(changes, format!("{before}\n {sha256} {size} {name}\n")).unwrap();
+}
+
+#[test]
+fn what_was_collected_comes_back_as_it_was_or_not_at_all() {
+    let mut service = Service::new();
+    let first = service.item("dev", "hello", "1.0");
+    describe(first.built.as_ref().unwrap(), "Monday");
+    assert!(service.publish_all(std::slice::from_ref(&first)).unwrap().is_empty());
+    service.publish("dev", "hello", "2.0");
+    service.config.archive.keep = Keep { versions: Some(1), days: None };
+    let done = service.publisher.collect(&service.config, &alice()).unwrap();
+    assert_eq!((done.versions.len(), done.files), (1, 4));
+
+    let commit = &first.job.commit;
+    let again = |service: &mut Service, built: &Path| {
+        let id = service.job("dev", "hello", "1.0", commit);
+        let job = jobs::get(service.record.db(), id).unwrap();
+        let item = Item { job, built: Some(built.to_owned()) };
+        let done = service.publish_all(std::slice::from_ref(&item));
+        if let Err(failure) = &done {
+            service.record.write(|tx| jobs::fail(tx, id, State::Publishing, failure)).unwrap();
+        }
+        done
+    };
+    let other = artifacts(service.dir.path(), "hello", "1.0", &[("hello", "amd64", "")]);
+    let failure = again(&mut service, &other).unwrap_err();
+    assert!(failure.kind == FailureKind::Conflict && failure.text.contains("'archive gc' removed"), "{failure}");
+    assert!(failure.text.starts_with("pool/main/h/hello/hello_1.0"), "it names the file: {failure}");
+    assert!(!service.in_pool("hello", "hello_1.0_amd64.deb"));
+
+    // The same packages, and what describes another build of them.
+    describe(first.built.as_ref().unwrap(), "Tuesday");
+    assert!(again(&mut service, first.built.as_ref().unwrap()).unwrap().is_empty());
+    assert_eq!(service.shown("unstable", "hello"), ["1.0"]);
+    assert!(!service.in_pool("hello", "hello_1.0_amd64.buildinfo"));
+    assert!(service.in_pool("hello", "hello_1.0_amd64.2.buildinfo"));
+    let link = service.config.archive.root.join("changes/unstable/hello_1.0/hello_1.0_amd64.buildinfo");
+    assert!(std::fs::read_to_string(link).unwrap().contains("Tuesday"));
+}
+
+#[test]
+fn what_an_older_release_published_is_completed_once() {
+    let mut service = Service::new();
+    let commit = service.publish("dev", "hello", "1.0");
+    let id = service.job("prod", "hello", "1.0", &commit);
+    let copy = Item { job: jobs::get(service.record.db(), id).unwrap(), built: None };
+    assert!(service.publish_all(&[copy]).unwrap().is_empty());
+    let root = service.config.archive.root.clone();
+    let read = |path: &str| std::fs::read_to_string(root.join(path)).unwrap();
+    let changes = |suite: &str| read(&format!("changes/{suite}/hello_1.0/hello_1.0_amd64.changes"));
+    let complete = [changes("unstable"), changes("stable"), read("changelogs/main/h/hello/hello_1.0_changelog")];
+    assert!(complete[0].starts_with("Distribution: unstable\n") && complete[1].starts_with("Distribution: stable\n"));
+    let sources = |service: &Service| {
+        let text = contents::source_stanza(service.record.db(), &package("hello"), &"1.0".parse().unwrap());
+        text.unwrap()
+    };
+    let with_sums = sources(&service);
+
+    // As an older release left it.
+    let old = "pool/main/h/hello/hello_1.0_amd64.changes";
+    std::fs::write(root.join(old), complete[0].replace("unstable\n", "trixie\n")).unwrap();
+    let (size, sha256) = crate::archive::digest(&root.join(old)).unwrap();
+    let file = pool::PoolFile { path: old.to_owned(), size, sha256 };
+    let (hello, version) = (package("hello"), "1.0".parse().unwrap());
+    let at = with_sums.find("Files:\n").unwrap();
+    let without = format!("{}{}", &with_sums[..at], &with_sums[with_sums.find("Checksums-Sha256:").unwrap()..]);
+    service
+        .record
+        .write(|tx| {
+            pool::add(tx, &hello, &version, &file)?;
+            tx.execute("DELETE FROM beside", [])?;
+            tx.execute("UPDATE pool_part SET stanza = ? WHERE kind = 'dsc'", [&without])?;
+            Ok(())
+        })
+        .unwrap();
+    for dir in ["changes", "changelogs"] {
+        std::fs::remove_dir_all(root.join(dir)).unwrap();
+    }
+    assert_eq!(service.publisher.project(&service.config).unwrap(), [""; 0]);
+    let again = [changes("unstable"), changes("stable"), read("changelogs/main/h/hello/hello_1.0_changelog")];
+    assert_eq!(again, complete);
+    assert_eq!(sources(&service), with_sums);
+    let index = std::fs::File::open(root.join("dists/stable/main/source/Sources.gz")).unwrap();
+    let index = std::io::read_to_string(flate2::read::MultiGzDecoder::new(index)).unwrap();
+    assert!(index.contains("\nFiles:\n"), "{index}");
+    let generation = Archive::open(&service.config).unwrap().current(&"stable".parse().unwrap()).unwrap();
+    assert!(service.publisher.project(&service.config).unwrap().is_empty());
+    let now = Archive::open(&service.config).unwrap().current(&"stable".parse().unwrap()).unwrap();
+    assert_eq!(now, generation, "there is nothing to do");
+}
+
 #[test]
 fn what_no_snapshot_and_no_tag_needs_is_removed() {
     let mut service = Service::new();
@@ -115,7 +218,11 @@ fn what_no_snapshot_and_no_tag_needs_is_removed() {
     service.config.archive.keep = Keep { versions: Some(2), days: None };
     let done = service.publisher.collect(&service.config, &alice()).unwrap();
     assert_eq!(done.versions, [(package("hello"), "1.0".parse().unwrap())]);
-    assert_eq!(done.files, 4, ".dsc, tarball, .changes and .deb");
+    assert_eq!(done.files, 3, ".dsc, tarball and .deb");
+    let beside = ["changes/unstable/hello_1.0", "changelogs/main/h/hello/hello_1.0_changelog"];
+    assert_eq!(beside.map(|path| service.config.archive.root.join(path).exists()), [false, false]);
+    let beside = beside.map(|path| path.replace("1.0", "2.0"));
+    assert_eq!(beside.map(|path| service.config.archive.root.join(path).exists()), [true, true]);
     assert_eq!(there(&service, "hello"), [false, true, true]);
     assert_eq!(there(&service, "world"), [true, true, true], "tags keep their versions");
     // What is left can be rolled back to; a version that was forgotten names its commit still.
@@ -418,7 +525,7 @@ fn a_version_that_was_let_go_can_be_had_by_another_commit() {
     let old = pool::of_version(service.record.db(), &hello, &version).unwrap();
     let mark = || gitrecord::ref_value(&service.repo("hello"), "refs/invirt/published/1.0").unwrap();
     assert!(mark().is_some());
-    assert_eq!(release(&service).unwrap().files, 4);
+    assert_eq!(release(&service).unwrap().files, 3);
     assert!(mark().is_none() && !service.in_pool("hello", "hello_1.0_amd64.deb"));
     refused(&service, "was never published");
     let mut said = Vec::new();

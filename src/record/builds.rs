@@ -224,6 +224,7 @@ mod tests {
             changes: String::new(),
             parts: Vec::new(),
             files: Vec::new(),
+            beside: Vec::new(),
         };
         record.write(|tx| all.iter().try_for_each(|text| contents::add(tx, &changes(text)))).unwrap();
         for (number, (shown, had)) in (1..).zip(states) {
@@ -270,6 +271,7 @@ mod tests {
             changes: String::new(),
             parts: Vec::new(),
             files: Vec::new(),
+            beside: Vec::new(),
         };
         record.write(|tx| contents::add(tx, &content)).unwrap();
         let build = of_version(record.db(), package, version).unwrap().unwrap();

@@ -173,6 +173,7 @@ mod tests {
             changes: String::new(),
             parts: Vec::new(),
             files: vec![file],
+            beside: Vec::new(),
         };
         record.write(|tx| contents::add(tx, &content)).unwrap();
         assert_eq!(

@@ -6,6 +6,7 @@ use anyhow::{Context, Result, bail};
 use deb822_fast::Deb822;
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
 
+use super::beside::{self, Beside};
 use super::pool::{self, PoolFile};
 use crate::names::{PackageName, Suite, Version};
 use crate::stored::stored_enum;
@@ -65,6 +66,15 @@ pub struct Content {
     pub parts: Vec<Part>,
     /// Its files.
     pub files: Vec<PoolFile>,
+    /// What the archive has of it beside the pool.
+    pub beside: Vec<Beside>,
+}
+
+impl Content {
+    /// The path below the archive's root of everything that it has.
+    pub fn paths(&self) -> impl Iterator<Item = &str> {
+        self.files.iter().map(|file| &file.path[..]).chain(self.beside.iter().map(|it| &it.path[..]))
+    }
 }
 
 /// What the pool has of this version, if it was ever published.
@@ -75,7 +85,8 @@ pub fn content(db: &Connection, source: &PackageName, version: &Version) -> Resu
     )?;
     let parts = statement.query_map(params![source, version], Part::from_row)?.collect::<Result<_, _>>()?;
     let files = pool::of_version(db, source, version)?;
-    Ok(Some(Content { source: source.clone(), version: version.clone(), changes, parts, files }))
+    let beside = beside::of_version(db, source, version)?;
+    Ok(Some(Content { source: source.clone(), version: version.clone(), changes, parts, files, beside }))
 }
 
 /// The parts of a version without their entries, but for the source package's: what is asked of many versions at once.
@@ -94,13 +105,14 @@ pub fn changes(db: &Connection, source: &PackageName, version: &Version) -> Resu
         .optional()?)
 }
 
-/// Records what the pool has; what is recorded already stays as it is.
+/// Records what the archive has; what is recorded already stays as it is.
 pub fn add(tx: &Transaction, content: &Content) -> Result<()> {
     let new = tx
         .prepare_cached("INSERT INTO pool_version (source, version, changes) VALUES (?, ?, ?) ON CONFLICT DO NOTHING")?
         .execute(params![content.source, content.version, content.changes])?;
+    let add_beside = || content.beside.iter().try_for_each(|it| beside::add(tx, &content.source, &content.version, it));
     if new == 0 {
-        return Ok(());
+        return add_beside();
     }
     let mut insert = tx.prepare_cached(
         "INSERT INTO pool_part (source, version, kind, name, architecture, component, stanza) VALUES (?, ?, ?, ?, ?, ?, ?)",
@@ -116,7 +128,8 @@ pub fn add(tx: &Transaction, content: &Content) -> Result<()> {
             part.stanza
         ])?;
     }
-    content.files.iter().try_for_each(|file| pool::add(tx, &content.source, &content.version, file))
+    content.files.iter().try_for_each(|file| pool::add(tx, &content.source, &content.version, file))?;
+    add_beside()
 }
 
 /// The version of a source package that a suite shows.
@@ -195,6 +208,32 @@ pub fn versions_not_shown(db: &Connection) -> Result<Vec<(PackageName, Version)>
              WHERE shown.source = pool_version.source AND shown.version = pool_version.version)",
     )?;
     Ok(statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?.collect::<Result<_, _>>()?)
+}
+
+/// Versions whose entries in Sources have no MD5 sums: those that an older release has published.
+pub fn sources_without_sums(db: &Connection) -> Result<Vec<Named>> {
+    let sql = "SELECT source, version FROM pool_part WHERE kind = 'dsc' AND NOT instr(stanza, char(10) || 'Files:')
+               ORDER BY source, version";
+    let mut statement = db.prepare_cached(sql)?;
+    Ok(statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?.collect::<Result<_, _>>()?)
+}
+
+/// The entry of a version in Sources.
+pub fn source_stanza(db: &Connection, source: &PackageName, version: &Version) -> Result<String> {
+    let sql = "SELECT stanza FROM pool_part WHERE source = ? AND version = ? AND kind = 'dsc'";
+    Ok(db.prepare_cached(sql)?.query_row(params![source, version], |row| row.get(0))?)
+}
+
+/// Replaces the entry of a version in Sources. What suites that show it say of themselves is forgotten: they are written anew.
+pub fn replace_stanza(tx: &Transaction, source: &PackageName, version: &Version, stanza: &str) -> Result<()> {
+    tx.prepare_cached("UPDATE pool_part SET stanza = ? WHERE source = ? AND version = ? AND kind = 'dsc'")?
+        .execute(params![stanza, source, version])?;
+    tx.prepare_cached(
+        "UPDATE suite SET release = '' WHERE name IN
+             (SELECT suite FROM suite_source WHERE source = ? AND version = ? AND until IS NULL)",
+    )?
+    .execute(params![source, version])?;
+    Ok(())
 }
 
 /// Which versions of source packages binary packages of the pool were built with parts of: their licences may demand that those

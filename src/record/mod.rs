@@ -14,6 +14,7 @@ use anyhow::{Context, Result, bail};
 use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior, config::DbConfig};
 
 pub mod audit;
+pub mod beside;
 pub mod builds;
 pub mod chroots;
 pub mod contents;
@@ -48,6 +49,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("schema/0006-builds.sql"),
     include_str!("schema/0007-queue.sql"),
     include_str!("schema/0008-proofs.sql"),
+    include_str!("schema/0009-beside.sql"),
 ];
 
 /// How long a writer stands in line before the caller is told to try again.

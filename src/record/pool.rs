@@ -7,7 +7,7 @@ use anyhow::{Result, bail};
 use rusqlite::{Connection, OptionalExtension, Transaction, params};
 use serde::Serialize;
 
-use super::builds;
+use super::{beside, builds};
 use crate::names::{JobId, PackageName, Version};
 
 /// A file of the pool.
@@ -27,6 +27,16 @@ pub fn file(db: &Connection, path: &str) -> Result<Option<PoolFile>> {
         .prepare_cached("SELECT path, size, sha256 FROM pool_file WHERE path = ?")?
         .query_row([path], PoolFile::from_row)
         .optional()?)
+}
+
+/// Whether the pool had other bytes under this name before `archive gc` removed them, and never these. A number that was let go
+/// may be used for something else.
+pub fn was_another(db: &Connection, file: &PoolFile) -> Result<bool> {
+    let sql = "SELECT sha256 FROM past_file WHERE path = ? AND released IS NULL AND NOT EXISTS (
+                   SELECT 1 FROM released WHERE released.package = past_file.package AND released.version = past_file.version)";
+    let mut statement = db.prepare_cached(sql)?;
+    let past: Vec<String> = statement.query_map([&file.path], |row| row.get(0))?.collect::<Result<_, _>>()?;
+    Ok(!past.is_empty() && !past.contains(&file.sha256))
 }
 
 /// Every file that a version has, by path.
@@ -59,7 +69,12 @@ pub fn add(tx: &Transaction, source: &PackageName, version: &Version, file: &Poo
     }
     tx.prepare_cached("INSERT INTO pool_version_file (source, version, path) VALUES (?, ?, ?) ON CONFLICT DO NOTHING")?
         .execute(params![source, version, file.path])?;
-    tx.prepare_cached("DELETE FROM pool_intent WHERE path = ?")?.execute([&file.path])?;
+    settle(tx, &file.path)
+}
+
+/// What was intended for this path is done.
+pub fn settle(tx: &Transaction, path: &str) -> Result<()> {
+    tx.prepare_cached("DELETE FROM pool_intent WHERE path = ?")?.execute([path])?;
     Ok(())
 }
 
@@ -72,7 +87,8 @@ pub fn intend(tx: &Transaction, path: &str) -> Result<()> {
 /// Paths that were to be written or removed, and whether a version has a file there now.
 pub fn intents(db: &Connection) -> Result<Vec<(String, bool)>> {
     let mut statement = db.prepare_cached(
-        "SELECT path, EXISTS (SELECT 1 FROM pool_file WHERE pool_file.path = pool_intent.path) FROM pool_intent",
+        "SELECT path, EXISTS (SELECT 1 FROM pool_file WHERE pool_file.path = pool_intent.path)
+             OR EXISTS (SELECT 1 FROM beside WHERE beside.path = pool_intent.path) FROM pool_intent",
     )?;
     Ok(statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?.collect::<Result<_, _>>()?)
 }
@@ -87,6 +103,7 @@ pub fn forget_intents(tx: &Transaction) -> Result<()> {
 pub fn forget_version(tx: &Transaction, source: &PackageName, version: &Version) -> Result<()> {
     let files = of_version(tx, source, version)?;
     builds::forget(tx, source, version)?;
+    beside::forget(tx, source, version)?;
     for table in ["pool_version_file", "pool_part", "pool_version"] {
         tx.execute(&format!("DELETE FROM {table} WHERE source = ? AND version = ?"), params![source, version])?;
     }

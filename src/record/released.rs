@@ -210,6 +210,7 @@ mod tests {
             changes: String::new(),
             parts: Vec::new(),
             files: names.iter().map(file).collect(),
+            beside: Vec::new(),
         };
         let job = record.write(|tx| jobs::enqueue(tx, &new)).unwrap();
         let distro = "sid".parse().unwrap();

@@ -131,7 +131,8 @@ pub fn proven(tx: &Transaction, job: JobId, proof: &Proof) -> Result<()> {
     Ok(())
 }
 
-fn add_notes(tx: &Transaction, job: JobId, new: &[String]) -> Result<()> {
+/// Adds to what has to be said of a job's source package and of what was made of it.
+pub fn add_notes(tx: &Transaction, job: JobId, new: &[String]) -> Result<()> {
     let mut notes = of(tx, job)?.map(|source| source.notes).unwrap_or_default();
     for note in new {
         if !notes.contains(note) {

@@ -36,7 +36,7 @@ mod unpacked;
 mod upstream;
 
 pub use binding::{Bound, SUMS};
-pub use changelog::{Changelog, changelog, first_entry};
+pub use changelog::{Changelog, changelog, first_entry, whole as whole_changelog};
 pub use control::{Binary, Control};
 pub use format::Format;
 pub use layout::Layout;

@@ -9,13 +9,13 @@ use nix::unistd::{User, getuid};
 use crate::build::subids;
 use crate::config::Config;
 use crate::error::{Error, Exit};
-use crate::publish::{self, PublishLock};
+use crate::publish::{self, PublishLock, Publisher};
 use crate::record::{Record, upgrade};
 use crate::{config, gitrecord, privilege, text};
 
 /// Runs the verb, as root: the service's user gets subordinate ids if it has none, and a database that an older release
 /// has written is copied and migrated. Repositories get the settings and the marks of published versions that this
-/// release wants. A configuration that is broken is no reason for the installation to fail.
+/// release wants, and the archive what it has beside its pool. A configuration that is broken is no reason for the installation to fail.
 pub fn run(path: Option<&Path>) -> Result<Exit> {
     if !getuid().is_root() {
         return Err(Error::denied("package-setup is run by the package's own scripts").into());
@@ -41,11 +41,19 @@ pub fn run(path: Option<&Path>) -> Result<Exit> {
         if let Some(copy) = upgrade::upgrade(&config.database())? {
             writeln!(out, "the database was migrated; what it was is in {}", copy.display())?;
         }
-        for trouble in repositories(&config, &path).unwrap_or_else(|error| vec![format!("{error:#}")]) {
-            writeln!(out, "{}", text::one_line(&trouble))?;
+        for done in [repositories(&config, &path), archive(&config)] {
+            for trouble in done.unwrap_or_else(|error| vec![format!("{error:#}")]) {
+                writeln!(out, "{}", text::one_line(&trouble))?;
+            }
         }
     }
     Ok(Exit::Ok)
+}
+
+/// Gives the archive what this release publishes and an older one did not; what could not be done, each a sentence. The daemon does
+/// the same when it starts.
+fn archive(config: &Config) -> Result<Vec<String>> {
+    Publisher::open(config)?.project(config)
 }
 
 /// Brings every repository to what this release expects of one; what could not be done, each a sentence.

@@ -10,7 +10,7 @@ use crate::record::builds::Build;
 use crate::record::forecast::{self, Told};
 use crate::record::jobs::{self, Job};
 use crate::record::pool::{self, PoolFile};
-use crate::record::{State, builds, chroots, hooks, now, pockets, sources};
+use crate::record::{State, beside, builds, chroots, hooks, now, pockets, sources};
 use crate::session::{Session, span, table, time};
 use crate::source::Layout;
 use crate::waiting::{Wait, Waiting};
@@ -49,13 +49,14 @@ fn one(session: &Session, job: &Job) -> Result<Exit> {
     let built = built(session, job)?;
     let given = if built.is_some() { Vec::new() } else { builds::given(db, job.id)? };
     let buildinfo = buildinfo(session, job)?;
+    let changes = changes(session, job)?;
     let aside = publish::aside(db, job)?;
     let told = forecast::told(db, job.id)?;
     let wait = if job.state == State::Queued { Waiting::look(&session.config, db)?.of(db, job)? } else { None };
     if session.json {
         session.print_json(&json!({
-            "waits": wait, "forecast": told, "job": job, "steps": steps, "hooks": hooks, "chroots": chroots, "buildinfo": buildinfo, "source": source,
-            "given": given, "built": built,
+            "waits": wait, "forecast": told, "job": job, "steps": steps, "hooks": hooks, "chroots": chroots,
+            "buildinfo": buildinfo, "changes": changes, "source": source, "given": given, "built": built,
             "aside": aside.iter().map(|entry| &entry.detail).collect::<Vec<_>>(),
         }))?;
         return Ok(Exit::Ok);
@@ -120,6 +121,9 @@ fn one(session: &Session, job: &Job) -> Result<Exit> {
     for file in &buildinfo {
         line("buildinfo", file.path.clone())?;
     }
+    if let Some(changes) = changes {
+        line("changes", changes)?;
+    }
     for entry in &aside {
         let field = |name| entry.field(name).unwrap_or_default().to_owned();
         line("tag", format!("{} was not ours, and is kept as", field("ref")))?;
@@ -166,6 +170,16 @@ fn buildinfo(session: &Session, job: &Job) -> Result<Vec<PoolFile>> {
     let mut files = pool::of_version(db, &job.package, &job.version)?;
     files.retain(|file| file.path.ends_with(".buildinfo"));
     Ok(files)
+}
+
+/// The `.changes` of what the job brought into its pocket's suite, below the archive's root.
+fn changes(session: &Session, job: &Job) -> Result<Option<String>> {
+    let db = session.record.db();
+    let known = pockets::known(db, &job.package, &job.version)?;
+    if job.state != State::Published || known.is_none_or(|known| known.commit != job.commit) {
+        return Ok(None);
+    }
+    beside::changes(db, &session.config.suite(&job.pocket), &job.package, &job.version)
 }
 
 fn overview(session: &mut Session) -> Result<Exit> {

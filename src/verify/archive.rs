@@ -37,7 +37,13 @@ pub fn check(
         })
         .collect();
     found.extend(bad);
+    let bad = facts
+        .beside
+        .par_iter()
+        .filter_map(|it| Some(Difference::new(&it.path, archive.inspect_beside(it)?, Mend::Nothing)));
+    found.extend(bad.collect::<Vec<_>>());
     let mut known: BTreeSet<&str> = facts.pool.iter().map(|file| file.path.as_str()).collect();
+    known.extend(facts.beside.iter().map(|it| it.path.as_str()));
     known.extend(facts.intents.iter().map(|(path, _)| path.as_str()));
     for path in archive.strays(&known)? {
         let text = "no version that the record knows has it: 'archive gc' removes it";

@@ -8,6 +8,7 @@ use rusqlite::Transaction;
 use super::{Difference, Mend};
 use crate::config::Config;
 use crate::names::{CommitId, PackageName, PocketName, Version};
+use crate::record::beside::{self, Beside};
 use crate::record::contents::{self, SuiteState};
 use crate::record::moves::{self, Owed, What};
 use crate::record::pockets::{self, Held, Known};
@@ -26,6 +27,8 @@ pub struct Facts {
     pub suites: BTreeMap<PocketName, (SuiteState, BTreeMap<PackageName, Version>)>,
     /// Every file of the pool.
     pub pool: Vec<PoolFile>,
+    /// Everything beside the pool.
+    pub beside: Vec<Beside>,
     /// Files on their way.
     pub intents: Vec<(String, bool)>,
     /// Moves that are owed.
@@ -63,6 +66,7 @@ impl Facts {
             superproject,
             suites,
             pool: pool::files(tx)?,
+            beside: beside::all(tx)?,
             intents: pool::intents(tx)?,
             owed: moves::owed(tx)?,
             corruption,

@@ -6,7 +6,7 @@
 
 use std::path::Path;
 
-use git2::{Repository, Tree};
+use git2::{Blob, Repository, Tree};
 
 use crate::error::{Failure, FailureKind};
 use crate::names::{CommitId, PackageName, Version};
@@ -55,6 +55,15 @@ pub fn changelog(repo: &Repository, commit: &CommitId) -> Result<Changelog, Fail
 
 /// The same of a commit's tree.
 pub fn of_tree(repo: &Repository, tree: &Tree) -> Result<Changelog, Failure> {
+    first_entry(blob(repo, tree)?.content())
+}
+
+/// All of it, as a commit's tree has it.
+pub fn whole(repo: &Repository, tree: &Tree) -> Result<Vec<u8>, Failure> {
+    Ok(blob(repo, tree)?.content().to_vec())
+}
+
+fn blob<'a>(repo: &'a Repository, tree: &Tree) -> Result<Blob<'a>, Failure> {
     let entry = tree
         .get_path(Path::new(NAME))
         .map_err(|_| fail("there is no debian/changelog: is this a Debian package's branch?"))?;
@@ -62,8 +71,7 @@ pub fn of_tree(repo: &Repository, tree: &Tree) -> Result<Changelog, Failure> {
         return Err(fail("debian/changelog is not a file"));
     }
     let blob = super::tree::blob(repo, entry.id(), MAX_FILE)?;
-    let blob = blob.ok_or_else(|| fail("debian/changelog is larger than 64 MiB"))?;
-    first_entry(blob.content())
+    blob.ok_or_else(|| fail("debian/changelog is larger than 64 MiB"))
 }
 
 fn fail(text: impl Into<String>) -> Failure {

@@ -22,7 +22,8 @@ fn build() -> (serde_json::Value, BTreeMap<String, String>) {
     world.wait_for(&job, "published", BUILD);
     world.agrees();
     let mut files = BTreeMap::new();
-    for entry in fs::read_dir("/srv/apt/pool/main/c/curious").unwrap().flatten() {
+    let dirs = ["pool/main/c/curious", "changes/unstable/curious_1.0"].map(|dir| format!("/srv/apt/{dir}"));
+    for entry in dirs.iter().flat_map(|dir| fs::read_dir(dir).unwrap().flatten()) {
         let (name, path) = (entry.file_name().into_string().unwrap(), entry.path());
         let text = match name.rsplit_once('.').unwrap().1 {
             "buildinfo" | "changes" => fs::read_to_string(path).unwrap(),

@@ -6,6 +6,7 @@ mod audit;
 mod buildinfo;
 mod changelogs;
 mod chroots;
+mod clients;
 mod copies;
 mod corpus;
 mod daemon;
