@@ -12,6 +12,7 @@ use nix::sys::statvfs::statvfs;
 use nix::unistd::{User, getuid};
 use serde::Serialize;
 
+use crate::archive::Archive;
 use crate::build::subids;
 use crate::chroot::{self, Store};
 use crate::config::{Config, Isolation, SigningKey};
@@ -103,7 +104,7 @@ pub async fn look(config: &Config, path: &Path, user: &User) -> Vec<Check> {
     checks.extend(machines::look(config, user).await);
     checks.extend(schroot::look(config, path, user).await);
     checks.extend(directories(config, user));
-    checks.extend(config.archive.signing_key.iter().map(|key| signing_key(key, user)));
+    checks.extend(signing_keys(config, user));
     checks.extend(suites::look(config));
     checks.push(hooks(config, path));
     checks.extend(chroots(config).await);
@@ -182,6 +183,16 @@ fn directories(config: &Config, user: &User) -> Vec<Check> {
         Err(error) => wrong(what, format!("{}: {error}", path.display()), "invirt-build init"),
     };
     all.into_iter().map(one).collect()
+}
+
+/// Each key by itself, and whether all of them together can sign for every client.
+fn signing_keys(config: &Config, user: &User) -> Vec<Check> {
+    let mut checks: Vec<Check> = config.archive.signing_key.iter().map(|key| signing_key(key, user)).collect();
+    if checks.iter().all(|check| check.verdict == Verdict::Fine) {
+        let unfit = Archive::check_keys(config).err();
+        checks.extend(unfit.map(|error| wrong("signing key", format!("{error:#}"), "invirt-build check-config")));
+    }
+    checks
 }
 
 fn signing_key(key: &SigningKey, user: &User) -> Check {

@@ -174,6 +174,23 @@ impl Archive {
         keys.map(|keys| keys.warnings(std::time::SystemTime::now())).unwrap_or_default()
     }
 
+    /// Refuses signing keys that clients cannot use together, and such as cannot sign. Nothing is signed.
+    pub fn check_keys(config: &Config) -> Result<()> {
+        Keys::open(&config.archive.signing_key)?.check()
+    }
+
+    /// Signs something with every key that is to sign, for nobody: what is set up can publish.
+    pub fn try_keys(config: &Config) -> Result<()> {
+        let keys = Keys::open(&config.archive.signing_key)?;
+        keys.check()?;
+        keys.sign("It can sign.\n").map(drop)
+    }
+
+    /// What should be known of signing keys that are good; nothing if they cannot be read.
+    pub fn key_caveats(config: &Config) -> Vec<String> {
+        Keys::open(&config.archive.signing_key).map(|keys| keys.caveats()).unwrap_or_default()
+    }
+
     /// Where apt finds the public key.
     pub fn public_key_path(config: &Config) -> PathBuf {
         config.archive.root.join("archive-key.asc")

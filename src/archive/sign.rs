@@ -6,7 +6,7 @@
 use std::fs::OpenOptions;
 use std::io::{Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result, bail, ensure};
@@ -22,7 +22,7 @@ use openpgp::policy::StandardPolicy;
 use openpgp::serialize::stream::{Armorer, Message, Signer};
 use openpgp::serialize::{Serialize, SerializeInto};
 use openpgp::types::KeyFlags;
-use openpgp::{Cert, KeyHandle, Packet, armor};
+use openpgp::{Cert, Fingerprint, KeyHandle, Packet, armor};
 
 use crate::config::SigningKey;
 use crate::subprocess::Cmd;
@@ -38,6 +38,8 @@ const SIGNATURE: &str = "-----BEGIN PGP SIGNATURE-----";
 
 /// One key.
 struct Key {
+    /// The file that has its certificate.
+    path: PathBuf,
     cert: Cert,
     /// The command that signs with it; `None`: the certificate has its secret.
     command: Option<Vec<String>>,
@@ -86,8 +88,9 @@ impl Keys {
                 .with_context(|| format!("cannot read the signing key {}; 'init' makes one", path.display()))
         };
         let keys = configured.iter().map(|key| match key {
-            SigningKey::File(path) => Ok(Key { cert: read(path)?, command: None }),
+            SigningKey::File(path) => Ok(Key { path: path.clone(), cert: read(path)?, command: None }),
             SigningKey::Command(elsewhere) => Ok(Key {
+                path: elsewhere.certificate.clone(),
                 cert: read(&elsewhere.certificate)?.strip_secret_key_material(),
                 command: Some(elsewhere.command.clone()),
             }),
@@ -106,6 +109,37 @@ impl Keys {
     pub fn signers(&self) -> Result<String> {
         let fingerprints: Vec<String> = self.able()?.iter().map(|key| key.cert.fingerprint().to_hex()).collect();
         Ok(fingerprints.join(" "))
+    }
+
+    /// Refuses keys that no client of Debian 12 can use together, and one that can never sign.
+    pub fn check(&self) -> Result<()> {
+        let is_new = |key: &&Key| matches!(key.cert.fingerprint(), Fingerprint::V6(_));
+        if let (Some(new), Some(old)) = (self.keys.iter().find(is_new), self.keys.iter().find(|key| !is_new(key))) {
+            bail!(
+                "the key in {} is an OpenPGP key of version 6, beside {} of version 4: gpgv of Debian 12, and so its apt, reads \
+                 neither of them in one file: name keys of version 4 alone, as 'init' makes them",
+                new.path.display(),
+                old.path.display()
+            );
+        }
+        for key in &self.keys {
+            if let Some(why) = key.never_signs() {
+                bail!("the key in {} cannot sign: {why}", key.path.display());
+            }
+        }
+        self.able().map(drop)
+    }
+
+    /// A sentence for each key that not every client can read.
+    pub fn caveats(&self) -> Vec<String> {
+        let is_new = |key: &&Key| matches!(key.cert.fingerprint(), Fingerprint::V6(_));
+        let caveat = |key: &Key| {
+            format!(
+                "the key in {} is an OpenPGP key of version 6, which apt of Debian 12 cannot read",
+                key.path.display()
+            )
+        };
+        self.keys.iter().filter(is_new).map(caveat).collect()
     }
 
     /// A sentence for each key that has expired or will within 60 days.
@@ -188,6 +222,29 @@ impl Key {
             None => keys.unencrypted_secret().next().is_some(),
             Some(_) => keys.count() > 0,
         }
+    }
+
+    /// Why the key could not sign at any time; `None`: it could, or could once.
+    fn never_signs(&self) -> Option<&'static str> {
+        let policy = StandardPolicy::new();
+        let (secret, command) = (self.cert.is_tsk(), self.command.is_some());
+        let signing: Vec<_> = self.cert.keys().with_policy(&policy, None).supported().for_signing().collect();
+        if self.cert.with_policy(&policy, None).is_err() {
+            return Some("its own signatures are not to be trusted any more (SHA-1, say): make another");
+        }
+        if signing.is_empty() {
+            return Some("neither it nor a part of it is for signing");
+        }
+        if command {
+            return None;
+        }
+        if !secret || signing.iter().all(|key| !key.key().has_secret()) {
+            return Some("it has no secret part, so it is what others get: name the file with the secret");
+        }
+        let open = signing.iter().any(|key| key.key().has_unencrypted_secret());
+        (!open).then_some(
+            "its secret part has a passphrase, which nobody could type: take it off, or use a signing command",
+        )
     }
 
     fn expiry(&self) -> Option<SystemTime> {
@@ -431,6 +488,79 @@ mod tests {
         assert!(warned.len() == 1 && warned[0].contains("has expired"), "{warned:?}");
         let alone = Keys::open(&[SigningKey::File(old)]).unwrap();
         assert!(alone.sign(TEXT).err().unwrap().to_string().contains("no signing key can sign now"));
+    }
+
+    /// A key in a new file.
+    fn key(
+        dir: &Path,
+        name: &str,
+        make: impl FnOnce(CertBuilder<'static>) -> CertBuilder<'static>,
+    ) -> (SigningKey, Cert) {
+        let flags = KeyFlags::empty().set_certification().set_signing();
+        let builder = CertBuilder::new().add_userid(name).set_primary_key_flags(flags);
+        let (cert, _) = make(builder).generate().unwrap();
+        let path = dir.join(name);
+        std::fs::write(&path, cert.as_tsk().armored().to_vec().unwrap()).unwrap();
+        (SigningKey::File(path), cert)
+    }
+
+    #[test]
+    fn keys_that_clients_cannot_use_together_are_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let (old, old_cert) = key(dir.path(), "old.asc", |it| it);
+        let (new, new_cert) = key(dir.path(), "new.asc", |it| it.set_profile(openpgp::Profile::RFC9580).unwrap());
+        let check = |keys: &[&SigningKey]| {
+            let keys: Vec<SigningKey> = keys.iter().map(|key| (*key).clone()).collect();
+            Keys::open(&keys).unwrap().check().map_err(|error| error.to_string())
+        };
+        check(&[&old]).unwrap();
+        check(&[&old, &old]).unwrap();
+        check(&[&new]).unwrap();
+        for both in [[&old, &new], [&new, &old]] {
+            let said = check(&both).unwrap_err();
+            assert!(
+                said.contains("new.asc is an OpenPGP key of version 6, beside") && said.contains("old.asc"),
+                "{said}"
+            );
+        }
+        // What is accepted can sign.
+        let alone = Keys::open(std::slice::from_ref(&new)).unwrap();
+        alone.verify(TEXT, &alone.sign(TEXT).unwrap()).unwrap();
+        assert!(alone.caveats()[0].contains("apt of Debian 12 cannot read"));
+        assert_eq!(Keys::open(std::slice::from_ref(&old)).unwrap().caveats(), [""; 0]);
+        // The reason is a fact about gpgv: a good signature of the old key is not found good where both are in one file.
+        let signed = Keys::open(&[old]).unwrap().sign(TEXT).unwrap();
+        let inline = dir.path().join("InRelease");
+        std::fs::write(&inline, &signed.inline).unwrap();
+        assert!(gpgv(dir.path(), &old_cert, &[&inline]));
+        let both = [old_cert.to_vec().unwrap(), new_cert.to_vec().unwrap()].concat();
+        std::fs::write(dir.path().join("both"), both).unwrap();
+        let done = Command::new("gpgv").arg("--version").output().unwrap();
+        if String::from_utf8_lossy(&done.stdout).starts_with("gpgv (GnuPG) 2.2.") {
+            let ring = dir.path().join("both");
+            let done = Command::new("gpgv").arg("--keyring").arg(&ring).arg(&inline).output().unwrap();
+            assert!(!String::from_utf8_lossy(&done.stderr).contains("Good signature"));
+        }
+    }
+
+    #[test]
+    fn a_key_that_can_never_sign_is_named_with_the_reason() {
+        let dir = tempfile::tempdir().unwrap();
+        let (_, cert) = key(dir.path(), "good.asc", |it| it);
+        let write = |name: &str, bytes: Vec<u8>| {
+            let path = dir.path().join(name);
+            std::fs::write(&path, bytes).unwrap();
+            SigningKey::File(path)
+        };
+        let public = write("public.asc", cert.armored().to_vec().unwrap());
+        let (locked, _) = key(dir.path(), "locked.asc", |it| it.set_password(Some("x".into())));
+        let (other, _) =
+            key(dir.path(), "other.asc", |it| it.set_primary_key_flags(KeyFlags::empty().set_certification()));
+        for (key, word) in [(public, "no secret part"), (locked, "a passphrase"), (other, "is for signing")] {
+            let path = key.certificate().display().to_string();
+            let said = Keys::open(&[key]).unwrap().check().unwrap_err().to_string();
+            assert!(said.contains(word) && said.contains(&path), "{said}");
+        }
     }
 
     #[test]

@@ -7,7 +7,8 @@ use anyhow::Result;
 use serde_json::json;
 
 use crate::acl::{self, Finding};
-use crate::config::{self, Config};
+use crate::archive::Archive;
+use crate::config::{self, Config, Problem};
 use crate::error::Exit;
 
 /// Runs the verb. It needs no record and gives nothing away, so it asks nobody who they are; but it reads the file
@@ -15,7 +16,7 @@ use crate::error::Exit;
 pub fn run(path: Option<&Path>, as_json: bool) -> Result<Exit> {
     let path = config::path(path);
     let (problems, findings, warnings) = match config::load(&path) {
-        Ok(config) => (Vec::new(), acl::lint(&config), warnings(&config)),
+        Ok(config) => (keys(&config, &path), acl::lint(&config), warnings(&config)),
         Err(problems) => (problems, Vec::new(), Vec::new()),
     };
     let mut out = std::io::stdout();
@@ -49,10 +50,23 @@ pub fn run(path: Option<&Path>, as_json: bool) -> Result<Exit> {
     Ok(if wrong { Exit::Config } else { Exit::Ok })
 }
 
+/// Keys that could not sign, or that clients could not use. Those that are not there yet are made by 'init', and those that whoever runs
+/// this may not read are not looked at.
+fn keys(config: &Config, path: &Path) -> Vec<Problem> {
+    if config.archive.signing_key.iter().any(|key| std::fs::read(key.certificate()).is_err()) {
+        return Vec::new();
+    }
+    let wrong = Archive::check_keys(config).err();
+    wrong
+        .map(|error| config::problem(path, "archive.signing_key", format!("archive.signing_key: {error:#}")))
+        .into_iter()
+        .collect()
+}
+
 /// What is no problem, and should be known.
 fn warnings(config: &Config) -> Vec<String> {
     let pockets = config.build.pockets.iter();
-    pockets
-        .flat_map(|(name, pocket)| pocket.caveats().into_iter().map(move |it| format!("pocket {name}: {it}")))
-        .collect()
+    let pockets =
+        pockets.flat_map(|(name, pocket)| pocket.caveats().into_iter().map(move |it| format!("pocket {name}: {it}")));
+    pockets.chain(Archive::key_caveats(config)).collect()
 }

@@ -66,6 +66,7 @@ pub fn run(path: Option<&Path>, args: &Args, as_json: bool) -> Result<Exit> {
     broken.extend(mark_versions(&config, &record)?);
     // What every verb needs works now: the identity, and the record.
     Session::open(Some(&path), false, &Caller::Shell)?;
+    Archive::try_keys(&config).map_err(|error| Error::config(format!("archive.signing_key: {error:#}")))?;
     Archive::open(&config)?.publish_key()?;
     if let Some(distro) = distro {
         make_chroot(&config, &distro)?;
