@@ -6,7 +6,6 @@
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
-use git2::{Repository, Tree};
 use sequoia_openpgp as openpgp;
 
 use openpgp::cert::CertParser;
@@ -15,7 +14,7 @@ use openpgp::parse::stream::{DetachedVerifierBuilder, MessageLayer, MessageStruc
 use openpgp::policy::StandardPolicy;
 use openpgp::{Cert, KeyHandle};
 
-use super::tree;
+use super::links::Links;
 use crate::error::{Failure, FailureKind};
 
 /// Where the sums are.
@@ -46,13 +45,8 @@ pub struct Binding {
 
 impl Binding {
     /// What this tree has.
-    pub fn of(repo: &Repository, tree: &Tree) -> Result<Self, Failure> {
-        let read = |path: &str| -> Result<Option<Vec<u8>>, Failure> {
-            let Ok(entry) = tree.get_path(Path::new(path)) else { return Ok(None) };
-            let blob = tree::blob(repo, entry.id(), MOST).ok().flatten();
-            let blob = blob.ok_or_else(|| Failure::new(FailureKind::Tree, format!("{path} is not a small file")))?;
-            Ok(Some(blob.content().to_vec()))
-        };
+    pub fn of(links: &Links) -> Result<Self, Failure> {
+        let read = |path| Ok::<_, Failure>(links.file(path, MOST)?.map(|blob| blob.content().to_vec()));
         let sums = read(SUMS)?.map(|text| sums(&String::from_utf8_lossy(&text))).unwrap_or_default();
         Ok(Self { sums, keys: read(KEYS)? })
     }

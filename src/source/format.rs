@@ -1,12 +1,20 @@
 //! `debian/source/format`, and what it asks of a version (dpkg-source(1)).
 
-use std::path::Path;
+use std::sync::LazyLock;
 
-use git2::{Repository, Tree};
+use regex::Regex;
 
-use super::tree;
+use super::links::Links;
 use crate::error::{Failure, FailureKind};
 use crate::names::Version;
+use crate::text::quoted;
+
+/// Where it is.
+const NAME: &str = "debian/source/format";
+
+/// What to do about a format that is none.
+const USE: &str =
+    "write 3.0 (quilt), 3.0 (native) or 1.0 into the first line of debian/source/format, and nothing else";
 
 /// A format of source packages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,23 +28,30 @@ pub enum Format {
 }
 
 impl Format {
-    /// Reads the format of a tree. Only the first line counts, as for dpkg-source.
-    pub fn of(repo: &Repository, tree: &Tree) -> Result<Self, Failure> {
-        let Ok(entry) = tree.get_path(Path::new("debian/source/format")) else { return Ok(Self::One) };
-        tree::refuse_link(&entry, "debian/source/format")?;
-        let Ok(Some(blob)) = tree::blob(repo, entry.id(), 4096) else {
-            return Err(fail("debian/source/format is not a small file".to_owned()));
-        };
-        let text = String::from_utf8_lossy(blob.content()).into_owned();
-        let words: Vec<&str> = text.lines().next().unwrap_or_default().split_whitespace().collect();
-        match &words.join(" ")[..] {
-            "1.0" => Ok(Self::One),
-            "3.0 (native)" => Ok(Self::Native),
-            "3.0 (quilt)" => Ok(Self::Quilt),
-            other => Err(fail(format!(
-                "source format {} is not supported: use 3.0 (quilt), 3.0 (native) or 1.0",
-                crate::text::quoted(other)
-            ))),
+    /// Reads the format of a tree.
+    pub fn of(links: &Links) -> Result<Self, Failure> {
+        match links.file(NAME, 64 << 10)? {
+            Some(blob) => Self::read(blob.content()),
+            None => Ok(Self::One),
+        }
+    }
+
+    /// Reads it as dpkg-source does: only the first line counts, nothing may stand around it, and only the first number decides.
+    fn read(content: &[u8]) -> Result<Self, Failure> {
+        static FORMAT: LazyLock<Regex> = LazyLock::new(|| {
+            Regex::new(r"^([0-9]+)(?:\.[0-9]+)?(?:[ \t\r\x0b\x0c]+\(([a-z0-9]+)\))?$")
+                .expect("it is a regular expression")
+        });
+        let line = String::from_utf8_lossy(content.split(|&c| c == b'\n').next().unwrap_or_default()).into_owned();
+        let found =
+            FORMAT.captures(&line).map(|found| (found[1].to_owned(), found.get(2).map(|it| it.as_str().to_owned())));
+        match found.as_ref().map(|(major, variant)| (&major[..], variant.as_deref())) {
+            Some(("1", None)) => Ok(Self::One),
+            Some(("3", Some("native"))) => Ok(Self::Native),
+            Some(("3", Some("quilt"))) => Ok(Self::Quilt),
+            Some(_) => Err(fail(format!("source format {} is not supported: {USE}", quoted(&line)))),
+            None if line.is_empty() => Err(fail(format!("{NAME} has nothing in its first line: {USE}"))),
+            None => Err(fail(format!("{} is no source format for dpkg-source: {USE}", quoted(&line)))),
         }
     }
 
@@ -70,6 +85,36 @@ fn fail(text: String) -> Failure {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_format_is_read_as_dpkg_source_reads_it() {
+        for (text, format) in [
+            ("3.0 (native)\n# a comment\n", Format::Native),
+            ("3.0 (quilt)", Format::Quilt),
+            ("3 \t(quilt)\n\n", Format::Quilt),
+            ("1.0\n", Format::One),
+            ("1\n3.0 (quilt)\n", Format::One),
+        ] {
+            assert_eq!(Format::read(text.as_bytes()).map_err(|failure| failure.text), Ok(format), "{text:?}");
+        }
+        for (text, word) in [
+            ("", "nothing in its first line"),
+            ("\n3.0 (native)\n", "nothing in its first line"),
+            ("3.0 (native) \n", "'3.0 (native) ' is no source format"),
+            (" 3.0 (native)\n", "is no source format"),
+            ("3.0 (native)\r\n", "is no source format"),
+            ("3.0(native)\n", "is no source format"),
+            ("3.0 (Native)\n", "is no source format"),
+            ("quilt\n", "is no source format"),
+            ("3.0\n", "not supported"),
+            ("2.0\n", "'2.0' is not supported"),
+            ("1.0 (native)\n", "not supported"),
+            ("3.0 (git)\n", "not supported"),
+        ] {
+            let failure = Format::read(text.as_bytes()).unwrap_err();
+            assert!(failure.text.contains(word), "{text:?}: {failure}");
+        }
+    }
 
     #[test]
     fn versions_that_a_format_cannot_have() {

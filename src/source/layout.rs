@@ -2,11 +2,12 @@
 //! what the upstream tarballs hold.
 
 use super::Format;
+use super::binary::Teller;
 use super::listing::Listing;
 use super::notes;
-use super::options::{Ignore, Options, VERSION_CONTROL};
+use super::options::{INCLUDED, Ignore, Options, VERSION_CONTROL};
 use super::patches::Patches;
-use super::tree::{self, Entries, Kind, Path};
+use super::tree::{self, Entries, Entry, Kind, Looked, Path};
 use crate::error::{Failure, FailureKind};
 
 crate::stored::stored_enum! {
@@ -73,11 +74,12 @@ pub fn is_bare(entries: &Entries, vcs: &VersionControl) -> bool {
 /// compared when it was made.
 pub fn compare(
     format: Format,
-    entries: &Entries,
+    tree: &Looked,
     upstream: Option<&Listing>,
     patches: &Patches,
     options: &Options,
 ) -> Result<Compared, Failure> {
+    let entries = tree.entries;
     let vcs = VersionControl::new();
     let is_bare = is_bare(entries, &vcs);
     let mut compared = Compared::default();
@@ -98,7 +100,7 @@ pub fn compare(
     compared.notes = notes(&found, options);
     compared.foreign = found.foreign.iter().map(|path| path.to_vec()).collect();
     if format == Format::One {
-        representable(&found, entries)?;
+        representable(&found, tree)?;
         compared.layout = Some(Layout::Diff);
         return Ok(compared);
     }
@@ -120,6 +122,9 @@ pub fn compare(
         return Err(Failure::new(FailureKind::Layout, text));
     }
     let unexplained: Vec<&Path> = changes.iter().copied().filter(|path| !patches.touched.contains(*path)).collect();
+    if options.generates_patch() {
+        can_be_patch(&unexplained, tree)?;
+    }
     if !unexplained.is_empty() && !options.generates_patch() && !patches.unknown {
         return Err(no_layout(&unexplained, &compared.extra));
     }
@@ -141,6 +146,8 @@ struct Found<'a> {
     changed: Vec<&'a Path>,
     removed: Vec<&'a Path>,
     modes: Vec<&'a Path>,
+    /// Links of upstream's that something else has replaced.
+    links: Vec<&'a Path>,
     let_go: Vec<&'a Path>,
     looked_over: Vec<&'a Path>,
     foreign: Vec<&'a Path>,
@@ -154,6 +161,7 @@ impl<'a> Found<'a> {
             changed: Vec::new(),
             removed: Vec::new(),
             modes: Vec::new(),
+            links: Vec::new(),
             let_go: Vec::new(),
             looked_over: Vec::new(),
             foreign: Vec::new(),
@@ -173,6 +181,9 @@ impl<'a> Found<'a> {
                         && matches!((there.kind, entry.kind), (Kind::File { .. }, Kind::File { .. }))
                     {
                         found.modes.push(path);
+                    }
+                    if there.kind == Kind::Link {
+                        found.links.push(path);
                     }
                     found.changed.push(path);
                 }
@@ -197,24 +208,49 @@ fn notes(found: &Found, options: &Options) -> Vec<String> {
 }
 
 /// Refuses what the diff of format 1.0 cannot hold.
-fn representable(found: &Found, entries: &Entries) -> Result<(), Failure> {
-    let of = |paths: &[&Path], is: fn(Kind) -> bool| -> Vec<Vec<u8>> {
-        let these = paths.iter().filter(|path| entries.get(**path).is_some_and(|entry| is(entry.kind)));
-        these.filter(|path| ***path != b"debian/rules"[..]).map(|path| path.to_vec()).collect()
+fn representable(found: &Found, tree: &Looked) -> Result<(), Failure> {
+    let differing = || found.added.iter().chain(&found.changed).copied();
+    let of = |is: &dyn Fn(&Path, &Entry) -> bool| -> Vec<&Path> {
+        differing().filter(|path| tree.entries.get(*path).is_some_and(|entry| is(path, entry))).collect()
     };
-    let links = of(&found.added, |kind| kind == Kind::Link);
-    let executable = of(&found.added, |kind| kind == Kind::File { executable: true });
+    let links = of(&|path, entry| entry.kind == Kind::Link || found.links.contains(&path));
+    let executable = of(&|path, entry| {
+        entry.kind == Kind::File { executable: true } && path != b"debian/rules" && found.added.contains(&path)
+    });
+    let empty = of(&|_, entry| entry.is_empty() && entry.kind != Kind::Link);
+    let modes: Vec<&Path> = found.modes.iter().copied().filter(|path| *path != b"debian/rules").collect();
     let (what, paths) = if !links.is_empty() {
         ("a symbolic link", links)
     } else if !executable.is_empty() {
         ("that a file is executable", executable)
-    } else if !found.modes.is_empty() {
-        ("that a file is executable or not", found.modes.iter().map(|path| path.to_vec()).collect())
+    } else if !modes.is_empty() {
+        ("that a file is executable or not", modes)
+    } else if !empty.is_empty() {
+        ("an empty file", empty)
     } else {
-        return Ok(());
+        ("a binary file", Teller::new(tree).of(differing())?)
     };
-    let paths: Vec<&Path> = paths.iter().map(Vec::as_slice).collect();
+    if paths.is_empty() {
+        return Ok(());
+    }
     let text = format!("the diff of source format 1.0 cannot hold {what}: {}: use 3.0 (quilt)", named(&paths));
+    Err(Failure::new(FailureKind::Layout, text))
+}
+
+/// Refuses what no patch can hold that dpkg-source makes of changes.
+fn can_be_patch(changes: &[&Path], tree: &Looked) -> Result<(), Failure> {
+    let is_link = |path: &&&Path| tree.entries.get(**path).is_some_and(|entry| entry.kind == Kind::Link);
+    let (links, files): (Vec<&Path>, Vec<&Path>) = changes.iter().partition(is_link);
+    let (what, paths, help) = if links.is_empty() {
+        let help = format!("add a line for each to {INCLUDED}");
+        ("binary files", Teller::new(tree).of(files.into_iter())?, help)
+    } else {
+        ("symbolic links", links, "make them in debian/rules".to_owned())
+    };
+    if paths.is_empty() {
+        return Ok(());
+    }
+    let text = format!("no patch that dpkg-source makes can hold {what}: {}: {help}", named(&paths));
     Err(Failure::new(FailureKind::Layout, text))
 }
 

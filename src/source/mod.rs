@@ -15,12 +15,14 @@ use crate::gitrecord;
 use crate::names::{CommitId, PackageName, Version};
 use crate::subprocess::CancellationToken;
 
+mod binary;
 mod binding;
 mod changelog;
 mod control;
 mod delta;
 mod format;
 mod layout;
+mod links;
 mod listing;
 mod notes;
 mod options;

@@ -3,9 +3,9 @@
 use std::cell::Cell;
 use std::collections::BTreeSet;
 
-use git2::{Repository, Tree};
-
-use super::tree::{self, Path};
+use super::Format;
+use super::links::Links;
+use super::tree::Path;
 use crate::error::{Failure, FailureKind};
 
 /// Larger files are no options.
@@ -16,6 +16,9 @@ const LONGEST: usize = 64 << 10;
 
 /// Names of files that version control systems read, and that a tarball often leaves out. In a regular expression of Perl's.
 pub const VERSION_CONTROL: &str = r"(?:^|/)\.(?:git(?:ignore|attributes|modules|review)|mailmap|hgignore|hgtags|hgsigs|bzrignore|bzrtags|bzr\.tags|cvsignore|mtn-ignore|arch-inventory)$";
+
+/// What dpkg-source packs with.
+const COMPRESSIONS: [&str; 4] = ["gzip", "bzip2", "lzma", "xz"];
 
 /// What a package asks for.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -29,24 +32,39 @@ pub const INCLUDED: &str = "debian/source/include-binaries";
 
 impl Options {
     /// Those of a tree.
-    pub fn of(repo: &Repository, tree: &Tree) -> Result<Self, Failure> {
+    pub fn of(links: &Links) -> Result<Self, Failure> {
         let mut lines = Vec::new();
         for name in ["debian/source/options", "debian/source/local-options"] {
-            let Ok(entry) = tree.get_path(std::path::Path::new(name)) else { continue };
-            tree::refuse_link(&entry, name)?;
-            let Ok(Some(blob)) = tree::blob(repo, entry.id(), MOST) else {
-                return Err(Failure::new(FailureKind::Tree, format!("{name} is not a small file")));
-            };
+            let Some(blob) = links.file(name, MOST)? else { continue };
             lines.extend(parse(&String::from_utf8_lossy(blob.content())));
         }
         let mut binaries = BTreeSet::new();
-        if let Ok(entry) = tree.get_path(std::path::Path::new(INCLUDED))
-            && let Ok(Some(blob)) = tree::blob(repo, entry.id(), MOST)
-        {
+        if let Some(blob) = links.file(INCLUDED, MOST)? {
             let lines = blob.content().split(|&c| c == b'\n').map(<[u8]>::trim_ascii);
             binaries = lines.filter(|line| !line.is_empty() && !line.starts_with(b"#")).map(<[u8]>::to_vec).collect();
         }
         Ok(Self { lines, binaries })
+    }
+
+    /// Refuses a compression that dpkg-source does not have.
+    pub fn check(&self, format: Format) -> Result<(), Failure> {
+        let fail = |text: String| Err(Failure::new(FailureKind::Tree, text));
+        for name in self.values("--compression") {
+            if !COMPRESSIONS.contains(&name) {
+                let (name, all) = (crate::text::quoted(name), COMPRESSIONS.join(", "));
+                return fail(format!(
+                    "debian/source/options asks for the compression {name}, and dpkg-source has {all}"
+                ));
+            }
+        }
+        // The last one counts.
+        match self.values("--compression").last() {
+            Some(other) if format == Format::One && other != "gzip" => fail(format!(
+                "debian/source/options asks for the compression {other}, and source format 1.0 has gzip only: use 3.0 (quilt) or \
+                 3.0 (native)"
+            )),
+            _ => Ok(()),
+        }
     }
 
     /// Whether a file is packed as it is, and need not be in a patch.
@@ -282,6 +300,17 @@ mod tests {
         assert_eq!(options("a = b = c\nd e f\ng= 'h'\n").lines, ["--a=b = c", "--d=e f", "--g= 'h'"]);
         assert!(options("auto-commit\n").generates_patch() && !options("auto-commit-not\n").generates_patch());
         assert!(!options("include-binaries-x\n").includes_binaries() && !options("").generates_patch());
+    }
+
+    #[test]
+    fn a_compression_is_one_that_dpkg_source_has() {
+        let check = |text: &str, format| options(text).check(format).map_err(|failure| failure.text);
+        for text in ["", "compression = \"xz\"\n", "compression=lzma\n", "compresion=x\n"] {
+            assert_eq!(check(text, Format::Quilt), Ok(()), "{text}");
+        }
+        assert_eq!(check("compression=gzip\n", Format::One), Ok(()));
+        assert!(check("compression = zip\n", Format::Native).unwrap_err().contains("'zip'"));
+        assert!(check("compression = xz\n", Format::One).unwrap_err().contains("gzip only"));
     }
 
     #[test]

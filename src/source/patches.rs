@@ -2,10 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use git2::Repository;
-
-use super::tree::{self, Entries};
-use crate::error::Failure;
+use super::links::{Led, Links};
+use super::tree;
+use crate::error::{Failure, FailureKind};
 
 /// Of larger patches, and of more of them, it is found out when the source package is made what they change; in bytes together.
 const MOST: u64 = 128 << 20;
@@ -22,34 +21,53 @@ pub struct Patches {
 }
 
 impl Patches {
-    /// Those of a tree.
-    pub fn of(repo: &Repository, entries: &Entries) -> Result<Self, Failure> {
+    /// Those of a tree. An error if one is in the list and not in the tree.
+    pub fn of(links: &Links) -> Result<Self, Failure> {
         let mut patches = Self::default();
-        let Some(series) = SERIES.iter().find_map(|path| entries.get(path.as_bytes())) else { return Ok(patches) };
-        if series.kind == tree::Kind::Link {
-            return Ok(Self { unknown: true, ..patches });
-        }
-        let Some(series) = tree::blob(repo, series.id, MOST)? else { return Ok(Self { unknown: true, ..patches }) };
-        let mut room = MOST;
-        for name in names(series.content()) {
-            patches.count += 1;
-            let path = [b"debian/patches/", name].concat();
-            let blob = match entries.get(&path) {
-                Some(entry) => tree::blob(repo, entry.id, room)?,
-                None => None,
-            };
-            match blob {
-                Some(blob) => {
-                    // One patch may be in the list a thousand times.
-                    room -= blob.size() as u64;
-                    touched(blob.content(), &mut patches.touched);
-                }
-                None => patches.unknown = true,
+        for path in SERIES {
+            let Some(series) = links.file(path, MOST)? else { continue };
+            let mut room = MOST;
+            for name in names(series.content()) {
+                patches.count += 1;
+                room = patches.look(links, path, name, room)?;
             }
+            break;
         }
         Ok(patches)
     }
+
+    /// Looks into a patch of a list, in as many bytes as there is room for; what is left of that.
+    fn look(&mut self, links: &Links, series: &str, name: &[u8], room: u64) -> Result<u64, Failure> {
+        let missing = |why: &str| {
+            let name = crate::text::quoted(&tree::shown(name));
+            Err(Failure::new(FailureKind::Layout, format!("{series} names the patch {name}, {why}")))
+        };
+        let id = match links.follow(b"debian/patches", name)? {
+            Led::File(id) => id,
+            Led::Outside => return missing("which is not in the tree"),
+            // dpkg-source makes it.
+            Led::Nothing if name.starts_with(GENERATED) => {
+                self.unknown = true;
+                return Ok(room);
+            }
+            _ => return missing("which is no file in debian/patches: commit it, or take it out of the list"),
+        };
+        // One patch may be in the list a thousand times.
+        match links.blob(id, room)? {
+            Some(blob) => {
+                touched(blob.content(), &mut self.touched);
+                Ok(room - blob.size() as u64)
+            }
+            None => {
+                self.unknown = true;
+                Ok(room)
+            }
+        }
+    }
 }
+
+/// What the names of patches begin with that dpkg-source makes itself.
+const GENERATED: &[u8] = b"debian-changes";
 
 /// Where the list of patches may be; the first that is there counts.
 pub const SERIES: [&str; 2] = ["debian/patches/debian.series", "debian/patches/series"];

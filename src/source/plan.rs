@@ -11,12 +11,13 @@ use git2::{ErrorCode, Oid, Repository};
 use super::binding::{Binding, KEYS, SUMS};
 use super::control::Control;
 use super::layout::{self, Layout, named};
+use super::links::{Led, Links};
 use super::listing::Listing;
 use super::options::Options;
 use super::patches::Patches;
 use super::tarballs::{Branch, Offers, Origin, Pooled, Tarball};
-use super::tree::{self, Entries};
-use super::{Format, Subject, changelog, notes, upstream};
+use super::tree::{self, Entries, Looked};
+use super::{Format, Subject, binary, changelog, notes, upstream};
 use crate::error::{Failure, FailureKind};
 use crate::gitrecord;
 use crate::names::CommitId;
@@ -64,12 +65,15 @@ pub fn plan(wanted: &Wanted) -> Result<Plan, Failure> {
     let Subject { repo, commit, package, version } = wanted.subject;
     let repo = gitrecord::open(repo)?;
     let tree = repo.find_commit(commit.into())?.tree()?;
-    let format = Format::of(&repo, &tree)?;
+    let links = Links::new(&repo, &tree);
+    let format = Format::of(&links)?;
     format.check(version, None)?;
-    let control = Control::of(&repo, &tree)?;
+    let control = Control::of(&links, package)?;
+    has_rules(&links, &control)?;
     let entries = tree::entries(&repo, &tree)?;
-    let options = Options::of(&repo, &tree)?;
-    let changelog = changelog::of_tree(&repo, &tree)?;
+    let options = Options::of(&links)?;
+    options.check(format)?;
+    let changelog = changelog::of_tree(&tree, &links)?;
     let mut plan = Plan {
         format,
         layout: Some(Layout::Native),
@@ -80,11 +84,12 @@ pub fn plan(wanted: &Wanted) -> Result<Plan, Failure> {
         timestamp: changelog.timestamp,
         control,
         options: Arc::new(options),
-        binding: Arc::new(Binding::of(&repo, &tree)?),
+        binding: Arc::new(Binding::of(&links)?),
     };
     plan.notes.extend(asked(&entries, &plan.options)?);
     plan.notes.extend(encrypted(&repo, &entries)?);
     let offers = Offers::new(&repo, (package, version), wanted.pool, wanted.branch)?;
+    let seen = Looked { repo: &repo, links: &links, entries: &entries };
     if format != Format::Native {
         plan.branch = offers.branch.clone();
     }
@@ -98,18 +103,13 @@ pub fn plan(wanted: &Wanted) -> Result<Plan, Failure> {
                 version.upstream()
             ));
         }
-        Format::One | Format::Quilt => with_upstream(&mut plan, wanted, &repo, &entries, &offers)?,
+        Format::One | Format::Quilt => with_upstream(&mut plan, wanted, &seen, &offers)?,
     }
     Ok(plan)
 }
 
-fn with_upstream(
-    plan: &mut Plan,
-    wanted: &Wanted,
-    repo: &Repository,
-    entries: &Entries,
-    offers: &Offers,
-) -> Result<(), Failure> {
+fn with_upstream(plan: &mut Plan, wanted: &Wanted, tree: &Looked, offers: &Offers) -> Result<(), Failure> {
+    let Looked { repo, links, entries } = *tree;
     let (options, binding) = (plan.options.clone(), plan.binding.clone());
     let components = components(plan, entries, offers, &binding);
     let (tarballs, notes) = offers.choose(repo, plan.format, &components)?;
@@ -118,11 +118,12 @@ fn with_upstream(
     for tarball in &plan.tarballs {
         binding.demand(&tarball.name, tarball.sha256.as_deref())?;
     }
-    let patches = if plan.format == Format::Quilt { Patches::of(repo, entries)? } else { Patches::default() };
+    let patches = if plan.format == Format::Quilt { Patches::of(links)? } else { Patches::default() };
     let deadline = Instant::now() + upstream::LOOK;
     let mut seen = Seen { binding: &binding, forged: Vec::new(), deadline };
     let upstream = seen.listing(repo, plan, wanted)?;
-    let compared = layout::compare(plan.format, entries, upstream.as_ref(), &patches, &options)?;
+    let compared = layout::compare(plan.format, tree, upstream.as_ref(), &patches, &options)?;
+    binary::refuse_unlisted(tree, plan.format, &options)?;
     plan.layout = compared.layout;
     for tarball in &mut plan.tarballs {
         if let Origin::PristineTar { members, .. } = &mut tarball.origin {
@@ -141,6 +142,18 @@ fn with_upstream(
     }
     plan.extra = compared.extra.iter().map(|path| crate::text::one_line(&tree::shown(path))).collect();
     Ok(())
+}
+
+/// Refuses a package that nothing builds.
+fn has_rules(links: &Links, control: &Control) -> Result<(), Failure> {
+    let why = match links.follow(b"", b"debian/rules")? {
+        Led::File(_) => return Ok(()),
+        _ if control.has_driver => return Ok(()),
+        Led::Nothing => "is not there: a source package is built by it",
+        Led::Directory => "is a directory, and has to be a file",
+        Led::Nowhere | Led::Outside | Led::Round => "is a symbolic link that leads to no file of the tree",
+    };
+    Err(Failure::new(FailureKind::Tree, format!("debian/rules {why}")))
 }
 
 /// Tarballs of up to so many members are made to look into them.

@@ -193,7 +193,7 @@ async fn what_cannot_be_a_source_package_is_refused_with_a_sentence() {
         ("3.0 (native)", (0o100644, "new\nline", b""), FailureKind::Tree, "control character"),
         ("3.0 (git)", (0o100644, "x", b""), FailureKind::Format, "'3.0 (git)' is not supported"),
         ("3.0 (quilt)", (0o100644, "x", b""), FailureKind::Format, "has none"),
-        ("3.0 (native)", (0o100644, "debian/control", b"rubbish\n"), FailureKind::DpkgSource, "debian/control"),
+        ("3.0 (native)", (0o100644, "debian/control", b"rubbish\n"), FailureKind::Tree, "debian/control line 1"),
     ];
     for (n, (format, entry, kind, word)) in cases.into_iter().enumerate() {
         let package = Package::new();

@@ -11,6 +11,7 @@ use std::time::{Duration, SystemTime};
 use anyhow::Context;
 use git2::{Blob, ObjectType, Oid, Repository, Tree};
 
+use super::links::{Led, Links};
 use crate::error::{Failure, FailureKind};
 
 /// No source package has more files or deeper directories; a small repository can say that it has.
@@ -51,23 +52,25 @@ pub enum Kind {
 /// Every path of a tree that is no directory.
 pub type Entries = BTreeMap<Vec<u8>, Entry>;
 
+/// A commit's tree, looked through.
+pub struct Looked<'a> {
+    /// Its repository.
+    pub repo: &'a Repository,
+    /// Follows its links.
+    pub links: &'a Links<'a>,
+    /// Its paths.
+    pub entries: &'a Entries,
+}
+
 /// All paths of a tree together have no more bytes than this: one tree may be in a thousand places.
 pub const MAX_PATHS: usize = 256 << 20;
 
 /// Trees of up to so many files are looked through for pointers of Git LFS before a job is made.
 pub const QUICK: usize = 20_000;
 
-/// Refuses a link where a file has to be: dpkg-source would follow it, and what Git has of it is only where it leads.
-pub fn refuse_link(entry: &git2::TreeEntry, path: &str) -> Result<(), Failure> {
-    if entry.filemode() == 0o120000 {
-        return Err(refuse(path, "is a symbolic link: commit the file itself"));
-    }
-    Ok(())
-}
-
 /// Every path of a tree, or why no source package is made from it.
 pub fn entries(repo: &Repository, tree: &Tree) -> Result<Entries, Failure> {
-    let mut walk = Walk { repo, seen: 0, bytes: 0, all: Entries::new() };
+    let mut walk = Walk { repo, links: Links::new(repo, tree), seen: 0, bytes: 0, all: Entries::new() };
     walk.directory(tree, &mut Vec::new(), 0)?;
     let all = walk.all;
     if all.len() <= QUICK {
@@ -80,6 +83,7 @@ pub fn entries(repo: &Repository, tree: &Tree) -> Result<Entries, Failure> {
 
 struct Walk<'a> {
     repo: &'a Repository,
+    links: Links<'a>,
     seen: usize,
     bytes: usize,
     all: Entries,
@@ -105,9 +109,9 @@ impl Walk<'_> {
                     at.push(b'/');
                     self.directory(&self.repo.find_tree(id)?, at, depth + 1)?;
                 }
-                (Some(ObjectType::Blob), 0o120000) => {
+                (Some(ObjectType::Blob), LINK) => {
                     match blob(self.repo, id, MAX_LINK)? {
-                        Some(target) => check_link(target.content(), depth, &shown(at))?,
+                        Some(target) => check_link(&self.links, target.content(), at, depth)?,
                         None => return Err(refuse(&shown(at), "is a symbolic link of more than 4 KiB")),
                     }
                     self.add(at, Entry { id, kind: Kind::Link })?;
@@ -133,8 +137,15 @@ impl Walk<'_> {
 
 const SUBMODULE: &str = "is a submodule: a source package is made from one commit alone";
 
+/// Git's mode of a symbolic link.
+pub const LINK: i32 = 0o120000;
+
 /// The longest target of a symbolic link (PATH_MAX).
-const MAX_LINK: u64 = 4096;
+pub const MAX_LINK: u64 = 4096;
+
+/// What is wrong with a link that leads out of the tree.
+pub const OUTSIDE: &str = "is a symbolic link that points outside the source package: commit the file itself, or make the link when \
+                           the package is built";
 
 /// The sizes that a pointer of Git LFS can have, in bytes; its specification says less than 1024.
 const POINTER: std::ops::Range<u64> = 100..1024;
@@ -189,7 +200,8 @@ pub fn blob(repo: &Repository, id: Oid, most: u64) -> Result<Option<Blob<'_>>, g
 pub fn export(repo: &Repository, tree: &Tree, dir: &FilePath, time: i64, room: u64) -> Result<(), Failure> {
     Measure { repo, room, entries: 0, bytes: 0 }.directory(tree, "", 0)?;
     let time = SystemTime::UNIX_EPOCH + Duration::from_secs(time.max(0) as u64);
-    let mut export = Export { repo, times: FileTimes::new().set_modified(time).set_accessed(time) };
+    let mut export =
+        Export { repo, links: Links::new(repo, tree), times: FileTimes::new().set_modified(time).set_accessed(time) };
     export.directory(tree, dir, "", 0)
 }
 
@@ -236,10 +248,12 @@ impl Measure<'_> {
 
 struct Export<'a> {
     repo: &'a Repository,
+    links: Links<'a>,
     times: FileTimes,
 }
 
-fn refuse(path: &str, why: &str) -> Failure {
+/// What is wrong with a path of the tree.
+pub fn refuse(path: &str, why: &str) -> Failure {
     Failure::new(FailureKind::Tree, format!("{} {why}", crate::text::quoted(path)))
 }
 
@@ -255,9 +269,9 @@ impl Export<'_> {
                 (Some(ObjectType::Tree), _) => {
                     self.directory(&self.repo.find_tree(entry.id())?, &target, &format!("{path}/"), depth + 1)?;
                 }
-                (Some(ObjectType::Blob), 0o120000) => {
+                (Some(ObjectType::Blob), LINK) => {
                     let blob = self.repo.find_blob(entry.id())?;
-                    check_link(blob.content(), depth, &path)?;
+                    check_link(&self.links, blob.content(), path.as_bytes(), depth)?;
                     symlink(std::ffi::OsStr::from_bytes(blob.content()), &target)
                         .with_context(|| format!("cannot create {}", target.display()))?;
                 }
@@ -303,16 +317,20 @@ fn check_name(name: &[u8], path: &str) -> Result<(), Failure> {
     Ok(())
 }
 
-/// A link may point up as far as the root of the tree, and then only down. Directories of a tree are never links, so
-/// the leading `..` mean what they say; what follows goes down, through links that were checked as well.
-fn check_link(target: &[u8], depth: usize, path: &str) -> Result<(), Failure> {
-    let outside = || refuse(path, "is a symbolic link that points outside the source package");
+/// A link may lead anywhere in the tree. Directories of a tree are never links, so the leading `..` mean what they say; what follows goes
+/// down, through links that were checked as well. Where it goes up again, it is followed.
+fn check_link(links: &Links, target: &[u8], path: &Path, depth: usize) -> Result<(), Failure> {
+    let outside = || refuse(&shown(path), OUTSIDE);
     if target.is_empty() || target.starts_with(b"/") || target.contains(&0) {
         return Err(outside());
     }
     let parts: Vec<&[u8]> = target.split(|&b| b == b'/').filter(|part| !part.is_empty() && *part != b".").collect();
     let up = parts.iter().take_while(|part| **part == b"..").count();
-    if up > depth || parts[up..].contains(&&b".."[..]) {
+    if up > depth {
+        return Err(outside());
+    }
+    let dir = path.iter().rposition(|&c| c == b'/').map_or(&path[..0], |slash| &path[..slash]);
+    if parts[up..].contains(&&b".."[..]) && links.follow(dir, target)? == Led::Outside {
         return Err(outside());
     }
     Ok(())

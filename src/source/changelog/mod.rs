@@ -4,10 +4,10 @@
 //! no source package of (an entry without a name, a version, a distribution or a date) is refused, by line and reason. Two things
 //! are refused beyond that: names and versions that are not Debian's, and lines that are not UTF-8.
 
-use std::path::Path;
-
 use git2::{Blob, Repository, Tree};
 
+use super::links::Links;
+use super::tree;
 use crate::error::{Failure, FailureKind};
 use crate::names::{CommitId, PackageName, Version};
 use crate::text::{one_line, quoted};
@@ -50,28 +50,25 @@ pub struct Changelog {
 
 /// Reads `debian/changelog` as a commit has it.
 pub fn changelog(repo: &Repository, commit: &CommitId) -> Result<Changelog, Failure> {
-    of_tree(repo, &repo.find_commit(commit.into())?.tree()?)
+    let tree = repo.find_commit(commit.into())?.tree()?;
+    of_tree(&tree, &Links::new(repo, &tree))
 }
 
 /// The same of a commit's tree.
-pub fn of_tree(repo: &Repository, tree: &Tree) -> Result<Changelog, Failure> {
-    first_entry(blob(repo, tree)?.content())
+pub fn of_tree(tree: &Tree, links: &Links) -> Result<Changelog, Failure> {
+    first_entry(blob(tree, links)?.content())
 }
 
 /// All of it, as a commit's tree has it.
 pub fn whole(repo: &Repository, tree: &Tree) -> Result<Vec<u8>, Failure> {
-    Ok(blob(repo, tree)?.content().to_vec())
+    Ok(blob(tree, &Links::new(repo, tree))?.content().to_vec())
 }
 
-fn blob<'a>(repo: &'a Repository, tree: &Tree) -> Result<Blob<'a>, Failure> {
-    let entry = tree
-        .get_path(Path::new(NAME))
-        .map_err(|_| fail("there is no debian/changelog: is this a Debian package's branch?"))?;
-    if entry.kind() != Some(git2::ObjectType::Blob) || entry.filemode() == i32::from(git2::FileMode::Link) {
-        return Err(fail("debian/changelog is not a file"));
+fn blob<'a>(tree: &Tree, links: &Links<'a>) -> Result<Blob<'a>, Failure> {
+    if tree.get_name("debian").is_some_and(|entry| entry.filemode() == tree::LINK) {
+        return Err(fail("debian is a symbolic link, and has to be a directory: commit the directory itself"));
     }
-    let blob = super::tree::blob(repo, entry.id(), MAX_FILE)?;
-    blob.ok_or_else(|| fail("debian/changelog is larger than 64 MiB"))
+    links.file(NAME, MAX_FILE)?.ok_or_else(|| fail("there is no debian/changelog: is this a Debian package's branch?"))
 }
 
 fn fail(text: impl Into<String>) -> Failure {
