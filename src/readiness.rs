@@ -16,7 +16,7 @@ use crate::archive::Archive;
 use crate::build::subids;
 use crate::chroot::{self, Store};
 use crate::config::{Config, Isolation, SigningKey};
-use crate::gitrecord::{self, Guard};
+use crate::gitrecord::{self, Guard, Unreadable};
 use crate::identity;
 use crate::names::{Architecture, Distro};
 use crate::record;
@@ -106,7 +106,7 @@ pub async fn look(config: &Config, path: &Path, user: &User) -> Vec<Check> {
     checks.extend(directories(config, user));
     checks.extend(signing_keys(config, user));
     checks.extend(suites::look(config));
-    checks.push(hooks(config, path));
+    checks.extend(hooks(config, path));
     checks.extend(chroots(config).await);
     checks.extend(access_lists(config));
     checks.push(realm(config));
@@ -226,27 +226,34 @@ fn signing_key(key: &SigningKey, user: &User) -> Check {
     }
 }
 
-fn hooks(config: &Config, path: &Path) -> Check {
+fn hooks(config: &Config, path: &Path) -> Vec<Check> {
     let what = "update hooks";
-    let look = || -> Result<(usize, usize)> {
+    let mut checks = Vec::new();
+    let mut look = || -> Result<(usize, usize)> {
         let guard = Guard::new(config, path)?;
-        let repositories = gitrecord::repositories(config)?;
-        let bad = repositories.iter().filter(|repo| !guard.is_installed(repo).unwrap_or(false)).count();
-        Ok((bad, repositories.len()))
-    };
-    for repo in gitrecord::repositories(config).unwrap_or_default() {
-        if let Err(error) = gitrecord::open(&repo) {
-            // 'init' cannot mend this one.
-            return wrong(what, format!("{error:#}"), format!("mv {0} {0}.broken", repo.display()));
+        let (mut all, mut bad) = (0, 0);
+        for repo in gitrecord::repositories(config)? {
+            if let Err(error) = gitrecord::open(&repo) {
+                // 'init' cannot mend this one.
+                let name = repo.file_name().unwrap_or_default().to_string_lossy().into_owned();
+                let unreadable = error.downcast::<Unreadable>()?;
+                checks.push(wrong(&format!("repository {name}"), unreadable.why, unreadable.mend));
+                continue;
+            }
+            all += 1;
+            bad += usize::from(!guard.is_installed(&repo).unwrap_or(false));
         }
-    }
-    match look() {
+        Ok((bad, all))
+    };
+    let found = match look() {
         Ok((0, all)) => fine(what, format!("pushes to {all} repositories are checked")),
         Ok((bad, all)) => {
             wrong(what, format!("pushes to {bad} of {all} repositories are not checked"), "invirt-build init")
         }
         Err(error) => wrong(what, format!("{error:#}"), "invirt-build init"),
-    }
+    };
+    checks.insert(0, found);
+    checks
 }
 
 async fn chroots(config: &Config) -> Vec<Check> {

@@ -67,7 +67,7 @@ impl Request {
         let commit = source::resolve(&repo, &package, commit)?;
         let changelog = source::changelog(&repo, &commit).map_err(|failure| {
             let text = format!("{package} {}: {}", commit.short(), failure.text);
-            if failure.kind == FailureKind::System { Error::unavailable(text) } else { Error::invalid(text) }
+            if failure.kind == FailureKind::System { unavailable(&repo, text) } else { Error::invalid(text) }
         })?;
         if changelog.source != package {
             return Err(Error::invalid(format!(
@@ -176,10 +176,19 @@ pub fn plan_submission(db: &Connection, config: &Config, request: &Request) -> R
     plan_source(config, request, &pool, source::Branch::Now, Some(&config.scratch())).map_err(|failure| {
         let text = format!("{} {} ({}): {}", request.package, request.version, request.commit.short(), failure.text);
         match failure.kind {
-            FailureKind::System | FailureKind::Chroot => Error::unavailable(text).into(),
+            FailureKind::System => match gitrecord::open(&config.git.package(&request.package)) {
+                Ok(repo) => unavailable(&repo, text).into(),
+                Err(error) => error,
+            },
+            FailureKind::Chroot => Error::unavailable(text).into(),
             _ => Error::invalid(text).into(),
         }
     })
+}
+
+/// What keeps a repository that is open from being read: if it is known, by what mends it.
+fn unavailable(repo: &git2::Repository, text: String) -> Error {
+    Error::unavailable(gitrecord::lacks_objects(repo).unwrap_or(text))
 }
 
 /// The rules that the record decides: cheap, and to be called again in the transaction that queues the job.
@@ -280,14 +289,12 @@ fn check_unique(db: &Connection, config: &Config, request: &Request) -> Result<V
 /// Rules 4 (descent) and 5, which Git decides.
 fn check_git(db: &Connection, config: &Config, request: &Request) -> Result<()> {
     let Request { pocket, package, commit, version } = request;
-    let repo = gitrecord::open(&config.git.package(package))?;
-    let branch = config.branch(pocket);
-    if gitrecord::value(&repo, &format!("refs/heads/{branch}"))? == Some(gitrecord::SYMBOLIC) {
-        return Err(Error::invalid(format!(
-            "branch {branch} of {package}, which is {pocket}'s, is a symbolic ref to another one: have an administrator \
-             remove it with 'git symbolic-ref --delete refs/heads/{branch}'"
-        ))
-        .into());
+    let (path, branch) = (config.git.package(package), config.branch(pocket));
+    let (repo, superproject) = (gitrecord::open(&path)?, gitrecord::open(&config.git.superproject)?);
+    for (opened, path) in [(&repo, &path), (&superproject, &config.git.superproject)] {
+        if gitrecord::value(opened, &format!("refs/heads/{branch}"))? == Some(gitrecord::SYMBOLIC) {
+            return Err(Error::invalid(gitrecord::symbolic(path, &branch)).into());
+        }
     }
     // The record may have been restored from before that publication.
     match gitrecord::published_commit(&repo, &version.tag())? {

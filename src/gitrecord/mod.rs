@@ -10,6 +10,7 @@ mod ours;
 mod repository;
 mod rules;
 mod superproject;
+mod unreadable;
 
 pub use guard::{Guard, Installed, ROOM, config_of};
 pub use moves::{Applied, Sign, apply, branch_move, write_tag};
@@ -19,10 +20,11 @@ pub use ours::{
 };
 pub use repository::{
     SYMBOLIC, branch_head, commits_of_prefix, create_package_repo, head, init_superproject, is_abbreviation,
-    is_ancestor, leads_to, open, package_repositories, ref_value, repositories, tag_target, value,
+    is_ancestor, leads_to, open, package_repositories, ref_value, repositories, symbolic, tag_target, value,
 };
 pub use rules::{Push, no_room, refusal, standing};
 pub use superproject::{Change, packages_at, write_superproject};
+pub use unreadable::{Unreadable, lacks_objects};
 
 /// A ref that is to go from one object to another.
 #[derive(Debug, Clone, PartialEq, Eq)]

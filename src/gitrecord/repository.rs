@@ -9,6 +9,7 @@ use std::time::SystemTime;
 use anyhow::{Context, Result, bail};
 use git2::{ErrorCode, Oid, Repository, RepositoryInitOptions, RepositoryOpenFlags};
 
+use super::unreadable::Unreadable;
 use crate::config::Config;
 use crate::error::Error;
 use crate::names::{CommitId, PackageName};
@@ -18,7 +19,7 @@ use crate::names::{CommitId, PackageName};
 pub fn open(path: &Path) -> Result<Repository> {
     settle_library();
     Repository::open_ext(path, RepositoryOpenFlags::NO_SEARCH | RepositoryOpenFlags::BARE, [] as [&Path; 0])
-        .with_context(|| format!("cannot open the repository {}", path.display()))
+        .map_err(|error| Unreadable::of(path, &error).into())
 }
 
 /// When this process first had to do with Git: whatever is older was left by another.
@@ -55,9 +56,19 @@ pub fn branch_head(repo: &Path, branch: &str) -> Result<Option<CommitId>> {
     let name = format!("refs/heads/{branch}");
     let opened = open(repo)?;
     if value(&opened, &name)? == Some(SYMBOLIC) {
-        bail!("{name} of {} is a symbolic ref: 'verify --repair' makes it a branch", repo.display());
+        bail!("{}", symbolic(repo, branch));
     }
     peel(&opened, &name)
+}
+
+/// What to do about a branch of the service's that is a symbolic ref.
+pub fn symbolic(repo: &Path, branch: &str) -> String {
+    let name = format!("refs/heads/{branch}");
+    format!(
+        "{name} of {0} is a symbolic ref to another branch, and nothing is published through one: have an administrator remove it with \
+         'git -C {0} symbolic-ref --delete {name}', and then run 'invirt-build verify --repair'",
+        repo.display()
+    )
 }
 
 /// The commit that a branch leads to, in a repository that is open. A symbolic ref is followed.

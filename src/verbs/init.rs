@@ -63,7 +63,10 @@ pub fn run(path: Option<&Path>, args: &Args, as_json: bool) -> Result<Exit> {
     }
     // One repository that is broken keeps nothing else from being done.
     let mut broken = install_guards(&config, &path)?;
-    broken.extend(mark_versions(&config, &record)?);
+    let unmarked = mark_versions(&config, &record)?;
+    broken.extend(
+        unmarked.into_iter().filter(|text| !broken.iter().any(|known| text.ends_with(known))).collect::<Vec<_>>(),
+    );
     // What every verb needs works now: the identity, and the record.
     Session::open(Some(&path), false, &Caller::Shell)?;
     Archive::try_keys(&config).map_err(|error| Error::config(format!("archive.signing_key: {error:#}")))?;
@@ -74,7 +77,11 @@ pub fn run(path: Option<&Path>, args: &Args, as_json: bool) -> Result<Exit> {
     let left: Vec<_> = look(&config, &path)?.into_iter().filter(|check| check.verdict != Verdict::Fine).collect();
     show(&left, false)?;
     if let Some(first) = broken.first() {
-        return Err(Error::unavailable(format!("{first}: mend it, or move it out of git.packages")).into());
+        let more = match broken.len() - 1 {
+            0 => String::new(),
+            more => format!("; and {more} more: 'init --check' names what mends each"),
+        };
+        return Err(Error::unavailable(format!("{first}{more}")).into());
     }
     writeln!(std::io::stdout(), "the service is set up; 'init --check' looks at everything again")?;
     Ok(Exit::Ok)

@@ -80,9 +80,19 @@ fn a_pockets_branch_that_is_a_symbolic_ref_is_refused() {
     repo.reference_symbolic("refs/heads/prod", "refs/heads/main", false, "").unwrap();
     let item = service.item("prod", "hello", "3.0");
     let refused = service.publish_all(&[item]).unwrap_err();
-    assert!(refused.text.contains("branch prod of hello, which is prod's, is a symbolic ref"), "{refused}");
+    assert!(refused.text.contains("hello.git is a symbolic ref to another branch"), "{refused}");
     assert_eq!(repair(&service, false).1, 0);
     service.publish("prod", "hello", "4.0");
+
+    let superproject = gitrecord::open(&service.config.git.superproject).unwrap();
+    superproject.find_reference("refs/heads/prod").unwrap().delete().unwrap();
+    superproject.reference_symbolic("refs/heads/prod", "refs/heads/other", false, "").unwrap();
+    let item = service.item("prod", "hello", "5.0");
+    let refused = service.publish_all(&[item]).unwrap_err().text;
+    let path = service.config.git.superproject.display().to_string();
+    assert!(refused.contains(&format!("git -C {path} symbolic-ref --delete refs/heads/prod")), "{refused}");
+    assert_eq!(repair(&service, false).1, 0);
+    service.publish("prod", "hello", "6.0");
 }
 
 /// Every difference, as a person reads it.
