@@ -21,6 +21,7 @@ use crate::config::{Config, Pocket};
 use crate::error::{Error, Failure, FailureKind};
 use crate::names::{CommitId, JobId, PackageName, PocketName, Principal, Version};
 use crate::record::jobs::{self, Job};
+use crate::record::pockets::Clash;
 use crate::record::{contents, pockets, released};
 use crate::{copies, gitrecord, source};
 
@@ -240,10 +241,15 @@ fn check_unique(db: &Connection, config: &Config, request: &Request) -> Result<V
             ))
             .into());
         }
-        if let Some(other) = pockets::same_otherwise(db, package, version)? {
+        if let Some((other, clash)) = pockets::clashing(db, package, version)? {
+            let why = match clash {
+                Clash::Same => format!("is the same as {other} to apt and dpkg, and that was published"),
+                Clash::Files => format!(
+                    "has the same file names as {other}, which was published, as an epoch is in none, and a file of the pool never changes"
+                ),
+            };
             return Err(Error::invalid(format!(
-                "version {version} of {package} ({}) is the same as {other} to apt and dpkg, and that was published: raise the version \
-                 in debian/changelog",
+                "version {version} of {package} ({}) {why}: raise the version in debian/changelog",
                 commit.short()
             ))
             .into());

@@ -195,10 +195,16 @@ pub fn fits(db: &Connection, admitted: &mut Admitted) -> Result<(), Failure> {
     rename_buildinfo(db, &mut admitted.content)?;
     for new in &admitted.content.files {
         if pool::file(db, &new.path)?.is_some_and(|known| known != *new) {
-            return Err(Failure::new(
-                FailureKind::Conflict,
-                format!("the pool has another {}: a file of a version never changes, so raise the version", new.path),
-            ));
+            let of = match pool::owner(db, &new.path)? {
+                Some((source, version)) => format!(", which {source} {version} has brought"),
+                None => String::new(),
+            };
+            let raise = match new.path.ends_with("deb") {
+                true => "the version of that binary package",
+                false => "the version",
+            };
+            let text = format!("the pool has another {}{of}: a file never changes there, so raise {raise}", new.path);
+            return Err(Failure::new(FailureKind::Conflict, text));
         }
         if pool::file(db, &new.path)?.is_none() {
             released::demand_new(db, &new.path, &new.sha256)?;

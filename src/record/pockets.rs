@@ -73,14 +73,27 @@ pub fn known(db: &Connection, package: &PackageName, version: &Version) -> Resul
         .optional()?)
 }
 
-/// A version of this package that is written otherwise and is the same one to dpkg, as 1.0 is to 1.00 (Debian policy 5.6.12).
-pub fn same_otherwise(db: &Connection, package: &PackageName, version: &Version) -> Result<Option<Version>> {
+/// How a version keeps another one from being published.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Clash {
+    /// It is the same to dpkg, as 1.0 is to 1.00 (Debian policy 5.6.12).
+    Same,
+    /// Its files have the same names, as those of 1:1.0 and 1.0 have.
+    Files,
+}
+
+/// A version of this package that is written otherwise and keeps this one from being published.
+pub fn clashing(db: &Connection, package: &PackageName, version: &Version) -> Result<Option<(Version, Clash)>> {
     let mut statement = db.prepare_cached("SELECT version FROM version WHERE package = ? AND version <> ?")?;
     let mut rows = statement.query(params![package, version])?;
+    let files = version.without_epoch();
     while let Some(row) = rows.next()? {
         let other: Version = row.get(0)?;
         if other.cmp_dpkg(version).is_eq() {
-            return Ok(Some(other));
+            return Ok(Some((other, Clash::Same)));
+        }
+        if other.without_epoch() == files {
+            return Ok(Some((other, Clash::Files)));
         }
     }
     Ok(None)

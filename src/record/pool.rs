@@ -39,6 +39,16 @@ pub fn was_another(db: &Connection, file: &PoolFile) -> Result<bool> {
     Ok(!past.is_empty() && !past.contains(&file.sha256))
 }
 
+/// A version that has the file of this path.
+pub fn owner(db: &Connection, path: &str) -> Result<Option<(PackageName, Version)>> {
+    Ok(db
+        .prepare_cached(
+            "SELECT source, version FROM pool_version_file WHERE path = ? ORDER BY source, version LIMIT 1",
+        )?
+        .query_row([path], |row| Ok((row.get(0)?, row.get(1)?)))
+        .optional()?)
+}
+
 /// Every file that a version has, by path.
 pub fn files(db: &Connection) -> Result<Vec<PoolFile>> {
     let mut statement = db.prepare_cached("SELECT path, size, sha256 FROM pool_file ORDER BY path")?;

@@ -141,7 +141,7 @@ mod tests {
 
     use super::*;
 
-    fn with<'a>(repo: &'a Repository, fill: impl Fn(&mut TreeBuilder)) -> Oid {
+    fn with(repo: &Repository, fill: impl Fn(&mut TreeBuilder)) -> Oid {
         let mut builder = repo.treebuilder(None).unwrap();
         fill(&mut builder);
         builder.write().unwrap()

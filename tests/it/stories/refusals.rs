@@ -48,6 +48,11 @@ fn each_rule_refuses_and_changes_nothing() {
     for pocket in ["prod", "dev"] {
         refused(&world, pocket, "tiny", &same, &["version 2.00", "the same as 2.0"]);
     }
+    // To dpkg it is greater, and its files have the same names.
+    let epoch = repo.version("1:2.0", Tiny::Works);
+    for pocket in ["prod", "dev"] {
+        refused(&world, pocket, "tiny", &epoch, &["version 1:2.0", "same file names as 2.0"]);
+    }
 
     // 3. one version, two commits: in this pocket, and in another
     let again = repo.version("2.0", Tiny::Works);
@@ -86,7 +91,13 @@ fn each_rule_refuses_and_changes_nothing() {
 
     // A pocket's branch that is another one's name: nobody may move people's branches for it.
     run("as-service", &["git", "-C", &bare, "symbolic-ref", "refs/heads/dev", "refs/heads/main"]);
-    refused(&world, "dev", "tiny", &next, &["branch dev of tiny", "symbolic ref", "git symbolic-ref --delete"]);
+    refused(
+        &world,
+        "dev",
+        "tiny",
+        &next,
+        &["refs/heads/dev of", "tiny.git is a symbolic ref", "symbolic-ref --delete refs/heads/dev"],
+    );
     run("as-service", &["git", "-C", &bare, "symbolic-ref", "--delete", "refs/heads/dev"]);
     // Other symbolic refs are followed.
     run("as-service", &["git", "-C", &bare, "symbolic-ref", "refs/heads/master", "refs/heads/main"]);
