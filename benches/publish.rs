@@ -147,7 +147,11 @@ fn write_deb(path: &Path, name: &str) -> Result<()> {
         for (file, text) in files {
             let mut header = tar::Header::new_gnu();
             header.set_size(text.len() as u64);
+            header.set_entry_type(tar::EntryType::Regular);
             header.set_mode(0o644);
+            header.set_uid(0);
+            header.set_gid(0);
+            header.set_mtime(0);
             tar.append_data(&mut header, file, text.as_bytes())?;
         }
         Ok(tar.into_inner()?.finish()?)
