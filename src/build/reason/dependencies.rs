@@ -18,7 +18,8 @@ pub fn why(lines: &[&str]) -> Option<String> {
     let start = lines.iter().rposition(|line| PARTS.iter().any(|part| line.starts_with(part))).unwrap_or(0);
     let end = lines[start..].iter().position(|line| line.starts_with("| Cleanup")).map_or(lines.len(), |at| start + at);
     let lines = &lines[start..end];
-    unmet(lines).or_else(|| cause::of(lines))
+    let last = || lines.iter().rfind(|line| line.starts_with("E: ")).map(|line| one_line(line.trim()));
+    unmet(lines).or_else(|| cause::of(lines)).or_else(last)
 }
 
 /// What apt lists below "The following packages have unmet dependencies".
