@@ -172,7 +172,7 @@ pub fn create_package_repo(path: &Path) -> Result<()> {
     create(path)
 }
 
-/// Every repository there is: those of packages, and the superproject.
+/// Lists every repository there is: the superproject, then those of packages by name.
 pub fn repositories(config: &Config) -> Result<Vec<PathBuf>> {
     let dir = &config.git.packages;
     let mut found = vec![config.git.superproject.clone()];
@@ -182,6 +182,7 @@ pub fn repositories(config: &Config) -> Result<Vec<PathBuf>> {
             found.push(path);
         }
     }
+    found[1..].sort_unstable();
     Ok(found)
 }
 
