@@ -420,25 +420,67 @@ pub fn leftovers(found: &mut Findings) -> Result<()> {
             found.say(format!("{suite} has {generations} generations"));
         }
     }
-    let db = database()?;
-    let mut needed = BTreeSet::new();
-    for row in rows(&db, "SELECT source, version, changes FROM pool_version")? {
-        let changes = Path::new(ARCHIVE).join(&row[2]);
-        let dir = changes.parent().context("a file has a directory")?;
-        let dsc = dir.join(format!("{}_{}.dsc", row[0], row[1]));
-        for file in [&changes, &dsc] {
-            let Ok(text) = fs::read_to_string(file) else {
-                found.say(format!("{} is missing", file.display()));
-                continue;
-            };
-            needed.insert(file.clone());
-            needed.extend(sums(field(&text, "Checksums-Sha256").unwrap_or_default()).map(|(.., name)| dir.join(name)));
+    let pool = files_below(&Path::new(ARCHIVE).join("pool"))?;
+    let (mut needed, mut beside) = (BTreeSet::new(), BTreeSet::new());
+    for row in rows(&database()?, "SELECT source, version, changes FROM pool_version")? {
+        let name = format!("{}_{}", row[0], row[1]);
+        needs_source(&pool, &name, &mut needed, found);
+        let length = if row[0].starts_with("lib") { 4 } else { 1 };
+        let changelog = format!("{ARCHIVE}/changelogs/main/{}/{}/{name}_changelog", &row[0][..length], row[0]);
+        beside.insert(PathBuf::from(changelog));
+        let first = Path::new(ARCHIVE).join(&row[2]);
+        let file = first.file_name().context("a .changes has a name")?;
+        let of_suite = |suite| Path::new(ARCHIVE).join("changes").join(suite).join(&name).join(file);
+        let all: BTreeSet<_> = POCKETS.iter().map(|pocket| of_suite(pocket.1)).filter(|it| it.exists()).collect();
+        for changes in all.into_iter().chain([first.clone()]) {
+            needs_changes(&changes, &mut needed, &mut beside, found)?;
         }
     }
-    for file in files_below(&Path::new(ARCHIVE).join("pool"))? {
-        if !needed.contains(&file) {
+    for (there, wanted) in [
+        (pool, needed),
+        (files_below(&Path::new(ARCHIVE).join("changes"))?, beside.clone()),
+        (files_below(&Path::new(ARCHIVE).join("changelogs"))?, beside.clone()),
+    ] {
+        for file in there.iter().filter(|file| !wanted.contains(*file)) {
             found.say(format!("nothing needs {}", file.display()));
         }
+    }
+    for file in beside.iter().filter(|file| !file.exists()) {
+        found.say(format!("{} is missing", file.display()));
+    }
+    Ok(())
+}
+
+/// The `.dsc` of a version needs the files that it lists.
+fn needs_source(pool: &[PathBuf], name: &str, needed: &mut BTreeSet<PathBuf>, found: &mut Findings) {
+    let dsc = pool.iter().find(|file| file.file_name().is_some_and(|it| *it == *format!("{name}.dsc")));
+    let Some((dsc, text)) = dsc.and_then(|dsc| Some((dsc, fs::read_to_string(dsc).ok()?))) else {
+        return found.say(format!("{name}.dsc is missing in the pool"));
+    };
+    needed.insert(dsc.clone());
+    let all = sums(field(&text, "Checksums-Sha256").unwrap_or_default());
+    needed.extend(all.map(|(.., name)| dsc.with_file_name(name)));
+}
+
+/// A `.changes` needs a link beside it to each file of the pool that it lists.
+fn needs_changes(
+    changes: &Path,
+    needed: &mut BTreeSet<PathBuf>,
+    beside: &mut BTreeSet<PathBuf>,
+    found: &mut Findings,
+) -> Result<()> {
+    beside.insert(changes.to_owned());
+    let Ok(text) = fs::read_to_string(changes) else { return Ok(()) };
+    for (hash, size, name) in sums(field(&text, "Checksums-Sha256").unwrap_or_default()) {
+        let link = changes.with_file_name(name);
+        same(&link, &size, &hash, found);
+        match fs::canonicalize(&link) {
+            Ok(target) if link.is_symlink() && target.starts_with(format!("{ARCHIVE}/pool")) => {
+                needed.insert(target);
+            }
+            _ => found.say(format!("{} is no link into the pool", link.display())),
+        }
+        beside.insert(link);
     }
     Ok(())
 }
