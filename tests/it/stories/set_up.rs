@@ -68,7 +68,7 @@ fn a_repository_that_is_none_keeps_nothing_else_from_being_done() {
     let key = "/srv/apt/archive-key.asc";
     fs::remove_file(key).unwrap();
     let answer = world.local(&["init"]);
-    assert!(answer.code == 69 && answer.err.contains("move it out of git.packages"), "{}", answer.err);
+    assert!(answer.code == 69 && answer.err.contains("'mv /srv/git/packages/other.git "), "{}", answer.err);
     assert!(answer.out.contains("made the update hook of 1 repository") && Path::new(key).exists(), "{}", answer.out);
     let answer = world.local(&["init", "--check"]);
     assert!(answer.code == 69 && answer.out.contains("-> mv /srv/git/packages/"), "{}", answer.out);
