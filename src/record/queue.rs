@@ -239,23 +239,23 @@ pub(super) fn make_ready(tx: &Transaction, id: JobId) -> Result<()> {
     job.add_ready(tx, 1)
 }
 
+/// Finds queued jobs whose `ready` does not follow from the jobs before them.
+pub(super) const WRONGLY_READY: &str =
+    "state = 'queued' AND state IN ('queued', 'preparing', 'building', 'publishing') AND ready <> (
+     NOT EXISTS (SELECT 1 FROM job AS other INDEXED BY job_in_pocket
+         WHERE other.package = job.package AND other.pocket = job.pocket AND other.turn < job.turn
+         AND other.state IN ('queued', 'preparing', 'building', 'publishing'))
+     AND NOT EXISTS (SELECT 1 FROM job AS other INDEXED BY job_of_commit
+         WHERE other.package = job.package AND other.commit_id = job.commit_id AND other.turn < job.turn
+         AND other.state IN ('queued', 'preparing', 'building', 'publishing')))";
+
 /// Writes down anew what follows from the open jobs ([`super::queue_check`] says what that is). How
 /// many jobs were not as they should be.
 ///
 /// An older release's program that was running when the record was migrated keeps nothing of it:
 /// what it queued, or let go of, would wait for ever.
 pub fn mend(tx: &Transaction) -> Result<usize> {
-    let mended = tx.execute(
-        "UPDATE job SET ready = 1 - ready
-         WHERE state = 'queued' AND state IN ('queued', 'preparing', 'building', 'publishing') AND ready <> (
-             NOT EXISTS (SELECT 1 FROM job AS other INDEXED BY job_in_pocket
-                 WHERE other.package = job.package AND other.pocket = job.pocket AND other.turn < job.turn
-                 AND other.state IN ('queued', 'preparing', 'building', 'publishing'))
-             AND NOT EXISTS (SELECT 1 FROM job AS other INDEXED BY job_of_commit
-                 WHERE other.package = job.package AND other.commit_id = job.commit_id AND other.turn < job.turn
-                 AND other.state IN ('queued', 'preparing', 'building', 'publishing')))",
-        [],
-    )?;
+    let mended = tx.execute(&format!("UPDATE job SET ready = 1 - ready WHERE {WRONGLY_READY}"), [])?;
     tx.execute_batch(
         "DELETE FROM charge WHERE job NOT IN (SELECT id FROM job WHERE state IN ('preparing', 'building', 'publishing'));
          INSERT INTO charge (job, ms, share)

@@ -3,17 +3,14 @@
 use anyhow::Result;
 use rusqlite::{Connection, Row};
 
-/// Queries that find what does not follow from the jobs. Each row is a sentence.
+use super::queue::WRONGLY_READY;
+
+/// Finds jobs that are ready and should not be, or the other way round.
+const READY: &str = "SELECT 'job ' || id || iif(ready, ' is to run before an earlier one of its package or commit',
+     ' is not to run, and nothing is before it') FROM job";
+
+/// Queries that find what else does not follow from the jobs. Each row is a sentence.
 const DIFFERENCES: &[&str] = &[
-    "SELECT 'job ' || id || iif(ready, ' is to run before an earlier one of its package or commit',
-            ' is not to run, and nothing is before it') FROM job
-     WHERE state = 'queued' AND state IN ('queued', 'preparing', 'building', 'publishing') AND ready <> (
-         NOT EXISTS (SELECT 1 FROM job AS other INDEXED BY job_in_pocket
-             WHERE other.package = job.package AND other.pocket = job.pocket AND other.turn < job.turn
-             AND other.state IN ('queued', 'preparing', 'building', 'publishing'))
-         AND NOT EXISTS (SELECT 1 FROM job AS other INDEXED BY job_of_commit
-             WHERE other.package = job.package AND other.commit_id = job.commit_id AND other.turn < job.turn
-             AND other.state IN ('queued', 'preparing', 'building', 'publishing')))",
     "SELECT DISTINCT 'pocket ' || pocket || ' has jobs and no share of the places' FROM job INDEXED BY job_open
      WHERE state IN ('queued', 'preparing', 'building', 'publishing') AND (ready = 1 OR state <> 'queued')
        AND NOT EXISTS (SELECT 1 FROM pocket_use WHERE pocket_use.pocket = job.pocket)",
@@ -44,7 +41,8 @@ const MOST: usize = 20;
 /// What does not follow from the jobs, each a sentence.
 pub fn differences(db: &Connection) -> Result<Vec<String>> {
     let mut found = Vec::new();
-    for sql in DIFFERENCES {
+    let ready = format!("{READY} WHERE {WRONGLY_READY}");
+    for sql in [&ready[..]].iter().chain(DIFFERENCES) {
         let mut statement = db.prepare(&format!("{sql} LIMIT {MOST}"))?;
         let sentences = statement.query_map([], |row: &Row| row.get(0))?;
         found.extend(sentences.collect::<Result<Vec<String>, _>>()?);
