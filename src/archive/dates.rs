@@ -9,7 +9,7 @@
 
 use std::fs;
 use std::path::Path;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::UNIX_EPOCH;
 
 use chrono::{DateTime, NaiveDateTime};
 
@@ -69,9 +69,9 @@ pub fn shown(root: &Path, suite: &Suite) -> Option<Shown> {
     Some(Shown { date: field("Date: ")?, files, until: field("Valid-Until: ") })
 }
 
-/// Now.
+/// Returns the present time, in seconds since 1970-01-01 UTC.
 pub fn clock() -> i64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs() as i64)
+    crate::record::now() / 1000
 }
 
 /// The date of the Release that comes after this one.
