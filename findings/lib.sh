@@ -41,6 +41,22 @@ elf() {
 	"$root/usr/lib64/ld-linux-x86-64.so.2" --library-path "$root/usr/lib/x86_64-linux-gnu" "$root/usr/bin/$program" "$@"
 }
 
+# apt_of SUITE PROGRAM…: $tmp/SUITE-apt with these programs of a suite's apt and methods for files, each with the libraries of its suite
+apt_of() {
+	local suite=$1 own=$tmp/$1-apt loader=$tmp/$1/usr/lib64/ld-linux-x86-64.so.2 libraries=$tmp/$1/usr/lib/x86_64-linux-gnu program real
+	mkdir -p "$own"/{methods,etc/preferences.d}
+	for program in "${@:2}" methods/{file,copy,store}; do
+		real=$tmp/$suite/usr/bin/$program
+		[[ $program != methods/* ]] || real=$tmp/$suite/usr/lib/apt/$program
+		if [[ -e $loader ]]; then
+			printf '#!/bin/sh\nexec %s --library-path %s %s "$@"\n' "$loader" "$libraries" "$real" >"$own/$program"
+		else
+			printf '#!/bin/sh\nLD_LIBRARY_PATH=%s exec %s "$@"\n' "$libraries" "$real" >"$own/$program"
+		fi
+		chmod +x "$own/$program"
+	done
+}
+
 # package: p_1.0.orig.tar.gz and p-1.0 with debian/ in the current folder
 package() {
 	mkdir -p p-1.0
