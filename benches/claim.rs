@@ -1,23 +1,26 @@
-//! How long it takes to find the next job: `claim HISTORY QUEUED` fills a database as an earlier release kept it with so many
-//! finished jobs, asks it as that release did, migrates it, and claims. `script/bench claim` runs it. Three cases: QUEUED jobs
-//! of as many packages; 200 commits of one package with a long history behind one that runs; 10,000 jobs behind running ones.
+//! How long it takes to find the next job: `claim HISTORY QUEUED` fills a database as an earlier
+//! release kept it with so many finished jobs, asks it as that release did, migrates it, and
+//! claims. `script/bench claim` runs it. Three cases: QUEUED jobs of as many packages; 200 commits
+//! of one package with a long history behind one that runs; 10,000 jobs behind running ones.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use invirtibuilder::error::{Failure, FailureKind};
-use invirtibuilder::fairness::Rules;
-use invirtibuilder::record::{Record, State, jobs, queue};
 use rusqlite::{Connection, OptionalExtension, params};
+
+use invirtibuilder_api::job::State;
+use invirtibuilder_core::error::{Failure, FailureKind};
+use invirtibuilder_store::fairness::Rules;
+use invirtibuilder_store::{Record, claim, jobs};
 
 /// The schema before the queue had tables of its own.
 const BEFORE: [&str; 5] = [
-    include_str!("../src/record/schema/0001-jobs.sql"),
-    include_str!("../src/record/schema/0002-archive.sql"),
-    include_str!("../src/record/schema/0003-chroots.sql"),
-    include_str!("../src/record/schema/0004-sources.sql"),
-    include_str!("../src/record/schema/0005-released.sql"),
+    include_str!("../src/store/schema/0001-jobs.sql"),
+    include_str!("../src/store/schema/0002-archive.sql"),
+    include_str!("../src/store/schema/0003-chroots.sql"),
+    include_str!("../src/store/schema/0004-sources.sql"),
+    include_str!("../src/store/schema/0005-released.sql"),
 ];
 
 /// How the next job was found.
@@ -52,7 +55,8 @@ fn run(history: usize, queued: usize) -> Result<()> {
     let base = dir.path().join("base");
     fill(&base, history)?;
     // Name, jobs that run, jobs that wait for each of them, and those that wait for nothing.
-    let cases = [("free", 1, 0, queued), ("one-package", 1, 200, 0), ("behind-running", 10, 1000, 0)];
+    let cases =
+        [("free", 1, 0, queued), ("one-package", 1, 200, 0), ("behind-running", 10, 1000, 0)];
     for (name, running, behind, free) in cases {
         let path = dir.path().join(name);
         std::fs::copy(&base, &path)?;
@@ -126,7 +130,8 @@ fn open_jobs(path: &Path, running: usize, behind: usize, free: usize) -> Result<
     }
     tx.commit()?;
     let mut query = db.prepare(ASKED)?;
-    // What waits for nothing is found at once; all that wait for something are looked at until there is one.
+    // What waits for nothing is found at once; all that wait for something are looked at until
+    // there is one.
     let start = Instant::now();
     let found: Option<i64> = query.query_row([], |row| row.get(0)).optional()?;
     let took = start.elapsed();
@@ -134,25 +139,32 @@ fn open_jobs(path: &Path, running: usize, behind: usize, free: usize) -> Result<
     Ok(took)
 }
 
-/// A claim when there is nothing to be claimed (where nothing is), and claims each of which follows the end of a job.
+/// A claim when there is nothing to be claimed (where nothing is), and claims each of which follows
+/// the end of a job.
 fn claims(record: &mut Record, running: usize) -> Result<(Duration, Vec<Duration>)> {
     let rules = Rules { places: u32::MAX, ..Rules::default() };
     let start = Instant::now();
     record.write(|tx| {
-        let claimed = queue::claim(tx, &Rules { places: 0, ..Rules::default() })?;
+        let claimed = claim::next(tx, &Rules { places: 0, ..Rules::default() })?;
         ensure!(claimed.is_none(), "there is no place");
         Ok(())
     })?;
     let idle = start.elapsed();
     let mut took = Vec::new();
     for _ in 0..TIMES.min(running * 50) {
-        let next = jobs::running(record.db())?.first().map(|job| (job.id, job.state)).context("a job runs")?;
+        let next = jobs::running(record.db())?
+            .first()
+            .map(|job| (job.id, job.state))
+            .context("a job runs")?;
         record.write(|tx| {
             jobs::fail(tx, next.0, next.1, &Failure::new(FailureKind::BuildFailed, "no"))?;
             let start = Instant::now();
-            let claimed = queue::claim(tx, &rules)?;
+            let claimed = claim::next(tx, &rules)?;
             took.push(start.elapsed());
-            ensure!(claimed.is_some_and(|job| job.state == State::Preparing), "there is one that waits");
+            ensure!(
+                claimed.is_some_and(|job| job.state == State::Preparing),
+                "there is one that waits"
+            );
             Ok(())
         })?;
     }

@@ -1,6 +1,7 @@
-//! Many writers at once: `line CLIENTS ROUNDS BUSY` starts so many processes, each of which queues ROUNDS jobs one after the
-//! other, while BUSY threads keep processors busy; once in line, and once by SQLite's own sleeping and trying, in turn. It
-//! prints how long one change took. `script/bench line` runs it.
+//! Many writers at once: `line CLIENTS ROUNDS BUSY` starts so many processes, each of which queues
+//! ROUNDS jobs one after the other, while BUSY threads keep processors busy; once in line, and once
+//! by SQLite's own sleeping and trying, in turn. It prints how long one change took. `script/bench
+//! line` runs it.
 
 use std::io::Write;
 use std::path::Path;
@@ -9,10 +10,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use invirtibuilder::names::Principal;
-use invirtibuilder::record::Record;
-use invirtibuilder::record::jobs::{self, NewJob};
 use rusqlite::{Connection, TransactionBehavior};
+
+use invirtibuilder_core::names::{DomainName, Principal};
+use invirtibuilder_store::Record;
+use invirtibuilder_store::jobs::{self, NewJob};
 
 static DONE: AtomicBool = AtomicBool::new(false);
 
@@ -20,7 +22,9 @@ fn main() -> Result<()> {
     // `cargo bench` adds an option of its own.
     let args: Vec<String> = std::env::args().skip(1).filter(|arg| arg != "--bench").collect();
     match args.iter().map(String::as_str).collect::<Vec<_>>()[..] {
-        ["client", how, path, n, rounds] => client(how, Path::new(path), n.parse()?, rounds.parse()?),
+        ["client", how, path, n, rounds] => {
+            client(how, Path::new(path), n.parse()?, rounds.parse()?)
+        }
         [clients, rounds, busy] => run(clients.parse()?, rounds.parse()?, busy.parse()?),
         _ => {
             println!("usage: line CLIENTS ROUNDS BUSY; script/bench line runs it");
@@ -84,14 +88,19 @@ fn client(how: &str, path: &Path, n: usize, rounds: usize) -> Result<()> {
     for round in 0..rounds {
         let new = NewJob {
             pocket: "prod".parse()?,
+            domain: DomainName::main(),
             package: format!("pkg{n}").parse()?,
             commit: format!("{round:040x}").parse()?,
             version: format!("1.{round}").parse()?,
+            written: format!("1.{round}").parse()?,
+            why: None,
             principal: Principal::from_authenticated("alice@EXAMPLE.ORG").context("a principal")?,
         };
         let start = Instant::now();
         let done = match how {
-            "line" => Record::open(path).and_then(|mut record| record.write(|tx| jobs::enqueue(tx, &new))),
+            "line" => {
+                Record::open(path).and_then(|mut record| record.write(|tx| jobs::enqueue(tx, &new)))
+            }
             _ => alone(path, &new),
         };
         match done {
@@ -103,7 +112,7 @@ fn client(how: &str, path: &Path, n: usize, rounds: usize) -> Result<()> {
 }
 
 /// As the record was changed before there was a line.
-fn alone(path: &Path, new: &NewJob) -> Result<invirtibuilder::names::JobId> {
+fn alone(path: &Path, new: &NewJob) -> Result<invirtibuilder_core::names::JobId> {
     let mut db = Connection::open(path)?;
     db.busy_timeout(Duration::from_secs(20))?;
     db.set_db_config(rusqlite::config::DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;

@@ -1,5 +1,6 @@
-//! Publishing one package into a suite that has many: `publish N` prints the median time in milliseconds; `publish debs DIR
-//! FROM COUNT` makes tiny binary packages for the peers that `script/bench publish` measures beside us.
+//! Publishing one package into a suite that has many: `publish N` prints the median time in
+//! milliseconds; `publish debs DIR FROM COUNT` makes tiny binary packages for the peers that
+//! `script/bench publish` measures beside us.
 
 use std::fs::{self, File};
 use std::path::Path;
@@ -7,11 +8,14 @@ use std::process::Command;
 use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
-use invirtibuilder::archive::{Admission, Archive, Change, SuiteSpec};
-use invirtibuilder::config::{Config, SigningKey};
-use invirtibuilder::record::contents::{Content, Kind, Part};
-use invirtibuilder::record::{Record, pool};
 use sha2::{Digest, Sha256};
+
+use invirtibuilder_archive::{Admission, Archive, SuiteChange, SuiteSpec};
+use invirtibuilder_core::config::{Automatic, Config, SigningKey};
+use invirtibuilder_core::domain::Identity;
+use invirtibuilder_core::names::DomainName;
+use invirtibuilder_store::contents::{Content, Part, PartKind};
+use invirtibuilder_store::{Record, pool};
 
 /// How often one package is added.
 const TIMES: usize = 7;
@@ -23,7 +27,9 @@ fn main() -> Result<()> {
         ["debs", dir, from, count] => debs(Path::new(dir), from.parse()?, count.parse()?),
         [n] => ours(n.parse()?),
         _ => {
-            println!("usage: publish N | publish debs DIR FROM COUNT; script/bench publish runs it");
+            println!(
+                "usage: publish N | publish debs DIR FROM COUNT; script/bench publish runs it"
+            );
             Ok(())
         }
     }
@@ -51,30 +57,41 @@ fn ours(n: usize) -> Result<()> {
     config.archive.root = dir.path().join("apt");
     let key = dir.path().join("key.asc");
     config.archive.signing_key = vec![SigningKey::File(key.clone())];
+    config.archive.url = Some("https://apt.example.org".to_owned());
     fs::create_dir(&config.archive.root)?;
     Archive::generate_key(&key, "Bench")?;
-    let archive = Archive::open(&config)?;
+    let main = DomainName::main();
+    let archive = Archive::open(&config, &main)?;
     let mut record = Record::open(&dir.path().join("db"))?;
     let spec = SuiteSpec {
+        keep: 3,
+        description: Some("packages of a benchmark".to_owned()),
+        codename: "trixie".parse()?,
+        automatic: Automatic::Upgrades,
         suite: "stable".parse()?,
         components: vec!["main".parse()?],
         architectures: vec!["amd64".parse()?],
     };
-    let publish = |record: &mut Record, changes: Vec<Change>| -> Result<()> {
+    let publish = |record: &mut Record, changes: Vec<SuiteChange>| -> Result<()> {
         let prepared = archive.prepare(record.db(), &spec, &changes)?;
         record.write(|tx| Archive::record(tx, &prepared, "bench"))?;
         archive.flip(prepared.suite(), prepared.generation())?;
         archive.sweep(record.db(), std::slice::from_ref(prepared.suite()))
     };
-    publish(&mut record, (0..n).map(|k| content(&name(k)).map(Change::Put)).collect::<Result<_>>()?)?;
+    publish(
+        &mut record,
+        (0..n).map(|k| content(&name(k)).map(SuiteChange::Put)).collect::<Result<_>>()?,
+    )?;
     let mut times = Vec::new();
     for k in 0..TIMES {
         let admission = build(dir.path(), &name(n + k * 3), &spec)?;
         let start = Instant::now();
         let admitted = Archive::examine(&admission)?;
-        record.write(|tx| admitted.content.paths().try_for_each(|path| pool::intend(tx, path)))?;
+        record.write(|tx| {
+            admitted.content.paths().try_for_each(|path| pool::intend(tx, &main, path))
+        })?;
         archive.store(&admitted)?;
-        publish(&mut record, vec![Change::Put(admitted.content)])?;
+        publish(&mut record, vec![SuiteChange::Put(admitted.content)])?;
         times.push(start.elapsed().as_secs_f64() * 1000.0);
     }
     times.sort_by(f64::total_cmp);
@@ -91,7 +108,10 @@ fn content(name: &str) -> Result<Content> {
          Architecture: any\nStandards-Version: 4.6.2\nBuild-Depends: debhelper-compat (= 13)\nDirectory: {directory}\n\
          Checksums-Sha256:\n {hash} 1000 {name}_1.0.orig.tar.xz\n {hash} 1000 {name}_1.0-1.debian.tar.xz\n"
     );
-    let binary = format!("{}Filename: {directory}/{name}_1.0-1_amd64.deb\nSize: 1000\nSHA256: {hash}\n", control(name));
+    let binary = format!(
+        "{}Filename: {directory}/{name}_1.0-1_amd64.deb\nSize: 1000\nSHA256: {hash}\n",
+        control(name)
+    );
     let part = |kind, architecture: &str, stanza| Part {
         kind,
         name: name.to_owned(),
@@ -100,10 +120,9 @@ fn content(name: &str) -> Result<Content> {
         stanza,
     };
     Ok(Content {
-        source: name.parse()?,
-        version: "1.0-1".parse()?,
+        id: Identity::main(name.parse()?, "1.0-1".parse()?),
         changes: format!("{directory}/{name}_1.0-1_amd64.changes"),
-        parts: vec![part(Kind::Dsc, "", source), part(Kind::Deb, "amd64", binary)],
+        parts: vec![part(PartKind::Dsc, "", source), part(PartKind::Deb, "amd64", binary)],
         files: Vec::new(),
         beside: Vec::new(),
     })
@@ -119,7 +138,8 @@ fn build(dir: &Path, name: &str, spec: &SuiteSpec) -> Result<Admission> {
     fs::write(out.join(&tarball), vec![b'x'; 10_000])?;
     let sums = |file: &str| -> Result<String> {
         let bytes = fs::read(out.join(file))?;
-        let hash: String = Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect();
+        let hash: String =
+            Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect();
         Ok(format!(" {hash} {} {file}\n", bytes.len()))
     };
     let head = format!("Source: {name}\nVersion: 1.0-1\nArchitecture: amd64\nChecksums-Sha256:\n");
@@ -175,7 +195,11 @@ fn debs(dir: &Path, from: usize, count: usize) -> Result<()> {
     }
     // The peers read them with dpkg's tools: so must we.
     let first = dir.join(format!("{}_1.0-1_amd64.deb", name(from)));
-    let read = Command::new("dpkg-deb").arg("--info").arg(&first).output().context("cannot run dpkg-deb")?;
+    let read = Command::new("dpkg-deb")
+        .arg("--info")
+        .arg(&first)
+        .output()
+        .context("cannot run dpkg-deb")?;
     ensure!(read.status.success(), "dpkg-deb does not read {}", first.display());
     Ok(())
 }

@@ -1,6 +1,7 @@
-//! How long a daemon takes from its start to being ready: `recovery fill JOBS` puts so many finished jobs into the record
-//! of an installed service, `recovery start TIMES` starts the daemon, kills it as soon as it is ready, and prints each time
-//! in milliseconds. `script/bench recovery` runs it in a world.
+//! How long a daemon takes from its start to being ready: `recovery fill JOBS` puts so many
+//! finished jobs into the record of an installed service, `recovery start TIMES` starts the daemon,
+//! kills it as soon as it is ready, and prints each time in milliseconds. `script/bench recovery`
+//! runs it in a world.
 
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixDatagram;
@@ -23,17 +24,21 @@ fn main() -> Result<()> {
         ["fill", jobs] => fill(jobs.parse()?),
         ["start", times] => (0..times.parse()?).try_for_each(|_| start()),
         _ => {
-            println!("usage: recovery fill JOBS | recovery start TIMES; script/bench recovery runs it");
+            println!(
+                "usage: recovery fill JOBS | recovery start TIMES; script/bench recovery runs it"
+            );
             Ok(())
         }
     }
 }
 
-/// Rows such as real jobs leave: each with its steps in the audit trail, its hooks, and its version.
+/// Rows such as real jobs leave: each with its steps in the audit trail, its hooks, and its
+/// version.
 fn fill(jobs: usize) -> Result<()> {
     let mut db = Connection::open(DATABASE)?;
     let tx = db.transaction()?;
-    let first: i64 = tx.query_row("SELECT coalesce(max(id), 0) FROM audit", [], |row| row.get(0))?;
+    let first: i64 =
+        tx.query_row("SELECT coalesce(max(id), 0) FROM audit", [], |row| row.get(0))?;
     let mut audit = first;
     for n in 1..=jobs {
         let (package, version) = (format!("pkg{:05}", n / VERSIONS), format!("1.{}", n % VERSIONS));
@@ -54,8 +59,10 @@ fn fill(jobs: usize) -> Result<()> {
             .execute(params![audit, at, n as i64, detail, [0u8; 32]])?;
         }
         for event in ["submitted", "started", state] {
-            tx.prepare_cached("INSERT INTO hook_event (job, event, at, done) VALUES (?1, ?2, ?3, ?3)")?
-                .execute(params![n as i64, event, at])?;
+            tx.prepare_cached(
+                "INSERT INTO hook_event (job, event, at, done) VALUES (?1, ?2, ?3, ?3)",
+            )?
+            .execute(params![n as i64, event, at])?;
             tx.prepare_cached(
                 "INSERT INTO hook_run (hook_event, name, started, finished, outcome) VALUES (?1, 'mail', ?2, ?2, 'ok')",
             )?
@@ -78,7 +85,13 @@ fn start() -> Result<()> {
     notify.set_read_timeout(Some(Duration::from_secs(60)))?;
     let start = Instant::now();
     let mut daemon = Command::new("setpriv")
-        .args(["--reuid=_invirtibuilder", "--regid=_invirtibuilder", "--init-groups", "--", "invirtibuilderd"])
+        .args([
+            "--reuid=_invirtibuilder",
+            "--regid=_invirtibuilder",
+            "--init-groups",
+            "--",
+            "invirtibuilderd",
+        ])
         .env("NOTIFY_SOCKET", NOTIFY)
         .stdin(Stdio::null())
         .spawn()?;

@@ -1,14 +1,17 @@
-//! How long the source package takes: `source N DIR` makes a native package of N files of 12 KiB in DIR and prints the seconds of the
-//! plan, of making the package and of proving that it is the commit. `script/bench source` runs it beside a floor.
+//! How long the source package takes: `source N DIR` makes a native package of N files of 12 KiB in
+//! DIR and prints the seconds of the plan, of making the package and of proving that it is the
+//! commit. `script/bench source` runs it beside a floor.
 
 use std::path::Path;
 use std::time::Instant;
 
 use anyhow::Result;
 use git2::{Repository, Signature, Time};
-use invirtibuilder::gitrecord::{self, create_package_repo};
-use invirtibuilder::source::{self, Request, Subject, Wanted};
-use invirtibuilder::subprocess::CancellationToken;
+
+use invirtibuilder_builder::source::{self, PlanInputs, SourceRequest, Subject};
+use invirtibuilder_git as git;
+use invirtibuilder_git::create_package_repo;
+use invirtibuilder_system::subprocess::CancellationToken;
 
 /// The files of one directory.
 const WIDE: usize = 50;
@@ -29,12 +32,26 @@ fn measure(n: usize, dir: &Path) -> Result<()> {
     let repo = dir.join("large.git");
     create_package_repo(&repo)?;
     fill(&repo, n)?;
-    let commit = source::resolve(&gitrecord::open(&repo)?, &"large".parse()?, "main")?;
-    let subject = Subject { repo, commit, package: "large".parse()?, version: "1.0".parse()? };
+    let commit = git::resolve::resolve(&git::open(&repo)?, &"large".parse()?, "main")?;
+    let subject = Subject {
+        repo,
+        commit,
+        package: "large".parse()?,
+        version: "1.0".parse()?,
+        written: "1.0".parse()?,
+        distro: "trixie".parse()?,
+        why: None,
+    };
     let start = Instant::now();
-    let plan = source::plan(&Wanted { subject: &subject, pool: &[], branch: source::Branch::Now, scratch: None })?;
+    let plan = source::plan(&PlanInputs {
+        subject: &subject,
+        pool: &[],
+        branch: source::Branch::Now,
+        scratch: None,
+        orig: &[],
+    })?;
     let planned = start.elapsed().as_secs_f64();
-    let request = Request::on_host(subject, plan, dir, 64 << 30)?;
+    let request = SourceRequest::on_host(subject, plan, dir, 64 << 30)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let (made, proven) = runtime.block_on(async {
         let start = Instant::now();
@@ -54,7 +71,8 @@ fn fill(path: &Path, n: usize) -> Result<()> {
     let mut random = fastrand::Rng::with_seed(1);
     let odb = repo.odb()?;
     let pack = odb.add_new_mempack_backend(1000)?;
-    let words: Vec<String> = (0..2000).map(|_| (0..random.usize(2..9)).map(|_| random.lowercase()).collect()).collect();
+    let words: Vec<String> =
+        (0..2000).map(|_| (0..random.usize(2..9)).map(|_| random.lowercase()).collect()).collect();
     let mut root = repo.treebuilder(None)?;
     for (at, first) in (0..n).step_by(WIDE).enumerate() {
         let mut dir = repo.treebuilder(None)?;
@@ -82,7 +100,11 @@ fn fill(path: &Path, n: usize) -> Result<()> {
         ),
         ("rules", "#!/usr/bin/make -f\n"),
     ] {
-        debian.insert(name, repo.blob(text.as_bytes())?, if name == "rules" { 0o100755 } else { 0o100644 })?;
+        debian.insert(
+            name,
+            repo.blob(text.as_bytes())?,
+            if name == "rules" { 0o100755 } else { 0o100644 },
+        )?;
     }
     debian.insert("source", source.write()?, 0o040000)?;
     root.insert("debian", debian.write()?, 0o040000)?;

@@ -1,22 +1,29 @@
-//! How long `verify` takes: `verify N DIR` makes a service of N packages in three pockets in DIR, each with a repository of
-//! its own, and prints the median time of a check in seconds. `script/bench verify` runs it beside a floor.
+//! How long `verify` takes: `verify N DIR` makes a service of N packages in three pockets in DIR,
+//! each with a repository of its own, and prints the median time of a check in seconds.
+//! `script/bench verify` runs it beside a floor.
 
 use std::fs;
 use std::path::Path;
 use std::time::Instant;
 
 use anyhow::{Result, ensure};
-use invirtibuilder::archive::{Archive, Change};
-use invirtibuilder::config::{Config, Pocket, SigningKey};
-use invirtibuilder::gitrecord::{self, Stamp};
-use invirtibuilder::names::{CommitId, JobId, PackageName, PocketName, Principal, Version};
-use invirtibuilder::publish::Publisher;
-use invirtibuilder::record::Record;
-use invirtibuilder::record::contents::{Content, Kind, Part};
-use invirtibuilder::record::jobs::{self, NewJob};
-use invirtibuilder::record::pockets::{self, Held, Known};
-use invirtibuilder::record::pool::PoolFile;
-use invirtibuilder::verify::{self, Deep};
+
+use invirtibuilder_api::archive::PoolFile;
+use invirtibuilder_api::pocket::Held;
+use invirtibuilder_archive::{Archive, SuiteChange};
+use invirtibuilder_core::config::{Config, Pocket, SigningKey};
+use invirtibuilder_core::domain::Identity;
+use invirtibuilder_core::names::{
+    CommitId, DomainName, JobId, PackageName, PocketName, Principal, Version,
+};
+use invirtibuilder_git as git;
+use invirtibuilder_git::Stamp;
+use invirtibuilder_publish::Publisher;
+use invirtibuilder_service::verify::{self, Deep};
+use invirtibuilder_store::Record;
+use invirtibuilder_store::contents::{Content, Part, PartKind};
+use invirtibuilder_store::jobs::{self, NewJob};
+use invirtibuilder_store::pockets::{self, KnownVersion};
 
 /// How often it is checked.
 const TIMES: usize = 3;
@@ -42,9 +49,13 @@ fn measure(n: usize, dir: &Path) -> Result<()> {
     let mut times = Vec::new();
     for _ in 0..TIMES {
         let start = Instant::now();
-        let report = verify::check(&config, &publisher, &mut record, &Deep::none())?;
+        let compared = verify::check(&config, &publisher, &mut record, &Deep::none())?;
         times.push(start.elapsed().as_secs_f64());
-        ensure!(report.packages == n && report.differences.is_empty(), "{:?}", report.differences.first());
+        ensure!(
+            compared.packages == n && compared.faults.is_empty(),
+            "{:?}",
+            compared.faults.first()
+        );
     }
     times.sort_by(f64::total_cmp);
     println!("{:.2}", times[times.len() / 2]);
@@ -65,7 +76,7 @@ fn configure(dir: &Path) -> Result<Config> {
         fs::create_dir_all(made)?;
     }
     Archive::generate_key(&key, "Bench")?;
-    gitrecord::init_superproject(&config.git.superproject)?;
+    git::init_superproject(&config.git.superproject)?;
     Ok(config)
 }
 
@@ -76,39 +87,69 @@ fn fill(config: &Config, publisher: &Publisher, record: &mut Record, n: usize) -
     let version: Version = "1.0-1".parse()?;
     let mut known = Vec::new();
     for k in 0..n {
-        let package: PackageName = format!("{}pkg{k:06}", char::from(b'a' + (k % 26) as u8)).parse()?;
+        let package: PackageName =
+            format!("{}pkg{k:06}", char::from(b'a' + (k % 26) as u8)).parse()?;
         known.push((package.clone(), repository(config, &pockets, &package, &version, &stamp)?));
     }
     let job = record.write(|tx| {
         let job = NewJob {
             pocket: pockets[0].clone(),
+            domain: DomainName::main(),
             package: known[0].0.clone(),
             commit: known[0].1.0.clone(),
             version: version.clone(),
+            written: version.clone(),
+            why: None,
             principal: Principal::from_authenticated("alice@EXAMPLE.ORG")?,
         };
         jobs::enqueue(tx, &job)
     })?;
-    let archive = Archive::open(config)?;
+    let archive = Archive::open(config, &DomainName::main())?;
     for pocket in &pockets {
-        let links: Vec<gitrecord::Change> = known
+        let links: Vec<git::SubmoduleChange> = known
             .iter()
-            .map(|(package, (commit, _))| gitrecord::Change { package: package.clone(), commit: Some(commit.clone()) })
+            .map(|(package, (commit, _))| git::SubmoduleChange {
+                package: package.clone(),
+                commit: Some(commit.clone()),
+            })
             .collect();
         let (repo, url) = (&config.git.superproject, &config.git.submodule_url);
-        let mv = gitrecord::write_superproject(repo, pocket.as_str(), None, &links, url, "all\n", &stamp)?;
-        gitrecord::apply(&mv)?;
-        let changes = known.iter().map(|(package, _)| Ok(Change::Put(content(config, package, &version)?)));
-        let changes: Vec<Change> = changes.collect::<Result<_>>()?;
-        let prepared = archive.prepare(record.db(), &publisher.suite(config, pocket), &changes)?;
+        let mv = git::write_superproject(
+            repo,
+            &git::NewCommit {
+                branch: pocket.as_str(),
+                parent: None,
+                changes: &links,
+                submodule_url: url,
+                message: "all\n",
+            },
+            &stamp,
+        )?;
+        git::apply(&mv)?;
+        let changes = known
+            .iter()
+            .map(|(package, _)| Ok(SuiteChange::Put(content(config, package, &version)?)));
+        let changes: Vec<SuiteChange> = changes.collect::<Result<_>>()?;
+        let configured = config.pocket(pocket.as_str())?;
+        let prepared = archive.prepare(record.db(), &publisher.suite(configured), &changes)?;
         record.write(|tx| {
             Archive::record(tx, &prepared, "bench")?;
-            pockets::set_superproject(tx, pocket.as_str(), &mv.new.map(CommitId::from).expect("a commit"))?;
+            pockets::set_superproject(
+                tx,
+                pocket.as_str(),
+                &mv.new.map(CommitId::from).expect("a commit"),
+            )?;
             known.iter().try_for_each(|(package, (commit, tag))| {
-                let distro = config.build.pockets[pocket].distro.clone();
-                let names = Known { commit: commit.clone(), distro, job, tag: Some(tag.clone()) };
-                pockets::tie(tx, package, &version, &names)?;
-                pockets::put(tx, &held(pocket, package, commit, &version, job))
+                let distro = configured.settings().distro.clone();
+                let names = KnownVersion {
+                    commit: commit.clone(),
+                    distro,
+                    job,
+                    tag: Some(tag.clone()),
+                    tag_name: version.tag(),
+                };
+                pockets::tie(tx, &Identity::main(package.clone(), version.clone()), &names)?;
+                pockets::set_held(tx, &held(pocket, package, commit, &version, job))
             })
         })?;
         archive.flip(prepared.suite(), prepared.generation())?;
@@ -116,11 +157,24 @@ fn fill(config: &Config, publisher: &Publisher, record: &mut Record, n: usize) -
     Ok(())
 }
 
-fn held(pocket: &PocketName, package: &PackageName, commit: &CommitId, version: &Version, job: JobId) -> Held {
-    Held { pocket: pocket.clone(), package: package.clone(), commit: commit.clone(), version: version.clone(), job }
+fn held(
+    pocket: &PocketName,
+    package: &PackageName,
+    commit: &CommitId,
+    version: &Version,
+    job: JobId,
+) -> Held {
+    Held {
+        pocket: pocket.clone(),
+        package: package.clone(),
+        commit: commit.clone(),
+        version: version.clone(),
+        job,
+    }
 }
 
-/// A repository with one commit, its tag, and a branch for each pocket; the commit, and the tag's object.
+/// A repository with one commit, its tag, and a branch for each pocket; the commit, and the tag's
+/// object.
 fn repository(
     config: &Config,
     pockets: &[PocketName],
@@ -129,7 +183,7 @@ fn repository(
     stamp: &Stamp,
 ) -> Result<(CommitId, String)> {
     let path = config.git.package(package);
-    gitrecord::create_package_repo(&path)?;
+    git::create_package_repo(&path)?;
     let repo = git2::Repository::open_bare(&path)?;
     let me = git2::Signature::new("A", "a@example.org", &git2::Time::new(stamp.time, 0))?;
     let mut tree = repo.treebuilder(None)?;
@@ -137,12 +191,13 @@ fn repository(
     let tree = repo.find_tree(tree.write()?)?;
     let commit: CommitId = repo.commit(None, &me, &me, "a change", &tree, &[])?.into();
     for pocket in pockets {
-        gitrecord::apply(&gitrecord::branch_move(&path, pocket.as_str(), None, Some(&commit)))?;
+        git::apply(&git::branch_move(&path, pocket.as_str(), None, Some(&commit)))?;
     }
-    let tag = gitrecord::write_tag(&path, version, &commit, "a tag\n", stamp, None)?;
+    let tag = git::write_tag(&path, (&version.tag(), &commit), "a tag\n", stamp, None)?;
     repo.reference(&format!("refs/tags/{}", version.tag()), tag, false, "")?;
     let tag = tag.to_string();
-    gitrecord::complete(&path, [(version.tag(), Some(&tag[..]), &commit)])?;
+    git::Marks::of(&DomainName::main())
+        .complete(&path, [(version.tag(), Some(&tag[..]), &commit)])?;
     Ok((commit, tag))
 }
 
@@ -160,7 +215,11 @@ fn content(config: &Config, package: &PackageName, version: &Version) -> Result<
     let mut files = Vec::new();
     for name in &names {
         fs::File::create(dir.join(name))?.set_len(20_000)?;
-        files.push(PoolFile { path: format!("{directory}/{name}"), size: 20_000, sha256: "0".repeat(64) });
+        files.push(PoolFile {
+            path: format!("{directory}/{name}"),
+            size: 20_000,
+            sha256: "0".repeat(64),
+        });
     }
     let more = "Maintainer: A <a@example.org>\nSection: misc\nPriority: optional\nDescription: a package\n a line\n";
     let part = |kind, architecture: &str, stanza: String| Part {
@@ -176,10 +235,9 @@ fn content(config: &Config, package: &PackageName, version: &Version) -> Result<
         names[2]
     );
     Ok(Content {
-        source: package.clone(),
-        version: version.clone(),
+        id: Identity::main(package.clone(), version.clone()),
         changes: format!("{directory}/{}", names[3]),
-        parts: vec![part(Kind::Dsc, "", source), part(Kind::Deb, "amd64", binary)],
+        parts: vec![part(PartKind::Dsc, "", source), part(PartKind::Deb, "amd64", binary)],
         files,
         beside: Vec::new(),
     })

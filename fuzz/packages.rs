@@ -1,5 +1,6 @@
-//! Binary packages (deb(5)), made as the bytes of an input say: each byte is a choice, and 0 is what dpkg-deb itself would do. So
-//! no bytes at all make an honest package, and each other one is a place where it is not.
+//! Binary packages (deb(5)), made as the bytes of an input say: each byte is a choice, and 0 is
+//! what dpkg-deb itself would do. So no bytes at all make an honest package, and each other one is
+//! a place where it is not.
 
 use std::io::Write;
 
@@ -145,12 +146,19 @@ const ODD: &[&str] = &[
 
 fn control(choices: &mut Choices) -> Vec<u8> {
     let odd_name = ["hello", "Hello", "x", "libx+y-1.0", "-x", "h llo", "", "hé", "a_b", "_"];
-    let odd_version = ["1", "1:2-3", "x", "1:", "", "1_2", "1 2", ":1", "1-", "-1", "99999999999:1", "1:1:1"];
+    let odd_version =
+        ["1", "1:2-3", "x", "1:", "", "1_2", "1 2", ":1", "1-", "-1", "99999999999:1", "1:1:1"];
     let mut text = format!("Package: {}\n", choices.one(&odd_name));
     text += &format!("Version: {}\n", choices.one(&odd_version));
-    let architectures = ["all", "amd64", "amd64 i386", "", "any", "linux-any", "source", "é", "a_b"];
+    let architectures =
+        ["all", "amd64", "amd64 i386", "", "any", "linux-any", "source", "é", "a_b"];
     text += &format!("Architecture: {}\n", choices.one(&architectures));
-    text += choices.one(&["Maintainer: A <a@example.org>\n", "", "Maintainer:\n", "Maintainer: A\n B\n"]);
+    text += choices.one(&[
+        "Maintainer: A <a@example.org>\n",
+        "",
+        "Maintainer:\n",
+        "Maintainer: A\n B\n",
+    ]);
     for _ in 0..2 {
         text += choices.any(HONEST);
     }
@@ -168,14 +176,23 @@ fn control(choices: &mut Choices) -> Vec<u8> {
     if choices.odd() {
         let at = choices.place(text.len());
         let all = [
-            "\n", "\n\n", " ", "\t", "\r", "\r\n", ":", "#", "\0", "\x0b", "\x0c", "\u{85}", "\u{2028}", "\u{a0}", "A",
-            "-",
+            "\n", "\n\n", " ", "\t", "\r", "\r\n", ":", "#", "\0", "\x0b", "\x0c", "\u{85}",
+            "\u{2028}", "\u{a0}", "A", "-",
         ];
         let new = choices.any(&all).as_bytes().to_vec();
         text.splice(at..at, new);
     }
     if choices.odd() {
-        let end = choices.one(&[&b"\n"[..], b"", b"\n\n", b"\n \n", b"\nPackage: z\n", b"\xff\n", b"\0", b"x"]);
+        let end = choices.one(&[
+            &b"\n"[..],
+            b"",
+            b"\n\n",
+            b"\n \n",
+            b"\nPackage: z\n",
+            b"\xff\n",
+            b"\0",
+            b"x",
+        ]);
         while text.last() == Some(&b'\n') {
             text.pop();
         }
@@ -260,18 +277,24 @@ fn entry(choices: &mut Choices, name: &str, kind: u8, data: &[u8]) -> Vec<u8> {
     if (b'1'..=b'6').contains(&header[156]) && header[156] != b'5' {
         header[157..167].copy_from_slice(b"./md5sums\0");
     }
-    let magic = choices.one(&[*b"ustar  \0", *b"ustar\x0000", [0; 8], *b"ustar\0\0\0", *b"USTAR\x0000"]);
+    let magic =
+        choices.one(&[*b"ustar  \0", *b"ustar\x0000", [0; 8], *b"ustar\0\0\0", *b"USTAR\x0000"]);
     header[257..265].copy_from_slice(&magic);
     if choices.odd() {
         let prefix = choices.any(&["x", ".", "./", "..", "/", "control"]);
         header[345..345 + prefix.len()].copy_from_slice(prefix.as_bytes());
     }
     let sum = |header: &[u8; 512], value: fn(u8) -> i64| -> i64 {
-        header.iter().enumerate().map(|(n, c)| if (148..156).contains(&n) { 32 } else { value(*c) }).sum()
+        header
+            .iter()
+            .enumerate()
+            .map(|(n, c)| if (148..156).contains(&n) { 32 } else { value(*c) })
+            .sum()
     };
     let form = choices.one(&[0u8, 1, 2, 3, 4, 5]);
     let value =
-        if form == 4 { sum(&header, |c| i64::from(c as i8)) } else { sum(&header, i64::from) } + i64::from(form == 5);
+        if form == 4 { sum(&header, |c| i64::from(c as i8)) } else { sum(&header, i64::from) }
+            + i64::from(form == 5);
     let text = match form {
         1 => format!("{value:o}\0 "),
         2 => format!("{value:07o}\0"),
@@ -345,12 +368,20 @@ fn compressed(choices: &mut Choices, way: &str, data: &[u8]) -> Vec<u8> {
     };
     let mut made = if choices.odd() {
         let at = choices.place(data.len());
-        let middle = choices.any(&[&b""[..], b"", b"\0\0\0\0", b"x", b"\x50\x2a\x4d\x18\x02\0\0\0xx"]);
+        let middle =
+            choices.any(&[&b""[..], b"", b"\0\0\0\0", b"x", b"\x50\x2a\x4d\x18\x02\0\0\0xx"]);
         [&part(&data[..at]), middle, &part(&data[at..])].concat()
     } else {
         part(data)
     };
-    made.extend(choices.one(&[&b""[..], b"\0", b"\0\0\0\0", b"x", b"\x1f\x8b", b"\x50\x2a\x4d\x18\x02\0\0\0xx"]));
+    made.extend(choices.one(&[
+        &b""[..],
+        b"\0",
+        b"\0\0\0\0",
+        b"x",
+        b"\x1f\x8b",
+        b"\x50\x2a\x4d\x18\x02\0\0\0xx",
+    ]));
     mutated(choices, made)
 }
 
@@ -389,25 +420,39 @@ fn member(choices: &mut Choices, name: &str, data: &[u8]) -> Vec<u8> {
 pub fn package(choices: &mut Choices) -> Vec<u8> {
     let inner = tar(choices);
     let way = choices.any(&[".xz", ".gz", ".zst", ""]);
-    let named = match choices.one(&["as it is", ".xz", ".gz", ".zst", "", ".bz2", ".lzma", ".Z", "x"]) {
-        "as it is" => way,
-        other => other,
-    };
+    let named =
+        match choices.one(&["as it is", ".xz", ".gz", ".zst", "", ".bz2", ".lzma", ".Z", "x"]) {
+            "as it is" => way,
+            other => other,
+        };
     let control = compressed(choices, way, &inner);
-    let first = choices.one(&[&b"2.0\n"[..], b"2.0", b"2.1\n", b"2.0\nx\n", b"3.0\n", b"2.0 \n", b"0.939000\n", b""]);
+    let first = choices.one(&[
+        &b"2.0\n"[..],
+        b"2.0",
+        b"2.1\n",
+        b"2.0\nx\n",
+        b"3.0\n",
+        b"2.0 \n",
+        b"0.939000\n",
+        b"",
+    ]);
     let data = vec![0; 10240];
     let data_way = choices.any(&[".xz", ".gz", ".zst", ""]);
-    let data_named = match choices.one(&["as it is", ".xz", ".gz", ".zst", "", ".bz2", ".lzma", ".Z", "x"]) {
-        "as it is" => data_way,
-        other => other,
-    };
+    let data_named =
+        match choices.one(&["as it is", ".xz", ".gz", ".zst", "", ".bz2", ".lzma", ".Z", "x"]) {
+            "as it is" => data_way,
+            other => other,
+        };
     let before = std::mem::replace(&mut choices.honest, data_named == data_way);
     let data = compressed(choices, data_way, &data);
     let data = member(choices, &format!("data.tar{data_named}"), &data);
     choices.data_is_whole = choices.honest;
     choices.honest &= before;
-    let mut members =
-        vec![member(choices, "debian-binary", first), member(choices, &format!("control.tar{named}"), &control), data];
+    let mut members = vec![
+        member(choices, "debian-binary", first),
+        member(choices, &format!("control.tar{named}"), &control),
+        data,
+    ];
     match choices.one(&[0u8, 1, 2, 3, 4, 5, 6]) {
         0 => {}
         1 => members.swap(1, 2),

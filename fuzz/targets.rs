@@ -1,5 +1,5 @@
-//! What each fuzzer does with an input, and what has to hold whatever it is. `tests/corpus.rs` replays every input that is
-//! kept.
+//! What each fuzzer does with an input, and what has to hold whatever it is. `tests/corpus.rs`
+//! replays every input that is kept.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -7,14 +7,17 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use invirtibuilder::acl;
-use invirtibuilder::config::{self, AclEntry, Config};
-use invirtibuilder::names::{PackageName, PocketName, Principal, Version};
-use invirtibuilder::{archive, source, ssh, stanza};
-
 mod packages;
 
-/// An ACL file, and its lines as entries of the configuration. No program is run: none can be named.
+use invirtibuilder_access::{acl, ssh};
+use invirtibuilder_archive as archive;
+use invirtibuilder_builder::source;
+use invirtibuilder_core::config::{self, AclEntry, Config};
+use invirtibuilder_core::names::{PackageName, PocketName, Principal, Version};
+use invirtibuilder_core::stanza;
+
+/// An ACL file, and its lines as entries of the configuration. No program is run: none can be
+/// named.
 pub fn acl(input: &[u8]) {
     // Counted repetitions within each other take the C library's memory, as they take remctld's.
     if input.iter().filter(|&&c| c == b'{').count() > 2 {
@@ -30,7 +33,12 @@ pub fn acl(input: &[u8]) {
     let file = dir.path().join("acl");
     fs::write(&file, input).unwrap();
     let mut entries = vec![AclEntry::from(format!("file:{}", file.display()))];
-    entries.extend(text.lines().filter(|line| !line.contains("exec:")).take(20).map(|line| line.to_owned().into()));
+    entries.extend(
+        text.lines()
+            .filter(|line| !line.contains("exec:"))
+            .take(20)
+            .map(|line| line.to_owned().into()),
+    );
     let pocket: PocketName = "prod".parse().unwrap();
     let mut config = Config { state_dir: dir.path().to_owned(), ..Config::default() };
     for name in ["alice@EXAMPLE.ORG", "WELLKNOWN/ANONYMOUS@WELLKNOWN:ANONYMOUS"] {
@@ -40,7 +48,9 @@ pub fn acl(input: &[u8]) {
             let explained = acl::explain(&config, &pocket, &who);
             assert_eq!(acl::authorize(&config, &pocket, &who).is_ok(), explained.admitted);
             // Whoever is admitted is so by an entry that matches.
-            assert!(!explained.admitted || explained.steps.iter().any(|step| step.result == "match"));
+            assert!(
+                !explained.admitted || explained.steps.iter().any(|step| step.result == "match")
+            );
             if n > 1 {
                 break;
             }
@@ -56,7 +66,10 @@ pub fn ssh_command(input: &[u8]) {
     let quoted: Vec<Vec<u8>> = words
         .iter()
         .map(|word| {
-            let inside = word.as_bytes().iter().flat_map(|&c| if c == b'\'' { b"'\\''".to_vec() } else { vec![c] });
+            let inside = word
+                .as_bytes()
+                .iter()
+                .flat_map(|&c| if c == b'\'' { b"'\\''".to_vec() } else { vec![c] });
             [&b"'"[..], &inside.collect::<Vec<u8>>(), b"'"].concat()
         })
         .collect();
@@ -72,12 +85,19 @@ pub fn config(input: &[u8]) {
     fs::write(&file, input).unwrap();
     match config::load(&file) {
         Ok(config) => {
-            config.build.pockets.keys().for_each(|pocket| drop((config.suite(pocket), config.branch(pocket))));
+            config
+                .build
+                .pockets
+                .keys()
+                .for_each(|pocket| drop((config.suite(pocket), config.branch(pocket))));
         }
         Err(problems) => {
             assert!(!problems.is_empty());
             for problem in problems {
-                assert!(problem.file.starts_with(dir.path()) && problem.line > 0 && problem.column > 0, "{problem}");
+                assert!(
+                    problem.file.starts_with(dir.path()) && problem.line > 0 && problem.column > 0,
+                    "{problem}"
+                );
             }
         }
     }
@@ -103,8 +123,9 @@ pub fn control(input: &[u8]) {
     }
 }
 
-/// A binary package, made as the input says, before dpkg and before us. Of what we admit dpkg reads the same control file and the same fields,
-/// and it can list what is in it. An honest one is admitted.
+/// A binary package, made as the input says, before dpkg and before us. Of what we admit dpkg reads
+/// the same control file and the same fields, and it can list what is in it. An honest one is
+/// admitted.
 pub fn deb(input: &[u8]) {
     let mut choices = packages::Choices::of(input);
     let made = packages::package(&mut choices);
@@ -138,16 +159,27 @@ pub fn deb(input: &[u8]) {
             .output()
             .unwrap();
         let said = String::from_utf8_lossy(&done.stderr).into_owned();
-        assert!(done.status.success(), "dpkg-deb {} does not read what we admit: {said}\n{text}", args[0]);
+        assert!(
+            done.status.success(),
+            "dpkg-deb {} does not read what we admit: {said}\n{text}",
+            args[0]
+        );
         (done.stdout, said)
     };
-    assert_eq!(String::from_utf8_lossy(&dpkg(&["--field"]).0), text, "dpkg-deb finds another control file");
+    assert_eq!(
+        String::from_utf8_lossy(&dpkg(&["--field"]).0),
+        text,
+        "dpkg-deb finds another control file"
+    );
     dpkg(&["--info"]);
     if choices.data_is_whole {
         dpkg(&["--contents"]);
     }
-    let names: BTreeSet<&str> =
-        kept.lines().filter(|line| !line.starts_with(' ')).filter_map(|line| Some(line.split_once(':')?.0)).collect();
+    let names: BTreeSet<&str> = kept
+        .lines()
+        .filter(|line| !line.starts_with(' '))
+        .filter_map(|line| Some(line.split_once(':')?.0))
+        .collect();
     for name in names.into_iter().chain(["Package", "Source"]) {
         let theirs = String::from_utf8(dpkg(&["--field", name]).0).unwrap();
         assert_eq!(words(fields.get(name).unwrap_or_default()), words(&theirs), "{name}: {text}");

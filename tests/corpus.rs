@@ -1,15 +1,17 @@
 //! Every input that the fuzzers start from or have found, as `script/fuzz` would try it.
 
+use std::fs;
+
 #[path = "../fuzz/targets.rs"]
 mod targets;
-
-use std::fs;
 
 #[track_caller]
 fn replay(target: &str, run: fn(&[u8])) {
     let mut tried = 0;
     for kind in ["seeds", "found"] {
-        let Ok(entries) = fs::read_dir(format!("{}/fuzz/{kind}/{target}", env!("CARGO_MANIFEST_DIR"))) else {
+        let Ok(entries) =
+            fs::read_dir(format!("{}/../fuzz/{kind}/{target}", env!("CARGO_MANIFEST_DIR")))
+        else {
             continue;
         };
         for entry in entries {

@@ -2,7 +2,7 @@
 # Installs what is missing, and nothing else: Debian packages, and tools from the Rust registry.
 
 declare -A NEEDS=(
-	[build]="build-essential clang libclang-dev libkrb5-dev libpcre2-dev libseccomp-dev nettle-dev pkg-config"
+	[build]="build-essential clang libclang-dev libkrb5-dev liblzma-dev libpcre2-dev libseccomp-dev libzstd-dev nettle-dev pkg-config"
 	[run]="apt-utils bubblewrap ca-certificates curl debian-archive-keyring diffoscope-minimal dpkg-dev e2fsprogs fakeroot git iproute2 gnupg gpgv
 		arch-test jq krb5-admin-server krb5-kdc krb5-pkinit krb5-user libnet-remctl-perl mmdebstrap openssh-client openssh-server
 		openssl perl pristine-tar procps sudo
@@ -11,7 +11,7 @@ declare -A NEEDS=(
 	[layouts]="devscripts dgit git-buildpackage git-debrebase gpg libgit-wrapper-perl liblist-compare-perl libstring-shellquote-perl
 		pristine-tar quilt"
 	[lint]="shellcheck"
-	[package]="debhelper dpkg-dev liblzma-dev lintian man-db po-debconf"
+	[package]="debhelper dpkg-dev lintian man-db po-debconf"
 	[foreign]="qemu-user-static"
 	[readers]="nginx-light"
 	[clients]="apt-mirror devscripts python3 reprepro"
@@ -44,9 +44,30 @@ install_needs() {
 
 apt_get() { quietly env DEBIAN_FRONTEND=noninteractive apt-get -y -q -o DPkg::Lock::Timeout=300 "$@"; }
 
+# Installs Debian's own packages of Rust if there is no cargo. Debian 12 has a newer one under other names.
 need_cargo() {
-	command -v cargo >/dev/null ||
-		die "cargo is missing, and Debian 12's is too old: install Rust 1.85 or later from https://rustup.rs"
+	local packages=(cargo rustc) oldest version
+	command -v cargo >/dev/null && return 0
+	[ "$(id -u)" = 0 ] || die "cargo is missing, and only root can install it: Rust $(oldest_rust) or later is needed"
+	apt_get update
+	if apt-cache show cargo-web >/dev/null 2>&1; then packages=(cargo-web rustc-web); fi
+	oldest=$(oldest_rust)
+	version=$(apt-cache show --no-all-versions "${packages[0]}" | sed -n 's/^Version: //p')
+	dpkg --compare-versions "$version" ge "$oldest" ||
+		die "cargo is missing, and this Debian's is too old: install Rust $oldest or later from https://rustup.rs"
+	say "installing ${packages[*]}"
+	apt_get install --no-install-recommends "${packages[@]}"
+}
+
+oldest_rust() { sed -n 's/^rust-version = "\(.*\)"/\1/p' "$ROOT/Cargo.toml"; }
+
+# The same for what checks style, if cargo is Debian's own.
+need_cargo_style() {
+	local packages=(rustfmt rust-clippy)
+	cargo fmt --version >/dev/null 2>&1 && cargo clippy --version >/dev/null 2>&1 && return 0
+	if installed cargo-web; then packages=(rustfmt-web rust-web-clippy); fi
+	say "installing ${packages[*]}"
+	apt_get install --no-install-recommends "${packages[@]}"
 }
 
 # Installs a program of the Rust registry if it is not there.

@@ -1,11 +1,12 @@
-//! What the archive has of a version beside its pool.
+//! Makes what the archive has of a version beside its pool.
 //!
-//! - `changes/<suite>/<source>_<version>/` holds the `.changes` of each build, which names the suite, and links to all files that
-//!   it lists: dget(1), debdiff(1) and reprepro(1) look for them beside it, and the pool has them by component.
-//! - `changelogs/<component>/…/<source>_<version>_changelog` is debian/changelog where `apt changelog` looks for it: `Changelogs`
-//!   in Release says where that is.
+//! - `changes/<suite>/<source>_<version>/` holds the `.changes` of each build, which names the
+//!   suite, and links to all files that it lists: dget(1), debdiff(1) and reprepro(1) look for them
+//!   beside it, and the pool has them by component.
+//! - `changelogs/<component>/…/<source>_<version>_changelog` is debian/changelog where `apt
+//!   changelog` looks for it: `Changelogs` in Release says where that is.
 //!
-//! Each is written once, with the first publication of a version in a suite.
+//! The service writes each once, with the first publication of a version in a suite.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -13,48 +14,53 @@ use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
 
-use super::files::{self, Sums};
-use crate::error::{Failure, FailureKind};
-use crate::names::{PackageName, Suite, Version};
-use crate::record::beside::{Beside, What};
-use crate::record::contents::{Content, Kind};
-use crate::text::hex;
+use invirtibuilder_core::error::{Failure, FailureKind};
+use invirtibuilder_core::names::{PackageName, Suite, Version};
+use invirtibuilder_core::text::hex;
+use invirtibuilder_store::beside::{Beside, FileOrLink};
+use invirtibuilder_store::contents::{Content, PartKind};
+use invirtibuilder_system::files::Sums;
 
-/// The directories of the archive that hold it.
+/// The directories of the archive beside its pool.
 pub const DIRECTORIES: [&str; 2] = ["changes", "changelogs"];
 
-/// A text to be written.
+/// A text to write beside the pool.
 #[derive(Debug)]
 pub struct Text {
-    /// Its path below the archive's root.
+    /// The path below the archive's root.
     pub path: String,
-    /// What it says.
+    /// The bytes of the text.
     pub bytes: Vec<u8>,
 }
 
-/// A `.changes` as dpkg-genchanges wrote it, and what of the files that it lists is published.
-pub struct Listing<'a> {
-    /// What it says.
+/// A `.changes` as dpkg-genchanges wrote it, and the files of it that the suite publishes.
+pub struct ChangesFile<'a> {
+    /// The text of the `.changes`.
     pub text: &'a str,
-    /// The files that it is to list, with their sums.
+    /// The files that ours lists, with their sums.
     pub files: BTreeMap<&'a str, &'a Sums>,
     /// The words of its field `Architecture` that stay.
     pub architectures: Vec<&'a str>,
 }
 
-/// The directory of a version in a suite.
+/// Returns the directory of a version in a suite.
 fn directory(suite: &Suite, source: &PackageName, version: &Version) -> String {
     format!("changes/{suite}/{source}_{}", version.without_epoch())
 }
 
-/// The path that a `.changes` has in a suite.
+/// Returns the path that a `.changes` has in a suite.
 pub fn changes_path(suite: &Suite, source: &PackageName, version: &Version, name: &str) -> String {
     format!("{}/{name}", directory(suite, source, version))
 }
 
-/// Adds to `content` what the archive is to have of it when a suite shows it, from these `.changes` by name; the texts to write.
-pub fn add_changes(content: &mut Content, suite: &Suite, changes: Vec<(String, String)>) -> Vec<Text> {
-    let directory = directory(suite, &content.source, &content.version);
+/// Adds to `content` what the archive has of it beside the pool when a suite shows it, from these
+/// `.changes` by name. Returns the texts to write.
+pub fn add_changes(
+    content: &mut Content,
+    suite: &Suite,
+    changes: Vec<(String, String)>,
+) -> Vec<Text> {
+    let directory = directory(suite, &content.id.package, &content.id.version);
     let mut texts = Vec::new();
     if content.beside.iter().any(|it| it.path.starts_with(&format!("{directory}/"))) {
         return texts;
@@ -62,7 +68,8 @@ pub fn add_changes(content: &mut Content, suite: &Suite, changes: Vec<(String, S
     for (name, text) in changes {
         let listed = listed(&text);
         for file in content.files.iter().filter(|file| listed.contains(base(&file.path))) {
-            let (path, target) = (format!("{directory}/{}", base(&file.path)), format!("../../../{}", file.path));
+            let (path, target) =
+                (format!("{directory}/{}", base(&file.path)), format!("../../../{}", file.path));
             add_link(&mut content.beside, path, target);
         }
         let bytes = for_suite(&text, suite).into_bytes();
@@ -71,40 +78,48 @@ pub fn add_changes(content: &mut Content, suite: &Suite, changes: Vec<(String, S
     texts
 }
 
-/// Adds debian/changelog to `content`, for each component that a part of it is in; the text to write.
+/// Adds debian/changelog to `content`, for each component that a part of it is in. Returns the text
+/// to write.
 pub fn add_changelog(content: &mut Content, changelog: &[u8]) -> Option<Text> {
-    let source = content.parts.iter().find(|part| part.kind == Kind::Dsc)?.component.clone();
+    let source = content.parts.iter().find(|part| part.kind == PartKind::Dsc)?.component.clone();
     if content.beside.iter().any(|it| it.path.starts_with("changelogs/")) {
         return None;
     }
-    let name = format!("{}_{}_changelog", content.source, content.version.without_epoch());
-    let place = format!("{}/{}/{name}", files::prefix(content.source.as_str()), content.source);
+    let package = &content.id.package;
+    let name = format!("{package}_{}_changelog", content.id.version.without_epoch());
+    let place = format!("{}/{package}/{name}", package.pool_prefix());
     let components: BTreeSet<&String> = content.parts.iter().map(|part| &part.component).collect();
     for component in components.into_iter().filter(|component| **component != source) {
-        let (path, target) = (format!("changelogs/{component}/{place}"), format!("../../../{source}/{place}"));
+        let (path, target) =
+            (format!("changelogs/{component}/{place}"), format!("../../../{source}/{place}"));
         add_link(&mut content.beside, path, target);
     }
     Some(add_text(&mut content.beside, format!("changelogs/{source}/{place}"), changelog.to_vec()))
 }
 
-/// The `.changes` of a version that is published already, by name: those of the suite that had it first, or those that an older
-/// release left in the pool.
+/// Reads the `.changes` of a version that is published already, by name: those of the suite that
+/// had it first, or those that an older release left in the pool.
 pub fn published_changes(root: &Path, content: &Content) -> Result<Vec<(String, String)>, Failure> {
     let mut found: BTreeMap<&str, (&str, &str)> = BTreeMap::new();
     let beside = content.beside.iter().filter_map(|it| match &it.what {
-        What::File { sha256, .. } => Some((&it.path[..], &sha256[..])),
-        What::Link(_) => None,
+        FileOrLink::File { sha256, .. } => Some((&it.path[..], &sha256[..])),
+        FileOrLink::Link(_) => None,
     });
-    for (path, sha256) in content.files.iter().map(|file| (&file.path[..], &file.sha256[..])).chain(beside) {
+    for (path, sha256) in
+        content.files.iter().map(|file| (&file.path[..], &file.sha256[..])).chain(beside)
+    {
         if path.ends_with(".changes") {
             found.entry(base(path)).or_insert((path, sha256));
         }
     }
     let mut all = Vec::new();
     for (name, (path, sha256)) in found {
-        let text = fs::read_to_string(root.join(path)).with_context(|| format!("cannot read {path} of the archive"))?;
+        let text = fs::read_to_string(root.join(path))
+            .with_context(|| format!("cannot read {path} of the archive"))?;
         if sum(text.as_bytes()) != sha256 {
-            let text = format!("{path} of the archive is not what was published: restore it from a backup");
+            let text = format!(
+                "{path} of the archive is not what was published: restore it from a backup"
+            );
             return Err(Failure::new(FailureKind::Conflict, text));
         }
         all.push((name.to_owned(), text));
@@ -112,21 +127,31 @@ pub fn published_changes(root: &Path, content: &Content) -> Result<Vec<(String, 
     Ok(all)
 }
 
-/// An entry of Sources with `Files`, which this `.dsc` has for all but itself.
+/// Writes an entry of Sources with `Files`, which this `.dsc` has for all but itself.
 pub fn with_sums(stanza: &str, dsc: &str, own: &Sums) -> Result<String> {
     let all = fields(dsc);
-    let (_, files) =
-        all.iter().find(|(name, _)| name.eq_ignore_ascii_case("Files")).context("its .dsc has no Files")?;
+    let (_, files) = all
+        .iter()
+        .find(|(name, _)| name.eq_ignore_ascii_case("Files"))
+        .context("its .dsc has no Files")?;
     let sums: BTreeMap<&str, &str> =
         files.lines().filter_map(|line| Some((*words(line).get(2)?, words(line)[0]))).collect();
     let mut lines = String::new();
     let mut last = "";
     let at = stanza.find("Checksums-Sha256:\n").context("it has no Checksums-Sha256")?;
     for line in stanza[at..].lines().skip(1).take_while(|line| line.starts_with(' ')) {
-        let [_, size, name] = words(line)[..] else { bail!("a line of its Checksums-Sha256 does not parse") };
-        let md5 =
-            if name.ends_with(".dsc") { &own.md5[..] } else { sums.get(name).context("its .dsc has another list")? };
-        ensure!(md5.len() == 32 && md5.bytes().all(|b| b.is_ascii_hexdigit()), "its .dsc has what is no sum");
+        let [_, size, name] = words(line)[..] else {
+            bail!("a line of its Checksums-Sha256 does not parse")
+        };
+        let md5 = if name.ends_with(".dsc") {
+            &own.md5[..]
+        } else {
+            sums.get(name).context("its .dsc has another list")?
+        };
+        ensure!(
+            md5.len() == 32 && md5.bytes().all(|b| b.is_ascii_hexdigit()),
+            "its .dsc has what is no sum"
+        );
         lines.push_str(&format!(" {md5} {size} {name}\n"));
         last = name;
     }
@@ -136,12 +161,12 @@ pub fn with_sums(stanza: &str, dsc: &str, own: &Sums) -> Result<String> {
 
 fn add_link(beside: &mut Vec<Beside>, path: String, target: String) {
     if beside.iter().all(|it| it.path != path) {
-        beside.push(Beside { path, what: What::Link(target) });
+        beside.push(Beside { path, what: FileOrLink::Link(target) });
     }
 }
 
 fn add_text(beside: &mut Vec<Beside>, path: String, bytes: Vec<u8>) -> Text {
-    let what = What::File { size: bytes.len() as u64, sha256: sum(&bytes) };
+    let what = FileOrLink::File { size: bytes.len() as u64, sha256: sum(&bytes) };
     beside.push(Beside { path: path.clone(), what });
     Text { path, bytes }
 }
@@ -154,21 +179,27 @@ fn base(path: &str) -> &str {
     path.rsplit_once('/').map_or(path, |(_, name)| name)
 }
 
-impl Listing<'_> {
-    /// What it says of the files that are published, and nothing of others. All sums are ours.
+impl ChangesFile<'_> {
+    /// Writes what the `.changes` says of the files that are published, and nothing of others. All
+    /// sums are ours.
     pub fn compose(&self) -> String {
         let mut text = String::new();
         for (name, whole) in fields(self.text) {
             match &name.to_ascii_lowercase()[..] {
                 "files" => {}
-                "architecture" => text.push_str(&format!("Architecture: {}\n", self.architectures.join(" "))),
+                "architecture" => {
+                    text.push_str(&format!("Architecture: {}\n", self.architectures.join(" ")));
+                }
                 name if name.starts_with("checksums-") => {}
                 _ => text.push_str(whole),
             }
         }
         let sections = self.sections();
         let list = |line: &dyn Fn(&str, &Sums) -> String| {
-            self.files.iter().map(|(name, sums)| format!(" {}\n", line(name, sums))).collect::<String>()
+            self.files
+                .iter()
+                .map(|(name, sums)| format!(" {}\n", line(name, sums)))
+                .collect::<String>()
         };
         let unknown = ("-", "-");
         text.push_str("Checksums-Sha1:\n");
@@ -183,10 +214,13 @@ impl Listing<'_> {
         text
     }
 
-    /// The section and the priority of each file.
+    /// Reads the section and the priority of each file.
     fn sections(&self) -> BTreeMap<&str, (&str, &str)> {
         let all = fields(self.text);
-        let files = all.iter().find(|(name, _)| name.eq_ignore_ascii_case("Files")).map_or("", |(_, whole)| whole);
+        let files = all
+            .iter()
+            .find(|(name, _)| name.eq_ignore_ascii_case("Files"))
+            .map_or("", |(_, whole)| whole);
         let section = |line| match words(line)[..] {
             [_, _, section, priority, name] => Some((name, (section, priority))),
             _ => None,
@@ -195,7 +229,7 @@ impl Listing<'_> {
     }
 }
 
-/// The fields of a stanza that was parsed before: each with its name and all of its lines.
+/// Splits a stanza that was parsed before into its fields: each with its name and all of its lines.
 fn fields(text: &str) -> Vec<(&str, &str)> {
     let (mut all, mut at): (Vec<(&str, &str)>, usize) = (Vec::new(), 0);
     for line in text.split_inclusive('\n') {
@@ -213,7 +247,7 @@ fn words(line: &str) -> Vec<&str> {
     line.split_whitespace().collect()
 }
 
-/// A `.changes` that names this suite.
+/// Writes a `.changes` that names this suite.
 fn for_suite(text: &str, suite: &Suite) -> String {
     let line = format!("Distribution: {suite}\n");
     let mut all: Vec<&str> = Vec::new();
@@ -226,16 +260,21 @@ fn for_suite(text: &str, suite: &Suite) -> String {
     all.concat()
 }
 
-/// The names of the files that a `.changes` of ours lists.
+/// Lists the names of the files that a `.changes` of the service lists.
 fn listed(text: &str) -> BTreeSet<&str> {
     let all = fields(text);
     let files = all.iter().find(|(name, _)| name.eq_ignore_ascii_case("Checksums-Sha256"));
-    files.map_or("", |(_, whole)| whole).lines().skip(1).filter_map(|line| words(line).last().copied()).collect()
+    files
+        .map_or("", |(_, whole)| whole)
+        .lines()
+        .skip(1)
+        .filter_map(|line| words(line).last().copied())
+        .collect()
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use crate::beside::*;
 
     const CHANGES: &str = "Format: 1.8\nSource: x\nArchitecture: all images\nVersion: 1\nDistribution: trixie\nChanges:\n x (1) unstable\n .\n   * Y.\n\
                            Checksums-Sha1:\n a 1 x_1_all.deb\n b 1 x_1_images.tar.gz\nChecksums-Sha256:\n a 1 x_1_all.deb\n b 1 x_1_images.tar.gz\n\
@@ -245,7 +284,7 @@ mod tests {
     fn what_is_left_out_is_in_no_list() {
         let sums = Sums { size: 7, md5: "m".into(), sha1: "s".into(), sha256: "t".into() };
         let files = BTreeMap::from([("x_1_all.deb", &sums)]);
-        let listing = Listing { text: CHANGES, files, architectures: vec!["all"] };
+        let listing = ChangesFile { text: CHANGES, files, architectures: vec!["all"] };
         let text = listing.compose();
         assert_eq!(
             text,
@@ -258,11 +297,14 @@ mod tests {
     #[test]
     fn an_older_entry_of_sources_gets_the_sums_of_its_dsc() {
         let own = Sums { size: 9, md5: "d".repeat(32), sha1: String::new(), sha256: String::new() };
-        let old =
-            "Package: x\nDirectory: pool/main/x/x\nSection: misc\nChecksums-Sha256:\n aa 7 x_1.tar.xz\n bb 9 x_1.dsc\n";
-        let dsc = format!("Source: x\nChecksums-Sha1:\n 1 7 x_1.tar.xz\nFiles:\n {} 7 x_1.tar.xz\n", "e".repeat(32));
+        let old = "Package: x\nDirectory: pool/main/x/x\nSection: misc\nChecksums-Sha256:\n aa 7 x_1.tar.xz\n bb 9 x_1.dsc\n";
+        let dsc = format!(
+            "Source: x\nChecksums-Sha1:\n 1 7 x_1.tar.xz\nFiles:\n {} 7 x_1.tar.xz\n",
+            "e".repeat(32)
+        );
         let new = with_sums(old, &dsc, &own).unwrap();
-        let files = format!("Files:\n {} 7 x_1.tar.xz\n {} 9 x_1.dsc\n", "e".repeat(32), "d".repeat(32));
+        let files =
+            format!("Files:\n {} 7 x_1.tar.xz\n {} 9 x_1.dsc\n", "e".repeat(32), "d".repeat(32));
         assert_eq!(new, old.replace("Checksums", &format!("{files}Checksums")));
         for dsc in ["Source: x\n", "Files:\n x 7 x_1.tar.xz\n", &dsc.replace("tar.xz", "tar.gz")] {
             assert!(with_sums(old, dsc, &own).is_err(), "{dsc}");

@@ -1,25 +1,32 @@
-//! The control archive of a package, as dpkg-deb has tar(1) write it.
+//! Reads the control archive of a package, as dpkg-deb has tar(1) write it.
 //!
-//! tar(1), by which dpkg unpacks it, knows a dozen kinds of archives and several ways to write a number, and others that read packages know
-//! others. What can be read in two ways is refused, and so is what tar would not take. Plain files, links and one directory are read,
-//! with GNU's or POSIX's headers, numbers in octal digits, and nothing behind the end. A maintainer script may be a hard link to
-//! a file before it or a symbolic link, as dpkg takes both. The control file may not: apt reads no link.
+//! tar(1), by which dpkg unpacks it, knows a dozen kinds of archives and several ways to write a
+//! number, and others that read packages know others. We refuse what can be read in two ways, and
+//! what tar would not take. We read plain files, links and one directory, with GNU's or POSIX's
+//! headers, numbers in octal digits, and nothing behind the end. A maintainer script may be a hard
+//! link to a file before it or a symbolic link, as dpkg takes both. The control file may not: apt
+//! reads no link.
 
 use std::collections::BTreeSet;
 use std::io::{self, Read};
 
 use anyhow::{Context, Result, bail, ensure};
 
-use super::deb::{MAX_MEMBER, MAX_TOGETHER};
-use crate::stanza::LARGEST_BINARY;
+use invirtibuilder_core::stanza::LARGEST_BINARY;
+
+/// The largest control member, and the most that one may unpack to, in bytes.
+pub const MAX_MEMBER: u64 = 64 << 20;
+
+/// The most that the control archives of one version may unpack to together, in bytes.
+pub const MAX_TOGETHER: u64 = 256 << 20;
 
 /// The most files in a control archive. Debian's have about ten.
 pub const MAX_FILES: usize = 1000;
 
-/// Everything is a multiple of it.
+/// The size of a block of tar in bytes: everything is a multiple of it.
 const BLOCK: usize = 512;
 
-/// The control file of a control archive. What is unpacked is taken off `room`.
+/// Reads the control file of a control archive. It takes what it unpacks off `room`.
 pub fn control_file(tar: impl Read, room: &mut u64) -> Result<String> {
     let most = MAX_MEMBER.min(*room);
     let mut tar = tar.take(most);
@@ -37,8 +44,8 @@ pub fn control_file(tar: impl Read, room: &mut u64) -> Result<String> {
 fn read(tar: &mut impl Read) -> Result<String> {
     let mut control = None;
     let mut seen: BTreeSet<Vec<u8>> = BTreeSet::new();
-    while let Some(entry) = Entry::next(tar)? {
-        let shown = || crate::text::quoted(&String::from_utf8_lossy(&entry.name));
+    while let Some(entry) = TarEntry::next(tar)? {
+        let shown = || invirtibuilder_core::text::quoted(&String::from_utf8_lossy(&entry.name));
         let name = within(&entry.name);
         match entry.kind {
             b'5' if name.is_empty() || name == b"." => {
@@ -50,7 +57,8 @@ fn read(tar: &mut impl Read) -> Result<String> {
             b'1' | b'2' if is_plain(name) => {
                 ensure!(name != b"control", "{} is a link in it, and not a plain file", shown());
                 ensure!(entry.size == 0, "{} is a link with a size", shown());
-                let target = crate::text::quoted(&String::from_utf8_lossy(&entry.target));
+                let target =
+                    invirtibuilder_core::text::quoted(&String::from_utf8_lossy(&entry.target));
                 let there = entry.kind == b'2' || seen.contains(within(&entry.target));
                 ensure!(there, "{} is a hard link to {target}, which is not before it", shown());
                 ensure!(!entry.target.is_empty(), "{} is a link to nothing", shown());
@@ -71,33 +79,39 @@ fn read(tar: &mut impl Read) -> Result<String> {
             skip(tar, entry.size.next_multiple_of(BLOCK as u64) - entry.size)?;
             control = Some(String::from_utf8(text).ok().context("its control file is not UTF-8")?);
         } else {
-            skip(tar, entry.size.checked_next_multiple_of(BLOCK as u64).context("a file in it has no end")?)?;
+            skip(
+                tar,
+                entry
+                    .size
+                    .checked_next_multiple_of(BLOCK as u64)
+                    .context("a file in it has no end")?,
+            )?;
         }
     }
     control.context("there is no control file in it")
 }
 
-/// A name without the directory that all of it is in.
+/// Takes the directory that all of the archive is in off a name.
 fn within(name: &[u8]) -> &[u8] {
     name.strip_prefix(b"./").unwrap_or(name)
 }
 
-/// Whether a name stands for a file of the one directory.
+/// Tells whether a name stands for a file of the one directory.
 fn is_plain(name: &[u8]) -> bool {
     !["", ".", ".."].map(str::as_bytes).contains(&name) && !name.contains(&b'/')
 }
 
-/// What a header says.
-struct Entry {
+/// The header of a file.
+struct TarEntry {
     name: Vec<u8>,
-    /// Where a link points.
+    /// The name that a link points to.
     target: Vec<u8>,
     kind: u8,
     size: u64,
 }
 
-impl Entry {
-    /// The next one; `None` at the end, behind which there is nothing.
+impl TarEntry {
+    /// Reads the next header; `None` at the end, behind which there is nothing.
     fn next(tar: &mut impl Read) -> Result<Option<Self>> {
         let mut header = [0; BLOCK];
         tar.read_exact(&mut header).context("it does not end as an archive does")?;
@@ -108,29 +122,42 @@ impl Entry {
         }
         let odd = |what: &str| format!("a header in it has {what}");
         let magic = &header[257..265];
-        ensure!(magic == b"ustar  \0" || magic == b"ustar\x0000", odd("another kind than tar's or POSIX's"));
+        ensure!(
+            magic == b"ustar  \0" || magic == b"ustar\x0000",
+            odd("another kind than tar's or POSIX's")
+        );
         // The beginning of a longer name, or what only parts of archives have.
-        ensure!(header[345..].iter().all(|byte| *byte == 0), odd("more than a file's name and numbers"));
+        ensure!(
+            header[345..].iter().all(|byte| *byte == 0),
+            odd("more than a file's name and numbers")
+        );
         for (from, to) in [(100, 108), (108, 116), (116, 124), (136, 148)] {
-            octal(&header[from..to]).with_context(|| odd("a number that is not in octal digits"))?;
+            octal(&header[from..to])
+                .with_context(|| odd("a number that is not in octal digits"))?;
         }
-        let sum: u64 = header[..148].iter().chain(&header[156..]).map(|byte| u64::from(*byte)).sum();
-        ensure!(octal(&header[148..156]) == Some(sum + 8 * u64::from(b' ')), odd("another sum than its own"));
-        let size = octal(&header[124..136]).with_context(|| odd("a size that is not in octal digits"))?;
+        let sum: u64 =
+            header[..148].iter().chain(&header[156..]).map(|byte| u64::from(*byte)).sum();
+        ensure!(
+            octal(&header[148..156]) == Some(sum + 8 * u64::from(b' ')),
+            odd("another sum than its own")
+        );
+        let size =
+            octal(&header[124..136]).with_context(|| odd("a size that is not in octal digits"))?;
         let name = text(&header[..100]).with_context(|| odd("more behind its name"))?;
-        let target = text(&header[157..257]).with_context(|| odd("more behind the name of a link"))?;
+        let target =
+            text(&header[157..257]).with_context(|| odd("more behind the name of a link"))?;
         Ok(Some(Self { name, target, kind: header[156], size }))
     }
 }
 
-/// A text as tar writes it: NULs behind it, and nothing else.
+/// Reads a text as tar writes it: NULs behind it, and nothing else.
 fn text(field: &[u8]) -> Option<Vec<u8>> {
     let length = field.iter().position(|byte| *byte == 0).unwrap_or(field.len());
     let (text, rest) = field.split_at(length);
     rest.iter().all(|byte| *byte == 0).then(|| text.to_vec())
 }
 
-/// A number as tar writes it: octal digits, and NULs or spaces behind them.
+/// Reads a number as tar writes it: octal digits, and NULs or spaces behind them.
 fn octal(field: &[u8]) -> Option<u64> {
     let end = field.iter().position(|byte| !(b'0'..=b'7').contains(byte)).unwrap_or(field.len());
     let (digits, rest) = field.split_at(end);
@@ -157,11 +184,11 @@ fn only_zeros(tar: &mut impl Read) -> io::Result<bool> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use crate::control_tar::*;
 
     const CONTROL: &str = "Package: hello\n";
 
-    /// A header that says what it likes, with its right sum.
+    /// Makes a header that says what `change` makes it say, with its right sum.
     fn header(change: impl Fn(&mut [u8; BLOCK])) -> Vec<u8> {
         let mut header = [0; BLOCK];
         let mut put = |at: usize, text: &[u8]| header[at..at + text.len()].copy_from_slice(text);
@@ -198,8 +225,13 @@ mod tests {
     fn a_header_is_read_in_one_way() {
         let end = [0; 2 * BLOCK];
         assert_eq!(said(&archive(header(|_| {}), &end)), CONTROL);
-        assert_eq!(said(&archive(header(|h| h[257..265].copy_from_slice(b"ustar\x0000")), &end)), CONTROL);
-        let put = |at: usize, text: &'static [u8]| header(move |h| h[at..at + text.len()].copy_from_slice(text));
+        assert_eq!(
+            said(&archive(header(|h| h[257..265].copy_from_slice(b"ustar\x0000")), &end)),
+            CONTROL
+        );
+        let put = |at: usize, text: &'static [u8]| {
+            header(move |h| h[at..at + text.len()].copy_from_slice(text))
+        };
         for (header, word) in [
             (put(257, &[0; 8]), "another kind"),
             (put(345, b"x"), "more than a file's name"),
@@ -223,7 +255,10 @@ mod tests {
             (put(0, b"./.\0\0\0\0\0\0"), "neither a plain file"),
             (put(0, b"..\0\0\0\0\0\0\0"), "neither a plain file"),
             (put(0, b"./\0\0\0\0\0\0\0"), "neither a plain file"),
-            (header(|h| (h[..9].copy_from_slice(b"./\0\0\0\0\0\0\0"), h[156] = b'5').1), "directory with a size"),
+            (
+                header(|h| (h[..9].copy_from_slice(b"./\0\0\0\0\0\0\0"), h[156] = b'5').1),
+                "directory with a size",
+            ),
         ] {
             let said = said(&archive(header, &end));
             assert!(said.contains(word), "{word}: {said}");

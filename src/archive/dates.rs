@@ -1,11 +1,13 @@
-//! When a suite's Release is dated.
+//! Dates the Release of a suite.
 //!
-//! apt keeps the newest Release that it has read: it takes no older one, and says nothing about that. A Release of a time to
-//! come it refuses, and says so. So the date never goes back: what is dated ahead because the clock was is waited for. Where that
-//! would take long, the daemon's start dates the suite by the clock again: nobody whose clock is right has taken the other one.
+//! apt keeps the newest Release that it has read: it takes no older one, and says nothing about
+//! that. A Release of a time to come it refuses, and says so. So the date never goes back: if the
+//! clock was ahead, the suite waits for the date that it has shown. Where that would take long, the
+//! daemon's start dates the suite by the clock again: no client whose clock is right has taken the
+//! other one.
 //!
-//! The times of the files go up with each generation, whatever the clock says. Those are compared by whoever asks for a
-//! file over HTTP, and say how late a date was ever shown.
+//! The times of the files go up with each generation, whatever the clock says. Clients that ask for
+//! a file over HTTP compare those, and they say how late a date was ever shown.
 
 use std::fs;
 use std::path::Path;
@@ -13,44 +15,47 @@ use std::time::UNIX_EPOCH;
 
 use chrono::{DateTime, NaiveDateTime};
 
-use crate::names::Suite;
+use invirtibuilder_core::names::Suite;
 
-/// How dates are written (the Debian wiki's RepositoryFormat, "Date, Valid-Until").
+/// The format of dates (the Debian wiki's RepositoryFormat, "Date, Valid-Until").
 const FORMAT: &str = "%a, %d %b %Y %H:%M:%S UTC";
 
-/// How long a date of a time to come is waited for, in seconds.
+/// The longest that a suite waits for a date of a time to come, in seconds.
 const PATIENCE: i64 = 2 * 3600;
 
-/// How far the times of files may be ahead of their date, in seconds: publications that follow each other at once move them.
+/// The most that the times of files may be ahead of their date, in seconds: publications that
+/// follow each other at once move them.
 const DRIFT: i64 = 60;
 
-/// What readers of a suite are shown; seconds since 1970-01-01 UTC.
+/// The dates that readers of a suite see, in seconds since 1970-01-01 UTC.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Shown {
-    /// The date of its Release.
+    /// The date of the suite's Release.
     date: i64,
-    /// The time of its files.
+    /// The time of the files.
     files: i64,
-    /// The end of its validity.
+    /// The end of the Release's validity.
     until: Option<i64>,
 }
 
-/// What is wrong with the date of a suite.
+/// An error in the date of a suite.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Wrong {
-    /// It is no longer valid since this time.
+    /// The Release is no longer valid since this time.
     Expired(i64),
-    /// It is dated ahead, and that time will soon be there.
+    /// The Release is dated ahead, and that time will soon be there.
     Ahead(i64),
-    /// It is dated far ahead.
+    /// The Release is dated far ahead.
     FarAhead(i64),
 }
 
 impl Wrong {
-    /// It in a sentence.
+    /// Says in a sentence what is wrong.
     pub fn describe(self) -> String {
         match self {
-            Self::Expired(at) => format!("its Release was valid until {}: apt takes it no more", write(at)),
+            Self::Expired(at) => {
+                format!("its Release was valid until {}: apt takes it no more", write(at))
+            }
             Self::Ahead(at) | Self::FarAhead(at) => format!(
                 "its Release is dated {}, a time to come: apt refuses it until then; was this machine's clock ahead?",
                 write(at)
@@ -59,7 +64,8 @@ impl Wrong {
     }
 }
 
-/// Reads what a suite shows from its files, below the archive's root; `None`: it is not there, or says no date.
+/// Reads what a suite shows from its files, below the archive's root; `None`: it is not there, or
+/// says no date.
 pub fn shown(root: &Path, suite: &Suite) -> Option<Shown> {
     let dir = root.join("dists").join(suite.as_str());
     let text = fs::read_to_string(dir.join("Release")).ok()?;
@@ -71,16 +77,16 @@ pub fn shown(root: &Path, suite: &Suite) -> Option<Shown> {
 
 /// Returns the present time, in seconds since 1970-01-01 UTC.
 pub fn clock() -> i64 {
-    crate::record::now() / 1000
+    invirtibuilder_core::time::now() / 1000
 }
 
-/// The date of the Release that comes after this one.
+/// Returns the date of the Release that comes after this one.
 pub fn next(shown: Option<Shown>, clock: i64) -> i64 {
     shown.map_or(clock, |shown| shown.date.max(clock))
 }
 
 impl Shown {
-    /// What is wrong with it at this time.
+    /// Finds what is wrong with the date at this time.
     pub fn wrong(self, clock: i64) -> Option<Wrong> {
         match self.date - clock {
             ahead if ahead > PATIENCE => Some(Wrong::FarAhead(self.date)),
@@ -90,13 +96,14 @@ impl Shown {
         }
     }
 
-    /// Whether a later date was shown before, and that time has come: who has read it is waiting for a younger one.
+    /// Tells whether a later date was shown before, and that time has come: a client that has read
+    /// it waits for a younger one.
     pub fn is_overdue(self, clock: i64) -> bool {
         self.date + DRIFT < self.files && self.files <= clock
     }
 }
 
-/// A date as Release has it.
+/// Writes a date as Release has it.
 pub fn write(seconds: i64) -> String {
     DateTime::from_timestamp(seconds, 0).unwrap_or_default().format(FORMAT).to_string()
 }
@@ -107,7 +114,7 @@ fn read(text: &str) -> Option<i64> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use crate::dates::*;
 
     fn at(date: i64, files: i64, until: Option<i64>) -> Shown {
         Shown { date, files, until }
@@ -126,8 +133,14 @@ mod tests {
         assert_eq!(at(clock, clock, None).wrong(clock), None);
         assert_eq!(at(clock + 10, clock, Some(clock + 11)).wrong(clock), None);
         assert_eq!(at(clock + 3600, clock, None).wrong(clock), Some(Wrong::Ahead(clock + 3600)));
-        assert_eq!(at(clock + 86_400, clock, None).wrong(clock), Some(Wrong::FarAhead(clock + 86_400)));
-        assert_eq!(at(clock - 100, clock, Some(clock - 1)).wrong(clock), Some(Wrong::Expired(clock - 1)));
+        assert_eq!(
+            at(clock + 86_400, clock, None).wrong(clock),
+            Some(Wrong::FarAhead(clock + 86_400))
+        );
+        assert_eq!(
+            at(clock - 100, clock, Some(clock - 1)).wrong(clock),
+            Some(Wrong::Expired(clock - 1))
+        );
         assert!(Wrong::Expired(0).describe().contains("valid until Thu, 01 Jan 1970 00:00:00 UTC"));
     }
 
@@ -137,7 +150,10 @@ mod tests {
         assert!(!dated_by_the_clock_again.is_overdue(89_999));
         assert!(dated_by_the_clock_again.is_overdue(90_000));
         assert!(!at(90_001, 90_001, None).is_overdue(90_002), "and not for ever");
-        assert!(!at(1000, 1030, None).is_overdue(2000), "publications that followed each other at once");
+        assert!(
+            !at(1000, 1030, None).is_overdue(2000),
+            "publications that followed each other at once"
+        );
     }
 
     #[test]
@@ -150,7 +166,11 @@ mod tests {
         fs::write(dists.join("InRelease"), "").unwrap();
         fs::write(dists.join("Release"), "Suite: stable\nDate: yesterday\n").unwrap();
         assert_eq!(shown(root, &suite), None);
-        let text = format!("Suite: stable\nDate: {}\nValid-Until: {}\nSHA256:\n", write(86_400), write(172_800));
+        let text = format!(
+            "Suite: stable\nDate: {}\nValid-Until: {}\nSHA256:\n",
+            write(86_400),
+            write(172_800)
+        );
         fs::write(dists.join("Release"), text).unwrap();
         let found = shown(root, &suite).unwrap();
         assert_eq!((found.date, found.until), (86_400, Some(172_800)));

@@ -8,42 +8,42 @@ use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result};
 use rayon::prelude::*;
-use rusqlite::{Connection, Transaction, params};
+use rusqlite::{Connection, Transaction};
 use sha2::{Digest, Sha256};
 
-use super::index::Index;
-use super::sign::Keys;
-use super::{Prepared, dates, files, xz};
-use crate::failpoint::{Point, reach};
-use crate::names::Suite;
-use crate::record::now;
+use crate::index::Index;
+use crate::sign::ArchiveKeys;
+use crate::{Prepared, dates, site, xz};
+use invirtibuilder_core::domain::SuiteId;
+use invirtibuilder_core::failpoint::{Point, reach};
+use invirtibuilder_core::time::now;
+use invirtibuilder_store::generations::{self, ListedFile};
+use invirtibuilder_store::snapshots;
+use invirtibuilder_system::files;
 
-/// Where generations are, below `dists`.
+/// The directory of generations, below `dists`.
 pub const DIRECTORY: &str = ".generations";
 
-/// Generations whose index files can still be had by hash, however old they are.
+/// The number of generations whose index files readers can still get by hash, however old they are.
 const BY_HASH: i64 = 8;
 
-/// So are those of any that was shown so lately, in milliseconds: who has read its InRelease asks for them next.
+/// The time for which readers can still get the index files of a generation by hash after it was
+/// shown, in milliseconds: a reader of its InRelease asks for them next.
 const LATE: i64 = 120_000;
 
 /// The forms that each index file has.
 const SUFFIXES: [&str; 3] = ["", ".gz", ".xz"];
 
-/// A file that Release lists.
-#[derive(Debug, Clone)]
-pub struct Listed {
-    /// Its path below `dists/<suite>`.
-    pub path: String,
-    /// Its size in bytes.
-    pub size: u64,
-    /// Its SHA-256, in hexadecimal.
-    pub sha256: String,
-}
-
-/// Writes the generation that `prepared` is; the indexes in `kept` are those of the generation before.
-pub fn write(root: &Path, db: &Connection, prepared: &Prepared, kept: &[String], keys: &Keys) -> Result<Vec<Listed>> {
-    let base = root.join("dists").join(DIRECTORY).join(prepared.suite.as_str());
+/// Writes the generation that `prepared` is. The indexes in `kept` are those of the generation
+/// before. `sources` is the file that makes apt read the suite.
+pub fn write(
+    root: &Path,
+    db: &Connection,
+    prepared: &Prepared,
+    kept: &[String],
+    (keys, sources): (&ArchiveKeys, &str),
+) -> Result<Vec<ListedFile>> {
+    let base = root.join("dists").join(DIRECTORY).join(prepared.suite.suite.as_str());
     let dir = base.join(prepared.generation().to_string());
     let before = base.join((prepared.generation() - 1).to_string());
     if dir.exists() {
@@ -52,8 +52,10 @@ pub fn write(root: &Path, db: &Connection, prepared: &Prepared, kept: &[String],
     }
     files::make_dirs(&base)?;
     let mut listed = Vec::new();
-    for file in recorded(db, &prepared.suite, prepared.from)? {
-        if kept.iter().any(|path| file.path.strip_prefix(path.as_str()).is_some_and(|rest| SUFFIXES.contains(&rest))) {
+    for file in generations::files(db, &prepared.suite, prepared.from)? {
+        if kept.iter().any(|path| {
+            file.path.strip_prefix(path.as_str()).is_some_and(|rest| SUFFIXES.contains(&rest))
+        }) {
             let home = home(&file);
             link(&before.join(&home), &dir.join(&home))?;
             listed.push(file);
@@ -71,6 +73,7 @@ pub fn write(root: &Path, db: &Connection, prepared: &Prepared, kept: &[String],
     reach(Point::SuiteReleaseWritten)?;
     files::write_new(&dir.join("InRelease"), &[&signed.inline])?;
     files::write_new(&dir.join("Release.gpg"), &[&signed.detached])?;
+    files::write_new(&dir.join(site::sources_name(&prepared.suite.suite)), &[sources.as_bytes()])?;
     date(&before, &dir)?;
     reach(Point::SuiteSigned)?;
     sync_tree(&dir)?;
@@ -79,8 +82,9 @@ pub fn write(root: &Path, db: &Connection, prepared: &Prepared, kept: &[String],
     Ok(listed)
 }
 
-/// Makes the files that are fetched by name a second younger than those before at least: HTTP compares whole seconds, and
-/// a reader who has the ones before would be told for ever that nothing has changed.
+/// Makes the files that are fetched by name a second younger than those before at least. HTTP
+/// compares whole seconds: a reader who has the ones before would hear for ever that nothing has
+/// changed.
 fn date(before: &Path, dir: &Path) -> Result<()> {
     let mut time = SystemTime::now();
     if let Ok(last) = fs::metadata(before.join("InRelease")).and_then(|meta| meta.modified()) {
@@ -92,11 +96,15 @@ fn date(before: &Path, dir: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Writes an index in every form. No more of it than a bucket is in memory at a time.
-fn write_index(dir: &Path, db: &Connection, index: &Index) -> Result<Vec<Listed>> {
-    let blocks = index.buckets.iter().map(|it| xz::Block { unpadded: it.unpadded, uncompressed: it.size });
+/// Writes an index in every form. It has no more of it than a bucket in memory at a time.
+fn write_index(dir: &Path, db: &Connection, index: &Index) -> Result<Vec<ListedFile>> {
+    let blocks =
+        index.buckets.iter().map(|it| xz::Block { unpadded: it.unpadded, uncompressed: it.size });
     let (header, footer) = xz::frame(blocks);
-    let mut forms = SUFFIXES.iter().map(|suffix| Form::new(dir, index, suffix)).collect::<Result<Vec<_>>>()?;
+    let mut forms = SUFFIXES
+        .iter()
+        .map(|suffix| IndexFile::new(dir, index, suffix))
+        .collect::<Result<Vec<_>>>()?;
     forms[2].add(&header)?;
     for bucket in &index.buckets {
         bucket.look(db, |body| {
@@ -111,8 +119,8 @@ fn write_index(dir: &Path, db: &Connection, index: &Index) -> Result<Vec<Listed>
     forms.into_par_iter().map(|form| form.finish(dir)).collect()
 }
 
-/// A file of an index that is being written.
-struct Form {
+/// A file of an index that the service is writing.
+struct IndexFile {
     path: String,
     temporary: PathBuf,
     file: fs::File,
@@ -120,14 +128,20 @@ struct Form {
     size: u64,
 }
 
-impl Form {
+impl IndexFile {
     fn new(dir: &Path, index: &Index, suffix: &str) -> Result<Self> {
         let path = format!("{}{suffix}", index.path);
         let target = dir.join(&path);
         let name = target.file_name().context("an index has a name")?.to_string_lossy();
         let temporary = target.with_file_name(format!(".{name}.new"));
         fs::create_dir_all(target.parent().context("an index has a directory")?)?;
-        Ok(Self { path, file: files::create_new(&temporary)?, temporary, hash: Sha256::new(), size: 0 })
+        Ok(Self {
+            path,
+            file: files::create_new(&temporary)?,
+            temporary,
+            hash: Sha256::new(),
+            size: 0,
+        })
     }
 
     fn add(&mut self, part: &[u8]) -> Result<()> {
@@ -136,9 +150,13 @@ impl Form {
         Ok(self.file.write_all(part)?)
     }
 
-    /// Gives it its name: where that is may depend on its hash.
-    fn finish(self, dir: &Path) -> Result<Listed> {
-        let listed = Listed { path: self.path, size: self.size, sha256: crate::text::hex(&self.hash.finalize()) };
+    /// Gives the file its name: where that is may depend on its hash.
+    fn finish(self, dir: &Path) -> Result<ListedFile> {
+        let listed = ListedFile {
+            path: self.path,
+            size: self.size,
+            sha256: invirtibuilder_core::text::hex(&self.hash.finalize()),
+        };
         self.file.sync_all()?;
         let target = dir.join(home(&listed));
         fs::create_dir_all(target.parent().context("an index has a directory")?)?;
@@ -154,11 +172,18 @@ fn empty_gzip() -> Result<Vec<u8>> {
 
 fn link(from: &Path, to: &Path) -> Result<()> {
     fs::create_dir_all(to.parent().context("a file has a directory")?)?;
-    fs::hard_link(from, to).with_context(|| format!("cannot link {} to {}", to.display(), from.display()))
+    fs::hard_link(from, to)
+        .with_context(|| format!("cannot link {} to {}", to.display(), from.display()))
 }
 
 /// Gives every listed file its name by hash, and keeps those of the last generations.
-fn by_hash(before: &Path, dir: &Path, db: &Connection, prepared: &Prepared, listed: &[Listed]) -> Result<()> {
+fn by_hash(
+    before: &Path,
+    dir: &Path,
+    db: &Connection,
+    prepared: &Prepared,
+    listed: &[ListedFile],
+) -> Result<()> {
     let mut late = late(db, &prepared.suite, prepared.generation())?;
     for file in listed {
         let name = hashed(file);
@@ -177,44 +202,44 @@ fn by_hash(before: &Path, dir: &Path, db: &Connection, prepared: &Prepared, list
     Ok(())
 }
 
-/// What late readers of the generations before this one may still ask for, by hash.
-pub fn late(db: &Connection, suite: &Suite, generation: i64) -> Result<BTreeSet<String>> {
+/// Lists what late readers of the generations before this one may still ask for, by hash.
+pub fn late(db: &Connection, suite: &SuiteId, generation: i64) -> Result<BTreeSet<String>> {
     let mut late = BTreeSet::new();
     for before in first_late(db, suite, generation)?..generation {
-        late.extend(recorded(db, suite, before)?.into_iter().map(|file| hashed(&file)));
+        late.extend(generations::files(db, suite, before)?.into_iter().map(|file| hashed(&file)));
     }
     Ok(late)
 }
 
-/// The first generation whose files readers may still ask for when `generation` is shown.
-fn first_late(db: &Connection, suite: &Suite, generation: i64) -> Result<i64> {
+/// Finds the first generation whose files readers may still ask for when `generation` is shown.
+fn first_late(db: &Connection, suite: &SuiteId, generation: i64) -> Result<i64> {
     // The newest of those that are old was shown until the next came.
-    let newest_old: Option<i64> = db
-        .prepare_cached("SELECT max(number) FROM snapshot WHERE suite = ? AND at < ?")?
-        .query_row(params![suite, now() - LATE], |row| row.get(0))?;
+    let newest_old = snapshots::newest_before(db, suite, now() - LATE)?;
     Ok((generation - BY_HASH).min(newest_old.unwrap_or(1)).max(1))
 }
 
-/// Where a listed file is, below the generation. One that is not compressed has no name but that by hash: apt would take
-/// it in place of the compressed one that it has found by hash, although after a flip it is another's.
-pub fn home(file: &Listed) -> String {
-    let compressed = SUFFIXES.iter().any(|suffix| !suffix.is_empty() && file.path.ends_with(suffix));
+/// Returns where a listed file is, below the generation. One that is not compressed has no name but
+/// that by hash: apt would take it in place of the compressed one that it has found by hash,
+/// although after a flip it is another's.
+pub fn home(file: &ListedFile) -> String {
+    let compressed =
+        SUFFIXES.iter().any(|suffix| !suffix.is_empty() && file.path.ends_with(suffix));
     if compressed { file.path.clone() } else { hashed(file) }
 }
 
-/// The name of a listed file by hash, below the generation.
-pub fn hashed(file: &Listed) -> String {
+/// Returns the name of a listed file by hash, below the generation.
+pub fn hashed(file: &ListedFile) -> String {
     let dir = file.path.rsplit_once('/').map_or("", |(dir, _)| dir);
     format!("{dir}/by-hash/SHA256/{}", file.sha256)
 }
 
-/// The part of Release that lists files.
-pub fn sums(listed: &[Listed]) -> String {
-    let line = |file: &Listed| format!(" {} {} {}\n", file.sha256, file.size, file.path);
+/// Writes the part of Release that lists files.
+pub fn sums(listed: &[ListedFile]) -> String {
+    let line = |file: &ListedFile| format!(" {} {} {}\n", file.sha256, file.size, file.path);
     format!("SHA256:\n{}", listed.iter().map(line).collect::<String>())
 }
 
-fn release(prepared: &Prepared, listed: &[Listed]) -> String {
+fn release(prepared: &Prepared, listed: &[ListedFile]) -> String {
     let mut text = format!("{}Date: {}\n", prepared.to.release, dates::write(prepared.date));
     if let Some(until) = prepared.to.valid_until {
         text.push_str(&format!("Valid-Until: {}\n", dates::write(until / 1000)));
@@ -223,7 +248,7 @@ fn release(prepared: &Prepared, listed: &[Listed]) -> String {
     text
 }
 
-/// Makes the entries of a directory and of all below it durable. The files are already.
+/// Makes the entries of a directory and of all below it durable. The files already are.
 fn sync_tree(dir: &Path) -> Result<()> {
     for entry in fs::read_dir(dir)? {
         let entry = entry?;
@@ -234,30 +259,13 @@ fn sync_tree(dir: &Path) -> Result<()> {
     files::sync_dir(dir)
 }
 
-/// The files that Release of a generation lists.
-pub fn recorded(db: &Connection, suite: &Suite, generation: i64) -> Result<Vec<Listed>> {
-    let mut statement = db
-        .prepare_cached("SELECT path, size, sha256 FROM suite_file WHERE suite = ? AND generation = ? ORDER BY path")?;
-    let rows = statement.query_map(params![suite, generation], |row| {
-        Ok(Listed { path: row.get(0)?, size: row.get::<_, i64>(1)? as u64, sha256: row.get(2)? })
-    })?;
-    Ok(rows.collect::<Result<_, _>>()?)
-}
-
 /// Records the files of a generation, and forgets those that by-hash has no longer.
-pub fn record(tx: &Transaction, suite: &Suite, generation: i64, listed: &[Listed]) -> Result<()> {
-    let first = first_late(tx, suite, generation)?;
-    tx.execute("DELETE FROM suite_file WHERE suite = ? AND generation < ?", params![suite, first])?;
-    let mut insert =
-        tx.prepare_cached("INSERT INTO suite_file (suite, generation, path, size, sha256) VALUES (?, ?, ?, ?, ?)")?;
-    for file in listed {
-        insert.execute(params![suite, generation, file.path, file.size as i64, file.sha256])?;
-    }
-    Ok(())
-}
-
-/// Forgets the files of every generation: the next one is written without regard to them.
-pub fn forget(tx: &Transaction, suite: &Suite) -> Result<()> {
-    tx.execute("DELETE FROM suite_file WHERE suite = ?", [suite])?;
-    Ok(())
+pub fn record(
+    tx: &Transaction,
+    suite: &SuiteId,
+    generation: i64,
+    listed: &[ListedFile],
+) -> Result<()> {
+    generations::forget_files_before(tx, suite, first_late(tx, suite, generation)?)?;
+    generations::add_files(tx, suite, generation, listed)
 }

@@ -1,7 +1,8 @@
-//! One index file, Packages or Sources, as buckets of entries in name order.
+//! Keeps one index file, Packages or Sources, as buckets of entries in name order.
 //!
-//! Adding a package rewrites and recompresses the one bucket that its name falls into; the rest of the file is copied, a bucket at a time.
-//! Compressing is what takes long, so it can be done before anybody has to wait for it: see [`Foreseen`].
+//! Adding a package rewrites and recompresses the one bucket that its name falls into; the rest of
+//! the file is copied, a bucket at a time. Compressing is what takes long, so it can be done before
+//! anybody has to wait for it: see [`Foreseen`].
 
 use std::collections::{BTreeMap, HashMap};
 use std::io::Write;
@@ -9,50 +10,47 @@ use std::sync::Mutex;
 
 use anyhow::{Context, Result};
 use flate2::{Compression, GzBuilder};
-use rusqlite::{Connection, OptionalExtension, Transaction, params};
+use rusqlite::{Connection, Transaction};
 use sha2::{Digest, Sha256};
 
-use super::xz;
-use crate::error::Failure;
-use crate::names::Suite;
+use crate::xz;
+use invirtibuilder_core::domain::SuiteId;
+use invirtibuilder_core::error::Failure;
+use invirtibuilder_store::buckets::{self, Body, BucketId, NewBucket, RecordedBucket};
 
-/// Entries of a bucket that is split no further.
+/// The most entries of a bucket that is not split.
 const BUCKET: usize = 256;
 
-/// Bytes of a bucket that is split no further. Debian's entries have 850 bytes on average.
+/// The most bytes of a bucket that is not split. Debian's entries have 850 bytes on average.
 const BYTES: usize = 512 << 10;
 
-/// What is to happen to the entries of some names: `None` takes one away.
+/// The edits of an index, by the names of entries: `None` takes one away.
 pub type Edits = BTreeMap<String, Option<String>>;
 
-/// A piece of the file.
+/// A piece of an index file.
 #[derive(Debug)]
 pub struct Bucket {
-    /// Its number in the record; `None`: it is new.
-    id: Option<i64>,
-    /// The name of its first entry.
+    /// The name of the first entry.
     first: String,
-    /// The bytes of its entries.
+    /// The size of the entries in bytes.
     pub size: u64,
-    /// The size of its xz block without padding.
+    /// The size of the xz block without padding.
     pub unpadded: u64,
-    /// What it holds; `None`: what the record has.
-    body: Option<Body>,
-}
-
-/// What a bucket holds, in every form that the file has.
-#[derive(Debug)]
-pub struct Body {
     /// The entries.
-    pub plain: Vec<u8>,
-    /// The same as a gzip member.
-    pub gz: Vec<u8>,
-    /// The same as an xz block.
-    pub xz: Vec<u8>,
+    entries: BucketEntries,
 }
 
-/// Buckets that were compressed before anybody knew whether they would be needed, by the hash of what they hold. Whoever needs one that
-/// is not there compresses it then.
+/// The entries of a bucket.
+#[derive(Debug)]
+enum BucketEntries {
+    /// The record has them.
+    Recorded(BucketId),
+    /// An edit has made them.
+    New(Body),
+}
+
+/// The buckets that were compressed before anybody knew whether they would be needed, by the hash
+/// of what they hold. An index that needs one that is not there compresses it then.
 #[derive(Debug, Default)]
 pub struct Foreseen(Mutex<HashMap<[u8; 32], Packed>>);
 
@@ -62,24 +60,24 @@ type Packed = (Vec<u8>, Vec<u8>, u64);
 impl Foreseen {
     /// Keeps what an index has compressed.
     pub fn keep(&self, index: Index) {
-        let mut all = self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let mut all = self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         for bucket in index.buckets {
-            if let Some(body) = bucket.body {
+            if let BucketEntries::New(body) = bucket.entries {
                 all.insert(Sha256::digest(&body.plain).into(), (body.gz, body.xz, bucket.unpadded));
             }
         }
     }
 
-    /// Takes out the forms of what a bucket holds.
+    /// Takes out the compressed forms of a bucket.
     fn take(&self, plain: &[u8]) -> Option<Packed> {
-        let mut all = self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let mut all = self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         if all.is_empty() {
             return None;
         }
         all.remove::<[u8; 32]>(&Sha256::digest(plain).into())
     }
 
-    /// How many are left.
+    /// Returns how many buckets are left.
     #[cfg(test)]
     pub fn left(&self) -> usize {
         self.0.lock().unwrap().len()
@@ -89,41 +87,49 @@ impl Foreseen {
 /// An index file after some edits.
 #[derive(Debug)]
 pub struct Index {
-    /// Its path below `dists/<suite>`, without a suffix.
+    /// The path below `dists/<suite>`, without a suffix.
     pub path: String,
-    /// Its buckets, in order.
+    /// The buckets of the index, in order.
     pub buckets: Vec<Bucket>,
-    /// Buckets of the record that are there no more.
-    gone: Vec<i64>,
+    /// The buckets of the record that the index has no longer.
+    gone: Vec<BucketId>,
 }
 
 impl Index {
-    /// The index as the record has it, edited. A name that is added while another entry has it is a conflict.
+    /// Edits the index that the record has. A name that is added while another entry has it is a
+    /// conflict.
     pub fn edited(
         db: &Connection,
-        suite: &Suite,
+        suite: &SuiteId,
         path: &str,
         edits: &Edits,
         foreseen: &Foreseen,
     ) -> Result<Self, Failure> {
-        let mut index = Self { path: path.to_owned(), buckets: load(db, suite, path)?, gone: Vec::new() };
+        let buckets = buckets::of_index(db, suite, path)?.into_iter().map(Bucket::from).collect();
+        let mut index = Self { path: path.to_owned(), buckets, gone: Vec::new() };
         if !edits.is_empty() {
             index.edit(Some(db), edits, foreseen)?;
         }
         Ok(index)
     }
 
-    /// An index that holds nothing but what the edits add.
+    /// Makes an index that holds nothing but what the edits add.
     pub fn fresh(path: &str, edits: &Edits) -> Result<Self, Failure> {
         let mut index = Self { path: path.to_owned(), buckets: Vec::new(), gone: Vec::new() };
         index.edit(None, edits, &Foreseen::default())?;
         Ok(index)
     }
 
-    fn edit(&mut self, db: Option<&Connection>, edits: &Edits, foreseen: &Foreseen) -> Result<(), Failure> {
+    fn edit(
+        &mut self,
+        db: Option<&Connection>,
+        edits: &Edits,
+        foreseen: &Foreseen,
+    ) -> Result<(), Failure> {
         let mut by_bucket: BTreeMap<usize, Vec<(&String, &Option<String>)>> = BTreeMap::new();
         for (name, entry) in edits {
-            let place = self.buckets.partition_point(|bucket| bucket.first <= *name).saturating_sub(1);
+            let place =
+                self.buckets.partition_point(|bucket| bucket.first <= *name).saturating_sub(1);
             by_bucket.entry(place).or_default().push((name, entry));
         }
         let mut after = Vec::new();
@@ -137,7 +143,10 @@ impl Index {
                 Some(edits) => {
                     let db = db.context("only the record has buckets")?;
                     let entries = entries(&bucket.plain(db)?)?;
-                    self.gone.extend(bucket.id);
+                    match bucket.entries {
+                        BucketEntries::Recorded(id) => self.gone.push(id),
+                        BucketEntries::New(_) => {}
+                    }
                     after.extend(pack(apply(entries, edits), foreseen)?);
                 }
             }
@@ -146,74 +155,65 @@ impl Index {
         Ok(())
     }
 
-    /// Records what has changed.
-    pub fn record(&self, tx: &Transaction, suite: &Suite) -> Result<()> {
+    /// Records what the edits have changed.
+    pub fn record(&self, tx: &Transaction, suite: &SuiteId) -> Result<()> {
         for id in &self.gone {
-            tx.prepare_cached("DELETE FROM bucket WHERE id = ?")?.execute([id])?;
+            buckets::forget(tx, *id)?;
         }
-        for (bucket, body) in self.buckets.iter().filter_map(|bucket| Some((bucket, bucket.body.as_ref()?))) {
-            tx.prepare_cached(
-                "INSERT INTO bucket (suite, path, first, plain, gz, xz, unpadded) VALUES (?, ?, ?, ?, ?, ?, ?)",
-            )?
-            .execute(params![
-                suite,
-                self.path,
-                bucket.first,
-                body.plain,
-                body.gz,
-                body.xz,
-                bucket.unpadded as i64
-            ])?;
+        for bucket in &self.buckets {
+            let BucketEntries::New(body) = &bucket.entries else { continue };
+            let new = NewBucket { first: &bucket.first, unpadded: bucket.unpadded, body };
+            buckets::add(tx, suite, &self.path, &new)?;
         }
         Ok(())
     }
 }
 
-impl Bucket {
-    fn plain(&self, db: &Connection) -> Result<Vec<u8>> {
-        match &self.body {
-            Some(body) => Ok(body.plain.clone()),
-            None => Ok(db
-                .prepare_cached("SELECT plain FROM bucket WHERE id = ?")?
-                .query_row([self.id], |row| row.get(0))?),
-        }
-    }
-
-    /// Does something with what it holds, which is in memory no longer than that.
-    pub fn look<T>(&self, db: &Connection, look: impl FnOnce(&Body) -> Result<T>) -> Result<T> {
-        if let Some(body) = &self.body {
-            return look(body);
-        }
-        let body = db
-            .prepare_cached("SELECT plain, gz, xz FROM bucket WHERE id = ?")?
-            .query_row([self.id], |row| Ok(Body { plain: row.get(0)?, gz: row.get(1)?, xz: row.get(2)? }))?;
-        look(&body)
+impl From<RecordedBucket> for Bucket {
+    fn from(recorded: RecordedBucket) -> Self {
+        let RecordedBucket { id, first, size, unpadded } = recorded;
+        Self { first, size, unpadded, entries: BucketEntries::Recorded(id) }
     }
 }
 
-/// Finds entries of the record, one name after the other. The bucket that was looked into last is kept: it is likely to be the next one's.
+impl Bucket {
+    fn plain(&self, db: &Connection) -> Result<Vec<u8>> {
+        match &self.entries {
+            BucketEntries::New(body) => Ok(body.plain.clone()),
+            BucketEntries::Recorded(id) => buckets::plain(db, *id),
+        }
+    }
+
+    /// Does something with the entries, which are in memory no longer than that.
+    pub fn look<T>(&self, db: &Connection, look: impl FnOnce(&Body) -> Result<T>) -> Result<T> {
+        match &self.entries {
+            BucketEntries::New(body) => look(body),
+            BucketEntries::Recorded(id) => look(&buckets::body(db, *id)?),
+        }
+    }
+}
+
+/// Finds entries of the record, one name after the other. It keeps the bucket that it looked into
+/// last: that is likely to be the next one's.
 pub struct Finder<'a> {
     db: &'a Connection,
-    suite: &'a Suite,
-    last: HashMap<String, (i64, Vec<u8>)>,
+    suite: &'a SuiteId,
+    last: HashMap<String, (BucketId, Vec<u8>)>,
 }
 
 impl<'a> Finder<'a> {
-    /// A finder in the indexes of a suite.
-    pub fn new(db: &'a Connection, suite: &'a Suite) -> Self {
+    /// Makes a finder in the indexes of a suite.
+    pub fn new(db: &'a Connection, suite: &'a SuiteId) -> Self {
         Self { db, suite, last: HashMap::new() }
     }
 
-    /// The entry that the record has for a name.
+    /// Finds the entry that the record has for a name.
     pub fn find(&mut self, path: &str, name: &str) -> Result<Option<String>> {
-        let sql = "SELECT id FROM bucket WHERE suite = ? AND path = ? AND first <= ? ORDER BY first DESC LIMIT 1";
-        let mut statement = self.db.prepare_cached(sql)?;
-        let id: Option<i64> = statement.query_row(params![self.suite, path, name], |row| row.get(0)).optional()?;
-        let Some(id) = id else { return Ok(None) };
+        let Some(id) = buckets::holding(self.db, self.suite, path, name)? else {
+            return Ok(None);
+        };
         if self.last.get(path).is_none_or(|(last, _)| *last != id) {
-            let sql = "SELECT plain FROM bucket WHERE id = ?";
-            let plain = self.db.prepare_cached(sql)?.query_row([id], |row| row.get(0))?;
-            self.last.insert(path.to_owned(), (id, plain));
+            self.last.insert(path.to_owned(), (id, buckets::plain(self.db, id)?));
         }
         let text = std::str::from_utf8(&self.last[path].1)?;
         let begin = format!("Package: {name}\n");
@@ -225,42 +225,23 @@ impl<'a> Finder<'a> {
     }
 }
 
-/// The whole file, as the record has it.
-pub fn plain(db: &Connection, suite: &Suite, path: &str) -> Result<Vec<u8>> {
-    let mut statement = db.prepare_cached("SELECT plain FROM bucket WHERE suite = ? AND path = ? ORDER BY first")?;
-    let pieces = statement.query_map(params![suite, path], |row| row.get::<_, Vec<u8>>(0))?;
-    Ok(pieces.collect::<Result<Vec<_>, _>>()?.concat())
-}
-
-fn load(db: &Connection, suite: &Suite, path: &str) -> Result<Vec<Bucket>> {
-    let mut statement = db.prepare_cached(
-        "SELECT id, first, length(plain), unpadded FROM bucket WHERE suite = ? AND path = ? ORDER BY first",
-    )?;
-    let rows = statement.query_map(params![suite, path], |row| {
-        Ok(Bucket {
-            id: Some(row.get(0)?),
-            first: row.get(1)?,
-            size: row.get::<_, i64>(2)? as u64,
-            unpadded: row.get::<_, i64>(3)? as u64,
-            body: None,
-        })
-    })?;
-    Ok(rows.collect::<Result<_, _>>()?)
-}
-
-/// The entries of a bucket by name: each begins with its `Package` field and ends with an empty line.
+/// Splits a bucket into its entries by name: each begins with its `Package` field and ends with an
+/// empty line.
 pub fn entries(plain: &[u8]) -> Result<BTreeMap<String, String>> {
-    let text = std::str::from_utf8(plain)?;
-    Ok(text
-        .split_inclusive("\n\n")
-        .map(|entry| {
-            let name = entry.lines().next().and_then(|line| line.strip_prefix("Package: ")).unwrap_or_default();
-            (name.to_owned(), entry.to_owned())
-        })
-        .collect())
+    let mut entries: BTreeMap<String, String> = BTreeMap::new();
+    for entry in std::str::from_utf8(plain)?.split_inclusive("\n\n") {
+        let first = entry.lines().next();
+        let name = first.and_then(|line| line.strip_prefix("Package: ")).unwrap_or_default();
+        // Older versions of it stand behind the newest.
+        entries.entry(name.to_owned()).or_default().push_str(entry);
+    }
+    Ok(entries)
 }
 
-fn apply(mut entries: BTreeMap<String, String>, edits: Vec<(&String, &Option<String>)>) -> BTreeMap<String, String> {
+fn apply(
+    mut entries: BTreeMap<String, String>,
+    edits: Vec<(&String, &Option<String>)>,
+) -> BTreeMap<String, String> {
     for (name, entry) in edits {
         match entry {
             Some(entry) => drop(entries.insert(name.clone(), format!("{entry}\n"))),
@@ -270,7 +251,7 @@ fn apply(mut entries: BTreeMap<String, String>, edits: Vec<(&String, &Option<Str
     entries
 }
 
-/// Entries as buckets: one, or when they have become too many or too large, several.
+/// Packs entries into buckets: one, or when they have become too many or too large, several.
 fn pack(entries: BTreeMap<String, String>, foreseen: &Foreseen) -> Result<Vec<Bucket>, Failure> {
     use rayon::prelude::*;
     let entries: Vec<(String, String)> = entries.into_iter().collect();
@@ -282,13 +263,14 @@ fn pack(entries: BTreeMap<String, String>, foreseen: &Foreseen) -> Result<Vec<Bu
             None => compress(&plain)?,
         };
         let (first, size) = (part[0].0.clone(), plain.len() as u64);
-        Ok(Bucket { id: None, first, size, unpadded, body: Some(Body { plain, gz, xz }) })
+        Ok(Bucket { first, size, unpadded, entries: BucketEntries::New(Body { plain, gz, xz }) })
     };
     Ok(parts.par_iter().map(bucket).collect::<Result<_>>()?)
 }
 
 fn split(entries: &[(String, String)]) -> Vec<&[(String, String)]> {
-    let size = |entries: &[(String, String)]| entries.iter().map(|(_, entry)| entry.len()).sum::<usize>();
+    let size =
+        |entries: &[(String, String)]| entries.iter().map(|(_, entry)| entry.len()).sum::<usize>();
     if !entries.is_empty() && entries.len() <= 2 * BUCKET && size(entries) <= 2 * BYTES {
         return vec![entries];
     }
@@ -315,14 +297,16 @@ fn compress(plain: &[u8]) -> Result<Packed> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use crate::index::*;
 
     #[test]
     fn buckets_have_a_most_of_entries_and_of_bytes() {
         let entries = |number: usize, size: usize| -> Vec<(String, String)> {
             (0..number).map(|n| (format!("p{n:05}"), "x".repeat(size))).collect()
         };
-        let sizes = |number, size| split(&entries(number, size)).iter().map(|part| part.len()).collect::<Vec<_>>();
+        let sizes = |number, size| {
+            split(&entries(number, size)).iter().map(|part| part.len()).collect::<Vec<_>>()
+        };
         assert_eq!(sizes(0, 1), [0; 0]);
         assert_eq!((sizes(512, 800), sizes(513, 800)), (vec![512], vec![256, 256, 1]));
         assert_eq!(sizes(4, 300 << 10), [1, 1, 1, 1]);
@@ -340,8 +324,10 @@ mod tests {
         let again = pack(entries(), &foreseen).unwrap();
         assert_eq!(foreseen.left(), 0);
         let fresh = pack(entries(), &foreseen).unwrap();
-        let body =
-            |buckets: &[Bucket]| buckets[0].body.as_ref().map(|body| (body.gz.clone(), body.xz.clone())).unwrap();
+        let body = |buckets: &[Bucket]| match &buckets[0].entries {
+            BucketEntries::New(body) => (body.gz.clone(), body.xz.clone()),
+            BucketEntries::Recorded(_) => unreachable!("pack reads no record"),
+        };
         assert_eq!(body(&again), body(&fresh));
         assert_eq!(again[0].unpadded, fresh[0].unpadded);
     }

@@ -1,13 +1,14 @@
-//! Builds that did not take place, for tests.
+//! Makes the results of builds that did not take place, for tests.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 
-use super::{Archive, files};
+use crate::Archive;
+use invirtibuilder_system::files;
 
-/// Writes a signing key: always the same, for making one takes a second.
+/// Writes a signing key. It is always the same, for making one takes a second.
 pub fn a_key(path: &Path) {
     static KEY: OnceLock<Vec<u8>> = OnceLock::new();
     let key = KEY.get_or_init(|| {
@@ -22,7 +23,8 @@ pub fn a_key(path: &Path) {
 /// A binary package to make: name, architecture, more control fields.
 pub type Binary<'a> = (&'a str, &'a str, &'a str);
 
-/// What a build of this package would return, in a new directory below `dir`. No two have the same bytes.
+/// Makes what a build of this package would return, in a new directory below `dir`. No two have the
+/// same bytes.
 pub fn artifacts(dir: &Path, source: &str, version: &str, binaries: &[Binary]) -> PathBuf {
     let out = dir.join(format!("{source}-{version}-{}", number()));
     fs::create_dir(&out).unwrap();
@@ -38,8 +40,11 @@ pub fn artifacts(dir: &Path, source: &str, version: &str, binaries: &[Binary]) -
         );
         fs::write(root.join("DEBIAN/control"), control).unwrap();
         let file = format!("{name}_{version}_{architecture}.deb");
-        let made =
-            Command::new("dpkg-deb").args(["--build", "--root-owner-group"]).arg(&root).arg(out.join(&file)).output();
+        let made = Command::new("dpkg-deb")
+            .args(["--build", "--root-owner-group"])
+            .arg(&root)
+            .arg(out.join(&file))
+            .output();
         assert!(made.unwrap().status.success());
         built.push(file);
     }
@@ -64,7 +69,8 @@ pub fn artifacts(dir: &Path, source: &str, version: &str, binaries: &[Binary]) -
         sums(std::slice::from_ref(&tarball))
     );
     fs::write(out.join(format!("{source}_{version}.dsc")), dsc).unwrap();
-    let changes = format!("Source: {source}\nVersion: {version}\nChecksums-Sha256:\n{}", sums(&built));
+    let changes =
+        format!("Source: {source}\nVersion: {version}\nChecksums-Sha256:\n{}", sums(&built));
     fs::write(out.join(format!("{source}_{version}_amd64.changes")), changes).unwrap();
     out
 }

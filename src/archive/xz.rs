@@ -1,4 +1,5 @@
-//! An xz file put together from blocks that were compressed apart (The .xz File Format, version 1.2.1).
+//! Puts an xz file together from blocks that were compressed apart (The .xz File Format, version
+//! 1.2.1).
 //!
 //! Concatenated streams would be simpler, but apt reads the first one only.
 
@@ -8,22 +9,22 @@ use anyhow::{Context, Result, ensure};
 use liblzma::stream::{Check, Filters, LzmaOptions, Stream};
 use liblzma::write::XzEncoder;
 
-/// Stream flags: CRC32 as the check of each block.
+/// The stream flags: CRC32 as the check of each block.
 const FLAGS: [u8; 2] = [0, 1];
 
-/// As large as all but a few buckets, and small to set up.
+/// The size of the dictionary in bytes: as large as all but a few buckets, and small to set up.
 const DICTIONARY: u32 = 1 << 20;
 
-/// What the index says about a block.
+/// The entry of a block in the index of an xz file.
 #[derive(Debug, Clone)]
 pub struct Block {
-    /// Its size without padding.
+    /// The size of the block without padding.
     pub unpadded: u64,
-    /// The size of what it holds.
+    /// The size of what the block holds.
     pub uncompressed: u64,
 }
 
-/// Compresses `plain` into one block; the block, and its size without padding.
+/// Compresses `plain` into one block. Returns the block, and its size without padding.
 pub fn compress(plain: &[u8]) -> Result<(Vec<u8>, u64)> {
     let mut options = LzmaOptions::new_preset(6)?;
     options.dict_size(DICTIONARY);
@@ -42,7 +43,7 @@ pub fn compress(plain: &[u8]) -> Result<(Vec<u8>, u64)> {
     Ok((file[12..file.len() - 12 - index_size].to_vec(), unpadded))
 }
 
-/// The bytes before the blocks, and those after them.
+/// Writes the bytes before the blocks, and those after them.
 pub fn frame(blocks: impl Iterator<Item = Block>) -> (Vec<u8>, Vec<u8>) {
     let mut header = b"\xfd7zXZ\0".to_vec();
     header.extend(FLAGS);
@@ -68,7 +69,7 @@ pub fn frame(blocks: impl Iterator<Item = Block>) -> (Vec<u8>, Vec<u8>) {
     (header, end)
 }
 
-/// A number of variable length (section 1.2), and how many bytes it took.
+/// Reads a number of variable length (section 1.2). Returns it, and how many bytes it took.
 fn read_number(bytes: &[u8]) -> Result<(u64, usize)> {
     let mut value = 0;
     for (n, byte) in bytes.iter().take(9).enumerate() {
@@ -92,19 +93,17 @@ fn write_number(out: &mut Vec<u8>, mut value: u64) {
 mod tests {
     use std::io::Read;
 
-    use super::*;
+    use crate::xz::*;
 
     #[test]
     fn xz_reads_what_was_put_together() {
         let parts: Vec<Vec<u8>> = (0..5).map(|n| vec![b'a' + n; 1000 * (n as usize + 1)]).collect();
         for count in 0..=parts.len() {
-            let blocks: Vec<_> = parts[..count].iter().map(|part| compress(part).unwrap()).collect();
-            let (mut file, end) = frame(
-                blocks
-                    .iter()
-                    .zip(&parts)
-                    .map(|((_, unpadded), part)| Block { unpadded: *unpadded, uncompressed: part.len() as u64 }),
-            );
+            let blocks: Vec<_> =
+                parts[..count].iter().map(|part| compress(part).unwrap()).collect();
+            let (mut file, end) = frame(blocks.iter().zip(&parts).map(|((_, unpadded), part)| {
+                Block { unpadded: *unpadded, uncompressed: part.len() as u64 }
+            }));
             blocks.iter().for_each(|(bytes, _)| file.extend(bytes));
             file.extend(end);
             let dir = tempfile::tempdir().unwrap();

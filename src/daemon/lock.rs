@@ -7,9 +7,10 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use nix::fcntl::{Flock, FlockArg};
 
-use crate::error::Error;
+use invirtibuilder_core::error::Error;
 
-/// Proof that no other daemon uses this state directory. The kernel lets go of it when we die, however we die.
+/// Proof that no other daemon uses this state directory. The kernel lets go of it when we die,
+/// however we die.
 #[derive(Debug)]
 pub struct InstanceLock {
     _file: Flock<File>,
@@ -36,9 +37,12 @@ impl InstanceLock {
             Err((mut file, _)) => {
                 let mut pid = String::new();
                 let _ = file.read_to_string(&mut pid);
-                let pid = crate::text::one_line(pid.trim());
-                Err(Error::unavailable(format!("another invirtibuilderd (pid {pid}) serves {}", state_dir.display()))
-                    .into())
+                let pid = invirtibuilder_core::text::one_line(pid.trim());
+                Err(Error::unavailable(format!(
+                    "another invirtibuilderd (pid {pid}) serves {}",
+                    state_dir.display()
+                ))
+                .into())
             }
         }
     }
@@ -46,7 +50,7 @@ impl InstanceLock {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use crate::lock::*;
 
     #[test]
     fn a_second_daemon_is_refused_and_told_who_is_there() {

@@ -1,8 +1,9 @@
 //! Children of a dead daemon: builds and hooks that nobody watches any more.
 //!
-//! Most die with it (`setpriv --pdeathsig`), but not one that was about to ask for that. All are known by a variable in
-//! their environment, which [`crate::subprocess`] sets and which their own children inherit; those of other users are in
-//! process namespaces that end with a first process of ours.
+//! Most die with it (`setpriv --pdeathsig`), but not one that was about to ask for that. All are
+//! known by a variable in their environment, which [`invirtibuilder_system::subprocess`] sets and
+//! which their own children inherit; those of other users are in process namespaces that end with a
+//! first process of ours.
 
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
@@ -13,14 +14,14 @@ use anyhow::{Result, bail};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::processes;
-use crate::subprocess::MARK;
+use invirtibuilder_system::processes;
+use invirtibuilder_system::subprocess::MARK;
 
 /// How long the kernel may take to end what was killed.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Kills every child of an earlier daemon of this state directory. The caller holds the instance lock and has no
-/// children yet.
+/// Kills every child of an earlier daemon of this state directory. The caller holds the instance
+/// lock and has no children yet.
 pub fn kill_all(state_dir: &Path) -> Result<()> {
     let start = Instant::now();
     loop {
@@ -52,7 +53,7 @@ mod tests {
     use std::os::unix::process::ExitStatusExt;
     use std::process::Command;
 
-    use super::*;
+    use crate::orphans::*;
 
     #[test]
     fn only_children_of_this_state_directory_are_killed() {

@@ -1,5 +1,5 @@
-//! Gets the next builds ready: one thing at a time, beside the builds that run. Build dependencies are installed only while a job
-//! less runs than may.
+//! Gets the next builds ready: one thing at a time, beside the builds that run. Build dependencies
+//! are installed only while a job less runs than may.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,13 +7,12 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use tokio::task::JoinSet;
 
-use super::shared::Shared;
-use crate::build::{Builder, Ready};
-use crate::chroot::programs::{From, Unpacked};
-use crate::chroot::{Chroot, Store};
-use crate::config::{Config, Isolation};
-use crate::log::Severity;
-use crate::subprocess::CancellationToken;
+use crate::shared::Shared;
+use invirtibuilder_builder::{Builder, Ready};
+use invirtibuilder_core::config::{Config, Isolation, Pocket};
+use invirtibuilder_environment::programs::{From, UnpackedPrograms};
+use invirtibuilder_environment::{Chroot, Store};
+use invirtibuilder_system::subprocess::CancellationToken;
 
 /// How long after a failure it is tried again.
 const AGAIN: Duration = Duration::from_secs(15 * 60);
@@ -27,19 +26,34 @@ pub struct Readier {
     spare: CancellationToken,
 }
 
+/// Whether the daemon runs as many jobs as it may.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Places {
+    /// It does.
+    Taken,
+    /// One more could run.
+    Free,
+}
+
 impl Readier {
-    /// Starts what is due, unless something is being done; `spare`: whether a job more could run.
-    pub fn start_due(&mut self, shared: &Arc<Shared>, config: &Arc<Config>, spare: bool) -> Result<()> {
+    /// Starts what is due, unless something is being done.
+    pub fn start_due(
+        &mut self,
+        shared: &Arc<Shared>,
+        config: &Arc<Config>,
+        places: Places,
+    ) -> Result<()> {
         let ended = self.task.try_join_next();
         ended.transpose().context("a task that unpacks chroots died")?;
         if !self.task.is_empty() {
             return Ok(());
         }
         self.spare = self.cancel.child_token();
-        if !spare {
+        if places == Places::Taken {
             self.spare.cancel();
         }
-        let (shared, config, cancel, spare) = (shared.clone(), config.clone(), self.cancel.clone(), self.spare.clone());
+        let (shared, config, cancel, spare) =
+            (shared.clone(), config.clone(), self.cancel.clone(), self.spare.clone());
         self.task.spawn(async move {
             let done = get_ready(&shared, &config, &cancel, &spare).await;
             if let Some(error) = done.err().filter(|_| !cancel.is_cancelled()) {
@@ -50,7 +64,7 @@ impl Readier {
         Ok(())
     }
 
-    /// Every slot is needed: nothing is installed beforehand for now.
+    /// Says that every slot is needed: nothing is installed beforehand for now.
     pub fn give_way(&self) {
         self.spare.cancel();
     }
@@ -62,7 +76,8 @@ impl Readier {
     }
 }
 
-/// Unpacks what has to be, and then installs one set of build dependencies: whether more is to be done is looked at anew.
+/// Unpacks what has to be, and then installs one set of build dependencies: whether more is to be
+/// done is looked at anew.
 async fn get_ready(
     shared: &Shared,
     config: &Config,
@@ -72,25 +87,34 @@ async fn get_ready(
     unpack_programs(shared, config, cancel).await?;
     let (builder, jobs) = (Builder::new(config)?, config.daemon.jobs as u32);
     let chroots = if config.chroots.unpacked { wanted(shared, config)? } else { Vec::new() };
-    let sets = builder.wanted(&chroots)?;
-    builder.forget(jobs, &chroots, &sets).await?;
-    while let Some(ready) = builder.get_ready(jobs, &chroots, cancel).await? {
-        say(shared, &ready);
+    let unshare = builder.unshare();
+    let sets = unshare.wanted(&chroots)?;
+    unshare.forget(jobs, &chroots, &sets).await?;
+    while let Some(ready) = unshare.get_ready(jobs, &chroots, cancel).await? {
+        say(&ready);
     }
     if !spare.is_cancelled() {
-        match builder.install_next(jobs, &chroots, &sets, spare).await {
+        match unshare.install_next(jobs, &chroots, &sets, spare).await {
             Err(_) if spare.is_cancelled() => {}
-            done => done?.iter().for_each(|ready| say(shared, ready)),
+            done => done?.iter().for_each(say),
         }
     }
     Ok(())
 }
 
-/// Unpacks what makes source packages, and removes what is of chroots and images that were replaced.
-async fn unpack_programs(shared: &Shared, config: &Config, cancel: &CancellationToken) -> Result<()> {
-    let unpacked = Unpacked::new(config);
-    let from =
-        config.build.pockets.values().filter_map(|pocket| From::of(config, pocket, shared.publisher.host()).ok());
+/// Unpacks what makes source packages, and removes what is of chroots and images that were
+/// replaced.
+async fn unpack_programs(
+    shared: &Shared,
+    config: &Config,
+    cancel: &CancellationToken,
+) -> Result<()> {
+    let unpacked = UnpackedPrograms::new(config);
+    let from = config
+        .build
+        .pockets
+        .values()
+        .filter_map(|pocket| From::of(config, pocket, shared.publisher.host()).ok());
     let from: Vec<From> = from.collect();
     for one in &from {
         let is_there = one.manifest().is_none_or(|manifest| unpacked.has(&manifest.digest));
@@ -98,24 +122,26 @@ async fn unpack_programs(shared: &Shared, config: &Config, cancel: &Cancellation
             unpacked.get(one, cancel).await?;
         }
     }
-    let keep: Vec<_> = from.iter().filter_map(From::manifest).map(|manifest| &manifest.digest).collect();
+    let keep: Vec<_> =
+        from.iter().filter_map(From::manifest).map(|manifest| &manifest.digest).collect();
     unpacked.prune(&keep).await
 }
 
-fn say(shared: &Shared, ready: &Ready) {
-    let why = ready.why.iter().map(|why| ("why", &why[..]));
-    let fields: Vec<_> = [("chroot", &ready.chroot[..])].into_iter().chain(why).collect();
-    shared.log.event(Severity::Info, ready.event, &fields);
+fn say(ready: &Ready) {
+    tracing::info!(chroot = ready.chroot, why = ready.why, "{}", ready.event);
 }
 
-/// The chroots that builds in user namespaces start from.
+/// Lists the chroots that builds in user namespaces start from.
 fn wanted(shared: &Shared, config: &Config) -> Result<Vec<Chroot>> {
     let store = Store::new(config);
     let mut wanted = Vec::new();
-    for (name, pocket) in &config.build.pockets {
-        if pocket.isolation == Isolation::Unshare {
-            let architectures = shared.publisher.architectures(config, name);
-            wanted.extend(architectures.into_iter().map(|architecture| (pocket.distro.clone(), architecture)));
+    for pocket in config.pockets() {
+        let Pocket { distro, isolation, .. } = pocket.settings();
+        if *isolation == Isolation::Unshare {
+            let architectures = shared.publisher.architectures(pocket);
+            wanted.extend(
+                architectures.into_iter().map(|architecture| (distro.clone(), architecture)),
+            );
         }
     }
     wanted.sort();

@@ -5,16 +5,19 @@ use std::sync::Arc;
 use anyhow::Result;
 use rusqlite::Transaction;
 
-use super::shared::Shared;
-use super::worker::Workspace;
-use crate::config::Config;
-use crate::error::{Failure, FailureKind};
-use crate::failpoint::{Point, reach};
-use crate::record::jobs::{self, Job};
-use crate::record::{State, queue};
+use crate::shared::Shared;
+use crate::workspace::Workspace;
+use invirtibuilder_api::job::Job;
+use invirtibuilder_api::job::State;
+use invirtibuilder_core::config::Config;
+use invirtibuilder_core::error::{Failure, FailureKind};
+use invirtibuilder_core::failpoint::{Point, reach};
+use invirtibuilder_store::jobs;
+use invirtibuilder_store::queue;
 
-/// Ends what a dead daemon left: its claims, its builds, its work, and the moves that its publications owe.
-pub async fn run(config: &Arc<Config>, shared: &Shared) -> Result<()> {
+/// Ends what a dead daemon left: its claims, its builds, its work, and the moves that its
+/// publications owe.
+pub async fn recover_jobs(config: &Arc<Config>, shared: &Shared) -> Result<()> {
     reach(Point::RecoverBegun)?;
     std::fs::create_dir_all(config.scratch())?;
     let mut keep = Vec::new();
@@ -48,8 +51,8 @@ pub async fn run(config: &Arc<Config>, shared: &Shared) -> Result<()> {
 /// How many daemons may die over the publication of one job.
 const DEATHS: usize = 3;
 
-/// Takes a job from a dead daemon: to its end, if somebody wanted it cancelled or it is what daemons die of, and otherwise back to the
-/// queue. Whether it has ended.
+/// Takes a job from a dead daemon: to its end, if somebody wanted it cancelled or it is what
+/// daemons die of, and otherwise back to the queue. Whether it has ended.
 fn let_go(tx: &Transaction, job: &Job, tried: usize) -> Result<bool> {
     if let Some(by) = &job.cancel_by {
         jobs::cancelled(tx, job.id, job.state, by)?;
@@ -67,13 +70,16 @@ fn let_go(tx: &Transaction, job: &Job, tried: usize) -> Result<bool> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use crate::publish::testing::{Service, alice};
+    use crate::recover::*;
+    use invirtibuilder_publish::testing::{TestService, alice};
 
-    /// What becomes of a job whose daemon has died.
-    async fn after(service: &Service, config: &Arc<Config>) -> Vec<(State, Option<FailureKind>)> {
+    /// Decides what becomes of a job whose daemon has died.
+    async fn after(
+        service: &TestService,
+        config: &Arc<Config>,
+    ) -> Vec<(State, Option<FailureKind>)> {
         // Every daemon has a connection of its own.
-        run(config, &Shared::open(config).await.unwrap()).await.unwrap();
+        recover_jobs(config, &Shared::open(config).await.unwrap()).await.unwrap();
         let all = jobs::lately_finished(service.record.db(), 9).unwrap();
         let open = jobs::open(service.record.db()).unwrap();
         all.into_iter().chain(open).map(|job| (job.state, job.failure)).collect()
@@ -81,7 +87,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_job_that_daemons_die_of_fails() {
-        let mut service = Service::new();
+        let mut service = TestService::new();
         let config = Arc::new(service.config.clone());
         let commit = service.commit("hello", "1.0");
         let id = service.job("prod", "hello", "1.0", &commit);
@@ -103,7 +109,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_publication_that_was_to_be_cancelled_is_not_tried_again() {
-        let mut service = Service::new();
+        let mut service = TestService::new();
         let config = Arc::new(service.config.clone());
         let commit = service.commit("hello", "1.0");
         let id = service.job("prod", "hello", "1.0", &commit);

@@ -5,18 +5,15 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use anyhow::Result;
 use rusqlite::{Connection, Transaction};
 
-use crate::config::Config;
-use crate::log::{Log, Severity};
-use crate::names::JobId;
-use crate::publish::Publisher;
-use crate::record::{Record, jobs};
-use crate::subprocess::CancellationToken;
-use crate::text;
+use invirtibuilder_core::config::Config;
+use invirtibuilder_core::names::JobId;
+use invirtibuilder_core::text;
+use invirtibuilder_publish::Publisher;
+use invirtibuilder_store::{Record, jobs};
+use invirtibuilder_system::subprocess::CancellationToken;
 
 /// One per daemon.
 pub struct Shared {
-    /// The system log.
-    pub log: Log,
     /// The one that publishes.
     pub publisher: Arc<Publisher>,
     record: Mutex<Record>,
@@ -29,18 +26,18 @@ pub struct Shared {
 impl Shared {
     /// Opens everything.
     pub async fn open(config: &Config) -> Result<Self> {
-        let host = crate::chroot::host_architecture().await?;
-        let record = || Record::open(&config.database()).map(|record| record.mirrored(Log::open(&config.syslog)));
+        let host = invirtibuilder_system::architectures::host().await?;
+        let record = || Record::open(&config.database()).map(Record::mirrored);
         let stopping = CancellationToken::new();
         let patient = || record().map(|record| record.patient(stopping.clone()));
         let publisher = Arc::new(Publisher::new(patient()?, host));
         let (record, work) = (Mutex::new(record()?), Mutex::new(patient()?));
-        Ok(Self { log: Log::open(&config.syslog), publisher, record, work, stopping })
+        Ok(Self { publisher, record, work, stopping })
     }
 
     fn record(&self) -> MutexGuard<'_, Record> {
         // Whoever panicked with it has rolled back.
-        self.record.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+        self.record.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
     /// Looks at the record.
@@ -56,7 +53,7 @@ impl Shared {
     /// Changes the record for a job under way. While others keep the record busy it waits: the
     /// job would fail otherwise.
     pub fn write_for_job<T>(&self, change: impl FnOnce(&Transaction) -> Result<T>) -> Result<T> {
-        self.work.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).write(change)
+        self.work.lock().unwrap_or_else(std::sync::PoisonError::into_inner).write(change)
     }
 
     /// Has nobody wait for the record for long any more.
@@ -68,10 +65,11 @@ impl Shared {
     pub fn complain(&self, what: &str, error: &anyhow::Error) {
         let why = text::one_line(&format!("{error:#}"));
         eprintln!("invirtibuilderd: {what}: {why}");
-        self.log.event(Severity::Error, "trouble", &[("what", what), ("why", &why)]);
+        tracing::error!(what, why, "trouble");
     }
 
-    /// Does to the archive what is due by the clock, makes the moves that are owed, and complains about what cannot be done.
+    /// Does to the archive what is due by the clock, makes the moves that are owed, and complains
+    /// about what cannot be done.
     pub async fn upkeep(&self, config: &Arc<Config>) {
         let (publisher, config) = (self.publisher.clone(), config.clone());
         match tokio::task::spawn_blocking(move || publisher.upkeep(&config)).await {
@@ -88,14 +86,16 @@ impl Shared {
         }
     }
 
-    /// Brings the suites to what the configuration says, and complains about those that cannot be brought there.
+    /// Brings the suites to what the configuration says, and complains about those that cannot be
+    /// brought there.
     pub async fn project(&self, config: &Arc<Config>) -> Result<()> {
         let (publisher, config) = (self.publisher.clone(), config.clone());
         self.report(&tokio::task::spawn_blocking(move || publisher.project(&config)).await??);
         Ok(())
     }
 
-    /// Gives running jobs whose lease has run out back to the queue, but for those that are in hand here.
+    /// Gives running jobs whose lease has run out back to the queue, but for those that are in hand
+    /// here.
     pub fn take_back(&self, in_hand: &[JobId]) -> Result<()> {
         let expired = self.read(jobs::expired)?;
         for job in expired.iter().filter(|job| !in_hand.contains(&job.id)) {

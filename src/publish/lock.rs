@@ -1,4 +1,5 @@
-//! One publication at a time, whoever makes it: the daemon, or an administrator's `archive` and `verify`.
+//! Keeps publications one at a time, no matter who makes them: the daemon, or an administrator's
+//! `archive` and `verify`.
 
 use std::fs::File;
 use std::path::Path;
@@ -7,7 +8,8 @@ use anyhow::{Context, Result};
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 
-/// Proof that nobody else changes archive and pocket refs of this service. The kernel lets go of it when we die.
+/// The proof that nobody else changes archive and pocket refs of this service. The kernel lets go
+/// of the lock when we die.
 #[derive(Debug)]
 pub struct PublishLock {
     _file: Flock<File>,
@@ -21,7 +23,7 @@ impl PublishLock {
         Ok(Self { _file: file })
     }
 
-    /// The lock, unless somebody has it now.
+    /// Takes the lock, unless somebody has it now.
     pub fn try_take(state_dir: &Path) -> Result<Option<Self>> {
         match Flock::lock(Self::open(state_dir)?, FlockArg::LockExclusiveNonblock) {
             Ok(file) => Ok(Some(Self { _file: file })),
@@ -39,7 +41,7 @@ impl PublishLock {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use crate::lock::*;
 
     #[test]
     fn one_has_it_at_a_time() {

@@ -1,83 +1,101 @@
-//! Tags of versions, in repositories where people push tags of their own: ours goes where the record has it, and what is in
-//! its way is kept aside. The record says which tag is ours, and nothing else: a tag that looks like ours is anybody's.
+//! Brings the tags of versions into repositories where people push tags of their own. Ours goes
+//! where the record has it, and we keep aside what is in its way. Only the record says which tag is
+//! ours: a tag that looks like ours is anybody's.
 
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 
-use super::publication::stamp;
-use crate::archive::Archive;
-use crate::config::Config;
-use crate::error::{Failure, FailureKind};
-use crate::failpoint::{Point, reach};
-use crate::gitrecord::{self, Move};
-use crate::names::{CommitId, JobId, PackageName, Version};
-use crate::record::audit::{self, Entry};
-use crate::record::pockets::{self, Known};
-use crate::record::{Record, jobs};
+use crate::publication::stamp;
+use invirtibuilder_archive::Archive;
+use invirtibuilder_core::config::Config;
+use invirtibuilder_core::error::{Failure, FailureKind};
+use invirtibuilder_core::failpoint::{Point, reach};
+use invirtibuilder_core::names::{DomainName, JobId, PackageName};
+use invirtibuilder_git as git;
+use invirtibuilder_git::Move;
+use invirtibuilder_store::Record;
+use invirtibuilder_store::audit::{self, AuditEntry};
+use invirtibuilder_store::pockets::{self, KnownVersion};
 
-/// How often somebody may push to the same tag meanwhile.
+/// The number of attempts to bring a tag: somebody may push to it meanwhile.
 const TRIES: usize = 10;
 
-/// The event of the audit trail.
+/// The event of the audit trail that says that a tag was put aside.
 pub const ASIDE: &str = "tag.aside";
 
-/// Writes the object of a version's tag, signed if the configuration says so, and no ref; its id.
-pub fn write(config: &Config, repo: &Path, version: &Version, commit: &CommitId, message: &str) -> Result<git2::Oid> {
+/// Writes the object of a version's tag, signed with its domain's key if the configuration says so,
+/// and no ref. Returns the object's id.
+pub fn write(
+    config: &Config,
+    repo: &Path,
+    domain: &DomainName,
+    known: &KnownVersion,
+    message: &str,
+) -> Result<git2::Oid> {
+    let name = &known.tag_name;
     let sign = |text: &str| {
-        let signature = Archive::open(config)?.keys()?.sign_once(text);
-        signature.with_context(|| format!("tag {} cannot be signed (git.sign_tags)", version.tag()))
+        let signature = Archive::open(config, domain)?.keys()?.sign_once(text);
+        signature.with_context(|| format!("tag {name} cannot be signed (git.sign_tags)"))
     };
-    let sign = config.git.sign_tags.then_some(&sign as gitrecord::Sign);
-    gitrecord::write_tag(repo, version, commit, message, &stamp(config), sign)
+    let sign = config.git.sign_tags.then_some(&sign as git::Sign);
+    git::write_tag(repo, (name, &known.commit), message, &stamp(config), sign)
 }
 
-/// The moves of tag and mark that a version's publication owes, and what its tag is from then on. `message`: the pocket tags.
+/// Makes the moves of tag and mark that a version's publication owes. Returns them, and the
+/// version's tag from then on. `message` is there if the pocket tags. A version that is not tagged
+/// concerns no tag that is not its domain's own: another domain may have one of that name.
 pub fn moves(
     config: &Config,
     repo: &Path,
-    version: &Version,
-    known: &Known,
+    domain: &DomainName,
+    known: &KnownVersion,
     message: Option<&str>,
 ) -> Result<(Option<String>, Vec<Move>), Failure> {
-    let opened = gitrecord::open(repo)?;
-    let tag = version.tag();
+    let opened = git::open(repo)?;
+    let tag = &known.tag_name;
     let name = format!("refs/tags/{tag}");
     let commit = (&known.commit).into();
-    let there = |oid: &git2::Oid| gitrecord::leads_to(&opened, *oid) == Some(commit);
+    let there = |oid: &git2::Oid| git::leads_to(&opened, *oid) == Some(commit);
     let recorded = known.tag.as_deref().and_then(|oid| git2::Oid::from_str(oid).ok()).filter(there);
     let ours = match (recorded, message) {
         (None, Some(message)) => {
-            let oid = write(config, repo, version, &known.commit, message)?;
+            let oid = write(config, repo, domain, known, message)?;
             reach(Point::TagWritten)?;
             Some(oid)
         }
         (recorded, _) => recorded,
     };
-    let old = gitrecord::value(&opened, &name)?;
+    let marks = git::Marks::of(domain);
+    let mut moves = vec![marks.mark_move(repo, &opened, tag, ours.unwrap_or(commit))?];
+    if ours.is_none() && !config.owns_tag(domain, tag) {
+        moves.retain(|mv| mv.old != mv.new);
+        return Ok((None, moves));
+    }
+    let old = git::value(&opened, &name)?;
     let new = match ours {
         Some(oid) => Some(oid),
         // A tag of somebody's that says the same may stay.
         None if old.is_some_and(|oid| there(&oid)) => old,
         None => None,
     };
-    let mut moves = vec![gitrecord::mark_move(repo, &opened, &tag, ours.unwrap_or(commit))?];
     moves.push(Move { repo: repo.to_owned(), name, old, new });
     moves.retain(|mv| mv.old != mv.new);
     Ok((ours.map(|oid| oid.to_string()), moves))
 }
 
-/// Brings a tag to where it is owed. What is in its way is kept as a ref of ours, and the audit trail says so before it is
-/// taken away: whoever dies in between is followed by one who finds both.
+/// Brings a tag to where it is owed. It keeps what is in the tag's way as a ref of the service, and
+/// the audit trail says so before it deletes that: if the process dies in between, the next one
+/// finds both.
 pub fn bring(record: &mut Record, job: Option<JobId>, mv: &Move) -> Result<()> {
     for _ in 0..TRIES {
-        for (name, oid) in gitrecord::in_the_way(mv)? {
-            let aside = gitrecord::set_aside(&mv.repo, &name, oid)?;
+        for (name, oid) in git::in_the_way(mv)? {
+            let aside = git::set_aside(&mv.repo, &name, oid)?;
             reach(Point::TagAside)?;
-            say(record, job, mv, &name, oid, aside.as_deref())?;
-            gitrecord::take_away(&mv.repo, &name, oid)?;
+            say(record, job, mv, (&name, oid), aside.as_deref())?;
+            git::take_away(&mv.repo, &name, oid)?;
         }
-        match gitrecord::apply(&Move { old: None, ..mv.clone() }) {
+        match git::apply(&Move { old: None, ..mv.clone() }) {
             Ok(_) => return Ok(()),
             // Somebody has pushed meanwhile.
             Err(failure) if failure.kind == FailureKind::Conflict => {}
@@ -91,22 +109,23 @@ fn say(
     record: &mut Record,
     job: Option<JobId>,
     mv: &Move,
-    name: &str,
-    oid: git2::Oid,
+    (name, oid): (&str, git2::Oid),
     aside: Option<&str>,
 ) -> Result<()> {
     let said = match job {
         Some(job) => audit::of_job(record.db(), job)?,
         None => Vec::new(),
     };
-    if said
-        .iter()
-        .any(|entry| entry.event == ASIDE && entry.field("ref") == Some(name) && entry.field("aside") == aside)
-    {
+    if said.iter().any(|entry| {
+        entry.event == ASIDE && entry.field("ref") == Some(name) && entry.field("aside") == aside
+    }) {
         return Ok(());
     }
     let package = mv.repo.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-    let mut entry = Entry::new(ASIDE).with("package", package).with("ref", name).with("was", oid.to_string());
+    let mut entry = AuditEntry::new(ASIDE)
+        .with("package", package)
+        .with("ref", name)
+        .with("was", oid.to_string());
     if let Some(aside) = aside {
         entry = entry.with("aside", aside);
     }
@@ -116,30 +135,47 @@ fn say(
     record.write(|tx| entry.append(tx))
 }
 
-/// Marks every version of a package as published in its repository, unless that is done.
-pub fn mark_versions(repo: &Path, versions: &[(Version, Known)]) -> Result<()> {
-    let all = versions.iter().map(|(version, known)| (version.tag(), known.tag.as_deref(), &known.commit));
-    gitrecord::complete(repo, all).map(drop)
+/// Marks every version of a package as published in its repository, in every domain, unless that is
+/// done.
+pub fn mark_versions(
+    config: &Config,
+    db: &rusqlite::Connection,
+    package: &PackageName,
+) -> Result<()> {
+    let repo = config.git.package(package);
+    let opened = git::open(&repo)?;
+    for (domain, _) in config.domains() {
+        let marks = git::Marks::of(&domain);
+        if marks.is_complete(&opened)? {
+            continue;
+        }
+        let versions = pockets::versions_of(db, &domain, package)?;
+        let all = versions
+            .iter()
+            .map(|(_, known)| (known.tag_name.clone(), known.tag.as_deref(), &known.commit));
+        marks.complete(&repo, all)?;
+    }
+    Ok(())
 }
 
-/// The same in every repository where it is not done. Returns what could not be done, each a sentence. Nobody publishes
-/// meanwhile.
+/// Marks the versions in every repository where that is not done. Returns what could not be done,
+/// each a sentence. Nobody publishes meanwhile.
 pub fn mark_all(config: &Config, record: &Record) -> Result<Vec<String>> {
-    let one = |package: &PackageName, repo: &Path| -> Result<()> {
-        match gitrecord::is_complete(&gitrecord::open(repo)?)? {
-            true => Ok(()),
-            false => mark_versions(repo, &pockets::versions_of(record.db(), package)?),
-        }
-    };
-    let all = gitrecord::package_repositories(config)?;
-    let failed = all.iter().filter_map(|(package, repo)| Some((package, one(package, repo).err()?)));
+    let one = |package: &PackageName| mark_versions(config, record.db(), package).err();
+    let all = git::package_repositories(config)?;
+    let failed = all.iter().filter_map(|(package, _)| Some((package, one(package)?)));
     Ok(failed
-        .map(|(package, error)| format!("the published versions of {package} cannot be marked: {error:#}"))
+        .map(|(package, error)| {
+            format!("the published versions of {package} cannot be marked: {error:#}")
+        })
         .collect())
 }
 
-/// What a publication put aside.
-pub fn aside(db: &rusqlite::Connection, job: &jobs::Job) -> Result<Vec<audit::Recorded>> {
+/// Lists the tags that a job's publication put aside, as the audit trail has them.
+pub fn aside(
+    db: &rusqlite::Connection,
+    job: &invirtibuilder_api::job::Job,
+) -> Result<Vec<invirtibuilder_api::audit::Recorded>> {
     let mut entries = audit::of_job(db, job.id)?;
     entries.retain(|entry| entry.event == ASIDE);
     Ok(entries)

@@ -1,25 +1,41 @@
-//! A service without a daemon: real Git, a real archive, a real record, and builds that did not take place.
+//! Sets up a service without a daemon: real Git, a real archive, a real record, and builds that did
+//! not take place.
 
 use std::path::{Path, PathBuf};
 
-use super::{Item, Publisher};
-use crate::archive::testing::{a_key, artifacts};
-use crate::config::{Config, Pocket, SigningKey};
-use crate::error::Failure;
-use crate::gitrecord::{self, testing};
-use crate::names::{CommitId, JobId, PackageName, PocketName, Principal};
-use crate::record::jobs::{self, NewJob};
-use crate::record::{Record, State};
+use crate::{Item, Publisher};
+use invirtibuilder_api::job::State;
+use invirtibuilder_archive::testing::{a_key, artifacts};
+use invirtibuilder_core::config::{Config, Pocket, SigningKey};
+use invirtibuilder_core::domain::Identity;
+use invirtibuilder_core::error::Failure;
+use invirtibuilder_core::names::{CommitId, JobId, PackageName, PocketName, Principal};
+use invirtibuilder_git as git;
+use invirtibuilder_git::testing;
+use invirtibuilder_store::Record;
+use invirtibuilder_store::jobs::{self, NewJob};
 
-/// The service. `prod` has the suite `stable` and tags; `dev` has `unstable` and may go back.
-pub struct Service {
+/// A service for tests. `prod` has the suite `stable` and tags; `dev` has `unstable` and may go
+/// back.
+pub struct TestService {
+    /// The directory that holds all of it.
     pub dir: tempfile::TempDir,
+    /// The configuration, which names the places in it.
     pub config: Config,
+    /// The publisher.
     pub publisher: Publisher,
+    /// The record.
     pub record: Record,
 }
 
-impl Service {
+impl Default for TestService {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl TestService {
+    /// Sets a service up in a directory of its own.
     pub fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let at = |name: &str| dir.path().join(name);
@@ -31,46 +47,63 @@ impl Service {
         for (pocket, suite, back) in [("prod", "stable", false), ("dev", "unstable", true)] {
             let pocket: PocketName = pocket.parse().unwrap();
             let suite = Some(suite.parse().unwrap());
-            config.build.pockets.insert(pocket, Pocket { apt: suite, allow_backtracking: back, ..Pocket::default() });
+            config.build.pockets.insert(
+                pocket,
+                Pocket { apt: suite, allow_backtracking: back, ..Pocket::default() },
+            );
         }
         for made in [&config.state_dir, &config.git.packages, &config.archive.root] {
             std::fs::create_dir_all(made).unwrap();
         }
-        gitrecord::init_superproject(&config.git.superproject).unwrap();
+        git::init_superproject(&config.git.superproject).unwrap();
         a_key(&at("key.asc"));
         let record = Record::open(&config.database()).unwrap();
-        let publisher = Publisher::new(Record::open(&config.database()).unwrap(), "amd64".parse().unwrap());
+        let publisher =
+            Publisher::new(Record::open(&config.database()).unwrap(), "amd64".parse().unwrap());
         publisher.project(&config).unwrap();
         Self { dir, config, publisher, record }
     }
 
-    /// The repository of a package, made when it is first asked for.
+    /// Returns the repository of a package, and creates it when a test first asks for it.
     pub fn repo(&self, package: &str) -> PathBuf {
         let repo = self.config.git.package(&package.parse().unwrap());
         if !repo.exists() {
-            gitrecord::create_package_repo(&repo).unwrap();
+            git::create_package_repo(&repo).unwrap();
         }
         repo
     }
 
-    /// A commit with this version in its changelog, on top of what is there.
+    /// Commits this version to the changelog of a package, on top of what is there.
     pub fn commit(&self, package: &str, version: &str) -> CommitId {
-        testing::commit_in(&self.repo(package), "debian", &[("changelog", &changelog(package, version))])
+        testing::commit_in(
+            &self.repo(package),
+            "debian",
+            &[("changelog", &changelog(package, version))],
+        )
     }
 
-    /// A job that was just submitted.
-    pub fn queued(&mut self, pocket: &str, package: &str, version: &str, commit: &CommitId) -> JobId {
+    /// Queues a job, as if somebody had just submitted it.
+    pub fn queued(
+        &mut self,
+        pocket: &str,
+        package: &str,
+        version: &str,
+        commit: &CommitId,
+    ) -> JobId {
         let new = NewJob {
             pocket: pocket.parse().unwrap(),
+            domain: self.config.domain(&pocket.parse().unwrap()),
             package: package.parse().unwrap(),
             commit: commit.clone(),
             version: version.parse().unwrap(),
+            written: version.parse().unwrap(),
+            why: None,
             principal: alice(),
         };
         self.record.write(|tx| jobs::enqueue(tx, &new)).unwrap()
     }
 
-    /// A job that is about to be published.
+    /// Queues a job and takes it to where it is about to be published.
     pub fn job(&mut self, pocket: &str, package: &str, version: &str, commit: &CommitId) -> JobId {
         let id = self.queued(pocket, package, version, commit);
         self.begin(id);
@@ -83,9 +116,9 @@ impl Service {
         self.record.write(|tx| jobs::advance(tx, id, State::Preparing, State::Publishing)).unwrap();
     }
 
-    /// The service as it is when its database was restored from a backup.
+    /// Opens the service as it is when its database was restored from a backup.
     pub fn restored(self, backup: &Path) -> Self {
-        let Service { dir, config, publisher, record } = self;
+        let TestService { dir, config, publisher, record } = self;
         drop((publisher, record));
         let database = config.database();
         for suffix in ["", "-wal", "-shm"] {
@@ -97,7 +130,7 @@ impl Service {
         Self { dir, config, publisher, record }
     }
 
-    /// The job with what a build of it would have made: one binary package of the same name.
+    /// Makes a job with what a build of it would have made: one binary package of the same name.
     pub fn item(&mut self, pocket: &str, package: &str, version: &str) -> Item {
         let commit = self.commit(package, version);
         let id = self.job(pocket, package, version, &commit);
@@ -112,33 +145,43 @@ impl Service {
         item.job.commit
     }
 
+    /// Publishes items as one transaction.
     pub fn publish_all(&self, items: &[Item]) -> Result<Vec<String>, Failure> {
         self.publisher.publish(&self.config, items)
     }
 
-    /// Where a branch of a package is.
+    /// Returns the commit that a branch of a package points at.
     pub fn branch(&self, package: &str, branch: &str) -> Option<CommitId> {
-        gitrecord::branch_head(&self.repo(package), branch).unwrap()
+        git::branch_head(&self.repo(package), branch).unwrap()
     }
 
-    /// What a branch of the superproject says of a package.
+    /// Returns the commit that a branch of the superproject has of a package.
     pub fn gitlink(&self, branch: &str, package: &str) -> Option<CommitId> {
         let repo = &self.config.git.superproject;
-        let head = gitrecord::branch_head(repo, branch).unwrap()?;
-        gitrecord::packages_at(repo, &head).unwrap()?.remove(package)
+        let head = git::branch_head(repo, branch).unwrap()?;
+        git::packages_at(repo, &head).unwrap()?.remove(package)
     }
 
-    /// The versions of a binary package that a suite's index shows.
+    /// Lists the versions of a binary package that a suite's index shows.
     pub fn shown(&self, suite: &str, package: &str) -> Vec<String> {
-        let index = self.config.archive.root.join("dists").join(suite).join("main/binary-amd64/Packages.gz");
+        let index = self
+            .config
+            .archive
+            .root
+            .join("dists")
+            .join(suite)
+            .join("main/binary-amd64/Packages.gz");
         let index = std::fs::File::open(index).unwrap();
         let text = std::io::read_to_string(flate2::read::MultiGzDecoder::new(index)).unwrap();
-        let entries = text.split("\n\n").filter(|entry| entry.starts_with(&format!("Package: {package}\n")));
-        let version = |entry: &str| entry.lines().find_map(|line| line.strip_prefix("Version: ")).unwrap().to_owned();
+        let entries =
+            text.split("\n\n").filter(|entry| entry.starts_with(&format!("Package: {package}\n")));
+        let version = |entry: &str| {
+            entry.lines().find_map(|line| line.strip_prefix("Version: ")).unwrap().to_owned()
+        };
         entries.map(version).collect()
     }
 
-    /// Whether the pool has a file of this name.
+    /// Tells whether the pool has a file of this name.
     pub fn in_pool(&self, package: &str, file: &str) -> bool {
         let dir = self.config.archive.root.join("pool/main").join(&package[..1]).join(package);
         Path::new(&dir).join(file).exists()
@@ -152,10 +195,17 @@ fn changelog(package: &str, version: &str) -> String {
     )
 }
 
+/// Names a principal.
 pub fn alice() -> Principal {
     Principal::from_authenticated("alice@EXAMPLE.ORG").unwrap()
 }
 
+/// Names a version of main.
+pub fn identity(package: &str, version: &str) -> Identity {
+    Identity::main(package.parse().unwrap(), version.parse().unwrap())
+}
+
+/// Names a package.
 pub fn package(name: &str) -> PackageName {
     name.parse().unwrap()
 }

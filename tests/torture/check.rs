@@ -1,4 +1,5 @@
-//! An oracle of its own: what database, Git and archive say, read without any code of the service, and compared.
+//! An oracle of its own: what database, Git and archive say, read without any code of the service,
+//! and compared.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -10,19 +11,49 @@ use anyhow::{Context, Result};
 use rusqlite::{Connection, OpenFlags};
 use sha2::{Digest, Sha256};
 
-use crate::service::{SERVICE_UID, STATE};
+use crate::service::{LAB, SERVICE_UID, STATE};
+use crate::wander::ROAM;
 
-const ARCHIVE: &str = "/srv/apt";
+const MAIN: &str = "/srv/apt";
 const PACKAGES: &str = "/srv/git/packages";
+/// The states of each suite that have a URL (`archive.states`).
+const STATES: usize = 8;
 const SUPERPROJECT: &str = "/srv/git/packages.git";
 
-/// Pocket, suite, branch, and whether versions are tagged, as the world's configuration has them.
-const POCKETS: [(&str, &str, &str, bool); 2] = [("prod", "stable", "prod", true), ("dev", "unstable", "dev", false)];
+/// A pocket of the world's configuration. Its branch is named like it.
+#[derive(Clone, Copy)]
+struct Place {
+    pocket: &'static str,
+    domain: &'static str,
+    archive: &'static str,
+    suite: &'static str,
+}
+
+/// Two pockets of one domain, and one of another, whose suite has the name of one of theirs.
+const POCKETS: [Place; 3] = [
+    Place { pocket: "prod", domain: "main", archive: MAIN, suite: "stable" },
+    Place { pocket: "dev", domain: "main", archive: MAIN, suite: "unstable" },
+    Place { pocket: "lab", domain: "lab", archive: LAB, suite: "stable" },
+];
+
+/// Those, and the pocket that moves, where the record has it.
+fn places(db: &Connection) -> Result<Vec<Place>> {
+    let sql = "SELECT domain = 'main' FROM pocket_domain WHERE pocket = ?";
+    let (domain, archive) = match db.query_row(sql, [ROAM], |row| row.get::<_, bool>(0))? {
+        true => ("main", MAIN),
+        false => ("lab", LAB),
+    };
+    let roam = Place { pocket: ROAM, domain, archive, suite: ROAM };
+    Ok(POCKETS.into_iter().chain([roam]).collect())
+}
 
 /// The database, for reading.
 pub fn database() -> Result<Connection> {
     let path = format!("{STATE}/invirtibuilder.db");
-    let db = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
+    let db = Connection::open_with_flags(
+        path,
+        OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX,
+    )?;
     db.busy_timeout(std::time::Duration::from_secs(20))?;
     Ok(db)
 }
@@ -56,7 +87,8 @@ fn rows(db: &Connection, sql: &str) -> Result<Vec<Vec<String>>> {
             other => format!("{other:?}"),
         })
     };
-    let rows = query.query_map([], |row| (0..columns).map(|n| text(row, n)).collect::<rusqlite::Result<_>>())?;
+    let rows = query
+        .query_map([], |row| (0..columns).map(|n| text(row, n)).collect::<rusqlite::Result<_>>())?;
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
@@ -73,7 +105,8 @@ fn git(repo: &Path, args: &[&str]) -> Result<String> {
 
 /// Every repository: the packages', then the superproject.
 fn repositories() -> Result<Vec<PathBuf>> {
-    let mut all: Vec<PathBuf> = fs::read_dir(PACKAGES)?.map(|entry| Ok(entry?.path())).collect::<Result<_>>()?;
+    let mut all: Vec<PathBuf> =
+        fs::read_dir(PACKAGES)?.map(|entry| Ok(entry?.path())).collect::<Result<_>>()?;
     all.sort();
     all.push(SUPERPROJECT.into());
     Ok(all)
@@ -83,7 +116,10 @@ fn repositories() -> Result<Vec<PathBuf>> {
 fn refs(repo: &Path) -> Result<BTreeMap<String, String>> {
     let text = git(
         repo,
-        &["for-each-ref", "--format=%(refname) %(if)%(*objectname)%(then)%(*objectname)%(else)%(objectname)%(end)"],
+        &[
+            "for-each-ref",
+            "--format=%(refname) %(if)%(*objectname)%(then)%(*objectname)%(else)%(objectname)%(end)",
+        ],
     )?;
     let pair = |line: &str| line.split_once(' ').map(|(name, id)| (name.to_owned(), id.to_owned()));
     Ok(text.lines().filter_map(pair).collect())
@@ -98,17 +134,18 @@ pub fn agreement(found: &mut Findings) -> Result<()> {
     }
     in_queue(&db, found)?;
     in_git(&db, found)?;
-    for (pocket, suite, _, _) in POCKETS {
-        in_archive(&db, pocket, suite, found)?;
+    for place in places(&db)? {
+        in_archive(&db, place, found)?;
     }
     Ok(())
 }
 
-/// What is kept of the queue is what follows from the jobs: which are ready, how many of whom, and who is charged for a place.
+/// What is kept of the queue is what follows from the jobs: which are ready, how many of whom, and
+/// who is charged for a place.
 fn in_queue(db: &Connection, found: &mut Findings) -> Result<()> {
     let now = db.unchecked_transaction()?;
     let first = "SELECT id FROM (SELECT id, state, turn, min(turn) OVER (PARTITION BY package, pocket) AS of_package,
-             min(turn) OVER (PARTITION BY package, commit_id) AS of_commit
+             min(turn) OVER (PARTITION BY domain, package, commit_id) AS of_commit
          FROM job WHERE finished IS NULL) WHERE state = 'queued' AND turn = of_package AND turn = of_commit ORDER BY id";
     let pairs = [
         ("jobs that are ready", first, "SELECT id FROM job WHERE ready = 1 ORDER BY id"),
@@ -135,19 +172,30 @@ fn in_queue(db: &Connection, found: &mut Findings) -> Result<()> {
 }
 
 fn in_git(db: &Connection, found: &mut Findings) -> Result<()> {
-    let held = rows(db, "SELECT pocket, package, commit_id, version FROM pocket_package")?;
-    let versions = rows(db, "SELECT package, version, commit_id, tag FROM version")?;
-    let published =
-        rows(db, "SELECT DISTINCT package, version FROM job WHERE state = 'published' AND pocket = 'prod'")?;
+    let held = rows(
+        db,
+        "SELECT pocket, package, commit_id,
+             (SELECT coalesce(written, version) FROM job WHERE job.id = pocket_package.job)
+         FROM pocket_package",
+    )?;
+    let versions = rows(db, "SELECT package, version, commit_id, tag, domain FROM version")?;
+    let published = rows(
+        db,
+        "SELECT DISTINCT package, version FROM job WHERE state = 'published' AND pocket = 'prod'",
+    )?;
     for repo in repositories()?.iter().filter(|repo| *repo != Path::new(SUPERPROJECT)) {
-        let package = repo.file_stem().context("a repository has a name")?.to_string_lossy().into_owned();
+        let package =
+            repo.file_stem().context("a repository has a name")?.to_string_lossy().into_owned();
         let refs = refs(repo)?;
-        for (pocket, _, branch, _) in POCKETS {
-            let record = held.iter().find(|row| row[0] == pocket && row[1] == package).map(|row| row[2].clone());
-            let there = refs.get(&format!("refs/heads/{branch}")).cloned();
-            found.compare(&format!("branch {branch} of {package}"), &record, &there);
+        for Place { pocket, .. } in places(db)? {
+            let record = held
+                .iter()
+                .find(|row| row[0] == pocket && row[1] == package)
+                .map(|row| row[2].clone());
+            let there = refs.get(&format!("refs/heads/{pocket}")).cloned();
+            found.compare(&format!("branch {pocket} of {package}"), &record, &there);
         }
-        in_tags(db, repo, &package, &versions, &refs, found)?;
+        in_tags(db, (&package, repo), &versions, &refs, found)?;
         for row in published.iter().filter(|row| row[0] == package) {
             if !refs.contains_key(&format!("refs/tags/{}", row[1])) {
                 found.say(format!("{package} {} was published, but there is no tag", row[1]));
@@ -161,57 +209,74 @@ fn in_git(db: &Connection, found: &mut Findings) -> Result<()> {
         }
     }
     let superproject = Path::new(SUPERPROJECT);
-    let branches = rows(db, "SELECT 'refs/heads/' || branch, commit_id FROM superproject ORDER BY branch")?;
-    let there: Vec<Vec<String>> = refs(superproject)?.into_iter().map(|(name, id)| vec![name, id]).collect();
+    let branches =
+        rows(db, "SELECT 'refs/heads/' || branch, commit_id FROM superproject ORDER BY branch")?;
+    let there: Vec<Vec<String>> =
+        refs(superproject)?.into_iter().map(|(name, id)| vec![name, id]).collect();
     found.compare("branches of the superproject", &branches, &there);
-    for (pocket, _, branch, _) in POCKETS {
-        let record: Rows = held.iter().filter(|row| row[0] == pocket).map(|row| row[1..3].to_vec()).collect();
+    for Place { pocket, .. } in places(db)? {
+        let record: Rows =
+            held.iter().filter(|row| row[0] == pocket).map(|row| row[1..3].to_vec()).collect();
         if record.is_empty() {
             continue;
         }
-        let links: Rows = git(superproject, &["ls-tree", branch])?
+        let links: Rows = git(superproject, &["ls-tree", pocket])?
             .lines()
             .filter_map(|line| line.strip_prefix("160000 commit ")?.split_once('\t'))
             .map(|(id, name)| vec![name.to_owned(), id.to_owned()])
             .collect();
-        found.compare(&format!("submodules of {branch}"), &record, &links);
-        let modules = git(superproject, &["show", &format!("{branch}:.gitmodules")])?;
-        let paths = modules.lines().filter_map(|line| line.trim().strip_prefix("path = ")).map(str::to_owned);
+        found.compare(&format!("submodules of {pocket}"), &record, &links);
+        let modules = git(superproject, &["show", &format!("{pocket}:.gitmodules")])?;
+        let paths = modules
+            .lines()
+            .filter_map(|line| line.trim().strip_prefix("path = "))
+            .map(str::to_owned);
         let names: BTreeSet<String> = record.iter().map(|row| row[0].clone()).collect();
-        found.compare(&format!(".gitmodules of {branch}"), &names, &paths.collect());
+        found.compare(&format!(".gitmodules of {pocket}"), &names, &paths.collect());
     }
     Ok(())
 }
 
-/// Our tags are where the record has them, each version is marked, and what was in the way is kept and was said. Of tags of
-/// people's, only one of a version that was published says something.
+/// Our tags are where the record has them, each version is marked, and what was in the way is kept
+/// and was said. Of tags of people's, only one of a version that was published says something.
 fn in_tags(
     db: &Connection,
-    repo: &Path,
-    package: &str,
+    repository: (&str, &Path),
     versions: &[Vec<String>],
     commits: &BTreeMap<String, String>,
     found: &mut Findings,
 ) -> Result<()> {
+    let (package, repo) = repository;
     let text = git(repo, &["for-each-ref", "--format=%(refname) %(objectname)"])?;
-    let values: BTreeMap<&str, &str> = text.lines().filter_map(|line| line.split_once(' ')).collect();
+    let values: BTreeMap<&str, &str> =
+        text.lines().filter_map(|line| line.split_once(' ')).collect();
     let mut marked = BTreeSet::new();
     for row in versions.iter().filter(|row| row[0] == package) {
-        let (version, commit, ours) = (&row[1], &row[2], &row[3]);
+        let (version, commit, ours, domain) = (&row[1], &row[2], &row[3], &row[4]);
         let tag = format!("refs/tags/{version}");
         let there = values.get(&tag[..]).copied();
         if !ours.is_empty() {
             found.compare(&format!("tag {version} of {package}"), &Some(&ours[..]), &there);
         }
-        if let Some(leads_to) = commits.get(&tag) {
+        // Of a domain that does not tag, a tag says nothing.
+        if let Some(leads_to) = commits.get(&tag).filter(|_| domain == "main") {
             found.compare(&format!("commit of tag {version} of {package}"), commit, leads_to);
         }
-        let mark = format!("refs/invirt/published/{version}");
+        let mark = match &domain[..] {
+            "main" => format!("refs/invirt/published/{version}"),
+            domain => format!("refs/invirt/domain/{domain}/published/{version}"),
+        };
         let expected = if ours.is_empty() { commit } else { ours };
-        found.compare(&format!("mark {version} of {package}"), &Some(&expected[..]), &values.get(&mark[..]).copied());
+        found.compare(
+            &format!("mark {version} of {package}"),
+            &Some(&expected[..]),
+            &values.get(&mark[..]).copied(),
+        );
         marked.insert(mark);
     }
-    for name in values.keys().filter(|name| name.starts_with("refs/invirt/published/") && !marked.contains(**name)) {
+    for name in
+        values.keys().filter(|name| name.contains("/published/") && !marked.contains(**name))
+    {
         found.say(format!("{name} of {package} is of no version"));
     }
     if !values.contains_key("refs/invirt/complete") {
@@ -223,7 +288,11 @@ fn in_tags(
     );
     let said = rows(db, &said)?;
     for row in &said {
-        found.compare(&format!("{} of {package}", row[0]), &Some(&row[1][..]), &values.get(&row[0][..]).copied());
+        found.compare(
+            &format!("{} of {package}", row[0]),
+            &Some(&row[1][..]),
+            &values.get(&row[0][..]).copied(),
+        );
     }
     let once: BTreeSet<&Vec<String>> = said.iter().collect();
     found.compare(&format!("tags of {package} that were put aside"), &said.len(), &once.len());
@@ -237,49 +306,68 @@ fn in_tags(
 
 /// The value of a field, which may go on for some lines.
 fn field<'a>(stanza: &'a str, name: &str) -> Option<&'a str> {
-    let start =
-        stanza.find(&format!("\n{name}:")).map(|at| at + 1).or(stanza.starts_with(&format!("{name}:")).then_some(0))?;
+    let start = stanza
+        .find(&format!("\n{name}:"))
+        .map(|at| at + 1)
+        .or(stanza.starts_with(&format!("{name}:")).then_some(0))?;
     let rest = &stanza[start + name.len() + 1..];
-    let end =
-        rest.match_indices('\n').find(|(at, _)| !rest[at + 1..].starts_with(' ')).map_or(rest.len(), |(at, _)| at);
+    let end = rest
+        .match_indices('\n')
+        .find(|(at, _)| !rest[at + 1..].starts_with(' '))
+        .map_or(rest.len(), |(at, _)| at);
     Some(rest[..end].trim())
 }
 
 fn stanzas(path: &Path) -> Result<Vec<String>> {
-    let text = crate::service::run(Command::new("xz").args(["--decompress", "--stdout"]).arg(path))?;
+    let text =
+        crate::service::run(Command::new("xz").args(["--decompress", "--stdout"]).arg(path))?;
     Ok(text.split("\n\n").filter(|stanza| !stanza.trim().is_empty()).map(str::to_owned).collect())
 }
 
-fn in_archive(db: &Connection, pocket: &str, suite: &str, found: &mut Findings) -> Result<()> {
-    let dists = Path::new(ARCHIVE).join("dists").join(suite);
-    let generation: String = db.query_row("SELECT generation FROM suite WHERE name = ?", [suite], |row| {
-        Ok(row.get::<_, i64>(0)?.to_string())
-    })?;
+fn in_archive(db: &Connection, place: Place, found: &mut Findings) -> Result<()> {
+    let Place { pocket, domain, archive, suite } = place;
+    let dists = Path::new(archive).join("dists").join(suite);
+    let generation: String = db.query_row(
+        "SELECT generation FROM suite WHERE domain = ? AND name = ?",
+        [domain, suite],
+        |row| Ok(row.get::<_, i64>(0)?.to_string()),
+    )?;
     let shown = fs::read_link(&dists)?.file_name().map(|name| name.to_string_lossy().into_owned());
-    found.compare(&format!("generation of {suite}"), &Some(generation), &shown);
+    found.compare(&format!("generation of {domain}/{suite}"), &Some(generation), &shown);
 
     let mut query = db.prepare("SELECT package, version FROM pocket_package WHERE pocket = ?")?;
-    let record: Rows =
-        query.query_map([pocket], |row| Ok(vec![row.get(0)?, row.get(1)?]))?.collect::<Result<_, _>>()?;
+    let record: Rows = query
+        .query_map([pocket], |row| Ok(vec![row.get(0)?, row.get(1)?]))?
+        .collect::<Result<_, _>>()?;
     for index in ["main/source/Sources.xz", "main/binary-amd64/Packages.xz"] {
         let stanzas = stanzas(&dists.join(index))?;
         let value = |stanza: &String, name| field(stanza, name).unwrap_or_default().to_owned();
-        let there: Rows =
-            stanzas.iter().map(|stanza| vec![value(stanza, "Package"), value(stanza, "Version")]).collect();
-        found.compare(&format!("{index} of {suite}"), &record, &there);
-        found.compare(&format!("entries of {index} of {suite}"), &record.len(), &stanzas.len());
+        let there: Rows = stanzas
+            .iter()
+            .map(|stanza| vec![value(stanza, "Package"), value(stanza, "Version")])
+            .collect();
+        found.compare(&format!("{index} of {domain}/{suite}"), &record, &there);
+        found.compare(
+            &format!("entries of {index} of {domain}/{suite}"),
+            &record.len(),
+            &stanzas.len(),
+        );
         for stanza in &stanzas {
             let files: Vec<(PathBuf, String, String)> = match field(stanza, "Filename") {
                 Some(name) => vec![(name.into(), value(stanza, "Size"), value(stanza, "SHA256"))],
                 None => sums(field(stanza, "Checksums-Sha256").unwrap_or_default())
-                    .map(|(hash, size, name)| (Path::new(&value(stanza, "Directory")).join(name), size, hash))
+                    .map(|(hash, size, name)| {
+                        (Path::new(&value(stanza, "Directory")).join(name), size, hash)
+                    })
                     .collect(),
             };
             if files.is_empty() {
-                found.say(format!("{index} of {suite} has an entry without files: {stanza}"));
+                found.say(format!(
+                    "{index} of {domain}/{suite} has an entry without files: {stanza}"
+                ));
             }
             for (path, size, hash) in files {
-                same(&Path::new(ARCHIVE).join(path), &size, &hash, found);
+                same(&Path::new(archive).join(path), &size, &hash, found);
             }
         }
     }
@@ -289,7 +377,8 @@ fn in_archive(db: &Connection, pocket: &str, suite: &str, found: &mut Findings) 
         if name.ends_with(".gz") || name.ends_with(".xz") {
             same(&dists.join(&name), &size, &hash, found);
         }
-        let dir = dists.join(&name).parent().context("an index has a directory")?.join("by-hash/SHA256");
+        let dir =
+            dists.join(&name).parent().context("an index has a directory")?.join("by-hash/SHA256");
         same(&dir.join(&hash), &size, &hash, found);
     }
     Ok(())
@@ -320,17 +409,27 @@ pub fn fsck(found: &mut Findings) -> Result<()> {
         .map(|repo| {
             let mut git = Command::new("git");
             git.arg("-C").arg(&repo).args(["fsck", "--strict", "--no-dangling", "--no-progress"]);
-            let child = git.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
+            let child =
+                git.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
             Ok((repo, child))
         })
         .collect::<Result<_>>()?;
     for (repo, child) in children {
         let done = child.wait_with_output()?;
-        let said = format!("{}{}", String::from_utf8_lossy(&done.stdout), String::from_utf8_lossy(&done.stderr));
+        let said = format!(
+            "{}{}",
+            String::from_utf8_lossy(&done.stdout),
+            String::from_utf8_lossy(&done.stderr)
+        );
         // A superproject without a branch named main says so; that is no damage.
         let lines: Vec<&str> = said.lines().filter(|line| !line.starts_with("notice: ")).collect();
         if !done.status.success() || !lines.is_empty() {
-            found.say(format!("git fsck of {}: {} {}", repo.display(), done.status, lines.join(" | ")));
+            found.say(format!(
+                "git fsck of {}: {} {}",
+                repo.display(),
+                done.status,
+                lines.join(" | ")
+            ));
         }
     }
     Ok(())
@@ -344,8 +443,11 @@ pub fn apt(found: &mut Findings) -> Result<()> {
             fs::create_dir_all(dir.join(sub))?;
         }
         fs::write(dir.join("status"), "")?;
-        let line = |suite| format!("[signed-by={ARCHIVE}/archive-key.asc] file:{ARCHIVE} {suite} main\n");
-        let list: String = POCKETS.iter().map(|pocket| format!("deb {0}deb-src {0}", line(pocket.1))).collect();
+        let line = |Place { archive, suite, .. }: Place| {
+            format!("[signed-by={archive}/archive-key.asc] file:{archive} {suite} main\n")
+        };
+        let list: String =
+            POCKETS.into_iter().map(|place| format!("deb {0}deb-src {0}", line(place))).collect();
         fs::write(dir.join("etc/sources.list"), list)?;
     }
     let dir = dir.display();
@@ -366,8 +468,13 @@ pub fn apt(found: &mut Findings) -> Result<()> {
         .args(["--allow-releaseinfo-change", "update"])
         .stdin(Stdio::null())
         .output()?;
-    let said = format!("{}{}", String::from_utf8_lossy(&done.stdout), String::from_utf8_lossy(&done.stderr));
-    let bad = said.lines().any(|line| ["W:", "E:", "Err:"].iter().any(|start| line.starts_with(start)));
+    let said = format!(
+        "{}{}",
+        String::from_utf8_lossy(&done.stdout),
+        String::from_utf8_lossy(&done.stderr)
+    );
+    let bad =
+        said.lines().any(|line| ["W:", "E:", "Err:"].iter().any(|start| line.starts_with(start)));
     if !done.status.success() || bad {
         found.say(format!("apt-get update: {} {}", done.status, said.replace('\n', " | ")));
     }
@@ -378,7 +485,11 @@ pub fn apt(found: &mut Findings) -> Result<()> {
 pub fn verify(found: &mut Findings) -> Result<()> {
     let done = Command::new("invirt-build").arg("verify").stdin(Stdio::null()).output()?;
     if !done.status.success() {
-        let said = format!("{}{}", String::from_utf8_lossy(&done.stdout), String::from_utf8_lossy(&done.stderr));
+        let said = format!(
+            "{}{}",
+            String::from_utf8_lossy(&done.stdout),
+            String::from_utf8_lossy(&done.stderr)
+        );
         found.say(format!("verify: {} {}", done.status, said.replace('\n', " | ")));
     }
     Ok(())
@@ -393,7 +504,9 @@ pub fn processes(daemon: Option<u32>) -> Result<Vec<String>> {
         if daemon.is_some_and(|daemon| daemon.to_string() == pid) {
             continue;
         }
-        if pid.bytes().all(|b| b.is_ascii_digit()) && (uid == SERVICE_UID || (1_000_000..3_000_000).contains(&uid)) {
+        if pid.bytes().all(|b| b.is_ascii_digit())
+            && (uid == SERVICE_UID || (1_000_000..3_000_000).contains(&uid))
+        {
             let line = fs::read(entry.path().join("cmdline")).unwrap_or_default();
             let line = String::from_utf8_lossy(&line).replace('\0', " ");
             // A zombie of a process that this world's pid 1 has yet to reap has no command line.
@@ -405,7 +518,8 @@ pub fn processes(daemon: Option<u32>) -> Result<Vec<String>> {
     Ok(all)
 }
 
-/// Nothing is left of work that is over: no workspace, mount, half-written file, or pool file that nothing needs.
+/// Nothing is left of work that is over: no workspace, mount, half-written file, or pool file that
+/// nothing needs.
 pub fn leftovers(found: &mut Findings) -> Result<()> {
     for entry in fs::read_dir(format!("{STATE}/work"))?.flatten() {
         found.say(format!("{} was left behind", entry.path().display()));
@@ -414,32 +528,52 @@ pub fn leftovers(found: &mut Findings) -> Result<()> {
     for line in mounts.lines().filter(|line| line.contains(&format!("{STATE}/work"))) {
         found.say(format!("a mount was left behind: {line}"));
     }
-    for (_, suite, _, _) in POCKETS {
-        let generations = fs::read_dir(format!("{ARCHIVE}/dists/.generations/{suite}"))?.count();
-        if generations > 2 {
-            found.say(format!("{suite} has {generations} generations"));
+    let db = database()?;
+    let places = places(&db)?;
+    let of = |domain: &str| -> Vec<Place> {
+        places.iter().copied().filter(|place| place.domain == domain).collect()
+    };
+    for Place { archive, domain, suite, .. } in places.iter().copied() {
+        let generations = fs::read_dir(format!("{archive}/dists/.generations/{suite}"))?.count();
+        // What it shows, what it showed before, its own states, and those that others' states have
+        // beside them.
+        if generations > 2 + STATES * of(domain).len() {
+            found.say(format!("{domain}/{suite} has {generations} generations"));
         }
     }
-    let pool = files_below(&Path::new(ARCHIVE).join("pool"))?;
+    pool_of(&db, &of("main"), found)?;
+    pool_of(&db, &of("lab"), found)
+}
+
+/// Every file in a domain's pool and beside it is of a version, and every file of a version is there.
+fn pool_of(db: &Connection, places: &[Place], found: &mut Findings) -> Result<()> {
+    let Place { archive, domain, .. } = places.first().context("a domain has a pocket")?;
+    let pool = files_below(&Path::new(archive).join("pool"))?;
     let (mut needed, mut beside) = (BTreeSet::new(), BTreeSet::new());
-    for row in rows(&database()?, "SELECT source, version, changes FROM pool_version")? {
+    let sql =
+        format!("SELECT source, version, changes FROM pool_version WHERE domain = '{domain}'");
+    for row in rows(db, &sql)? {
         let name = format!("{}_{}", row[0], row[1]);
         needs_source(&pool, &name, &mut needed, found);
         let length = if row[0].starts_with("lib") { 4 } else { 1 };
-        let changelog = format!("{ARCHIVE}/changelogs/main/{}/{}/{name}_changelog", &row[0][..length], row[0]);
+        let changelog =
+            format!("{archive}/changelogs/main/{}/{}/{name}_changelog", &row[0][..length], row[0]);
         beside.insert(PathBuf::from(changelog));
-        let first = Path::new(ARCHIVE).join(&row[2]);
+        let first = Path::new(archive).join(&row[2]);
         let file = first.file_name().context("a .changes has a name")?;
-        let of_suite = |suite| Path::new(ARCHIVE).join("changes").join(suite).join(&name).join(file);
-        let all: BTreeSet<_> = POCKETS.iter().map(|pocket| of_suite(pocket.1)).filter(|it| it.exists()).collect();
+        let of_suite =
+            |suite| Path::new(archive).join("changes").join(suite).join(&name).join(file);
+        // What the pocket that moves has left goes with its version.
+        let suites = places.iter().map(|place| place.suite).chain([ROAM]);
+        let all: BTreeSet<_> = suites.map(of_suite).filter(|it| it.exists()).collect();
         for changes in all.into_iter().chain([first.clone()]) {
             needs_changes(&changes, &mut needed, &mut beside, found)?;
         }
     }
     for (there, wanted) in [
         (pool, needed),
-        (files_below(&Path::new(ARCHIVE).join("changes"))?, beside.clone()),
-        (files_below(&Path::new(ARCHIVE).join("changelogs"))?, beside.clone()),
+        (files_below(&Path::new(archive).join("changes"))?, beside.clone()),
+        (files_below(&Path::new(archive).join("changelogs"))?, beside.clone()),
     ] {
         for file in there.iter().filter(|file| !wanted.contains(*file)) {
             found.say(format!("nothing needs {}", file.display()));
@@ -452,8 +586,14 @@ pub fn leftovers(found: &mut Findings) -> Result<()> {
 }
 
 /// The `.dsc` of a version needs the files that it lists.
-fn needs_source(pool: &[PathBuf], name: &str, needed: &mut BTreeSet<PathBuf>, found: &mut Findings) {
-    let dsc = pool.iter().find(|file| file.file_name().is_some_and(|it| *it == *format!("{name}.dsc")));
+fn needs_source(
+    pool: &[PathBuf],
+    name: &str,
+    needed: &mut BTreeSet<PathBuf>,
+    found: &mut Findings,
+) {
+    let dsc =
+        pool.iter().find(|file| file.file_name().is_some_and(|it| *it == *format!("{name}.dsc")));
     let Some((dsc, text)) = dsc.and_then(|dsc| Some((dsc, fs::read_to_string(dsc).ok()?))) else {
         return found.say(format!("{name}.dsc is missing in the pool"));
     };
@@ -475,7 +615,7 @@ fn needs_changes(
         let link = changes.with_file_name(name);
         same(&link, &size, &hash, found);
         match fs::canonicalize(&link) {
-            Ok(target) if link.is_symlink() && target.starts_with(format!("{ARCHIVE}/pool")) => {
+            Ok(target) if link.is_symlink() && POCKETS.iter().any(|it| is_pooled(it, &target)) => {
                 needed.insert(target);
             }
             _ => found.say(format!("{} is no link into the pool", link.display())),
@@ -483,6 +623,10 @@ fn needs_changes(
         beside.insert(link);
     }
     Ok(())
+}
+
+fn is_pooled(place: &Place, file: &Path) -> bool {
+    file.starts_with(format!("{}/pool", place.archive))
 }
 
 fn files_below(dir: &Path) -> Result<Vec<PathBuf>> {
@@ -536,7 +680,8 @@ pub fn jobs(accepted: impl Iterator<Item = i64>, found: &mut Findings) -> Result
         }
         trace(id, &steps, &mut jobs, found);
     }
-    let ids: BTreeSet<String> = rows(&db, "SELECT id FROM job")?.into_iter().map(|mut row| row.remove(0)).collect();
+    let ids: BTreeSet<String> =
+        rows(&db, "SELECT id FROM job")?.into_iter().map(|mut row| row.remove(0)).collect();
     for id in accepted.filter(|id| !ids.contains(&id.to_string())) {
         jobs.lost += 1;
         found.say(format!("job {id} was accepted and is lost"));
@@ -546,19 +691,20 @@ pub fn jobs(accepted: impl Iterator<Item = i64>, found: &mut Findings) -> Result
         jobs.doubled += 1;
         found.say(format!("job {} was published {} times", row[0], row[1]));
     }
-    let published =
-        "SELECT id FROM job WHERE state = 'published' EXCEPT SELECT job FROM audit WHERE event = 'published'";
+    let published = "SELECT id FROM job WHERE state = 'published' EXCEPT SELECT job FROM audit WHERE event = 'published'";
     for row in rows(&db, published)? {
         found.say(format!("job {} is published, but the trail has no publication of it", row[0]));
     }
     if !jobs.ended.contains_key("published") {
         found.say("nothing was published: what is shown here means nothing".to_owned());
     }
-    let failures = "SELECT failure || ': ' || substr(reason, 1, 200), count(*) FROM job WHERE state = 'failed'
+    let failures =
+        "SELECT failure || ': ' || substr(reason, 1, 200), count(*) FROM job WHERE state = 'failed'
          GROUP BY 1 ORDER BY 2 DESC LIMIT 12";
-    jobs.failures = rows(&db, failures)?.into_iter().map(|row| (row[0].clone(), row[1].clone())).collect();
+    jobs.failures =
+        rows(&db, failures)?.into_iter().map(|row| (row[0].clone(), row[1].clone())).collect();
     let clashes = "SELECT a.package, a.version FROM job a JOIN job b ON a.package = b.package AND a.version = b.version
-         AND a.commit_id < b.commit_id WHERE a.state = 'published' AND b.state = 'published'";
+         AND a.domain = b.domain AND a.commit_id < b.commit_id WHERE a.state = 'published' AND b.state = 'published'";
     for row in rows(&db, clashes)? {
         found.say(format!("{} {} names two commits", row[0], row[1]));
     }
@@ -572,7 +718,9 @@ fn trace(id: i64, steps: &[String], jobs: &mut Jobs, found: &mut Findings) {
         let (from, to) = (pair[0].as_str(), pair[1].as_str());
         let fine = match from {
             "queued" => ["preparing", "cancelled"].contains(&to),
-            "preparing" => ["building", "publishing", "failed", "cancelled", "queued"].contains(&to),
+            "preparing" => {
+                ["building", "publishing", "failed", "cancelled", "queued"].contains(&to)
+            }
             "building" => ["publishing", "failed", "cancelled", "queued"].contains(&to),
             "publishing" => ["published", "failed", "cancelled", "queued"].contains(&to),
             "failed" | "cancelled" => to == "queued",
@@ -585,7 +733,9 @@ fn trace(id: i64, steps: &[String], jobs: &mut Jobs, found: &mut Findings) {
             ("publishing", "queued") => interrupted = "publishing",
             ("building", "queued") if interrupted != "publishing" => interrupted = "building",
             (_, "building") if interrupted == "publishing" => {
-                found.say(format!("job {id} was interrupted while publishing, and built again: {steps:?}"));
+                found.say(format!(
+                    "job {id} was interrupted while publishing, and built again: {steps:?}"
+                ));
             }
             (_, "building") if interrupted == "building" => {
                 jobs.built_again += 1;

@@ -10,6 +10,8 @@ use anyhow::Result;
 
 use crate::history::{History, Manner};
 use crate::service::as_service;
+use crate::wander::ROAM;
+use invirtibuilder_core::failpoint::Point;
 
 /// What a round is about, so that its failpoint is reached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,6 +23,27 @@ pub enum Work {
     /// Jobs that are cancelled while they are built.
     Cancels,
 }
+
+/// Every pocket.
+const POCKETS: [&str; 4] = ["prod", "dev", "lab", ROAM];
+
+/// Where a request dies that takes a package out of a pocket.
+const DEATHS: [Point; 11] = {
+    use Point::*;
+    [
+        SuperprojectWritten,
+        SuiteWritten,
+        PublishPrepared,
+        PublishUncommitted,
+        PublishCommitted,
+        MoveBranch,
+        MovedBranch,
+        MoveSuperproject,
+        MoveSuite,
+        SuiteFlipped,
+        MovesUnrecorded,
+    ]
+};
 
 /// What all clients know of each other.
 pub struct Clients {
@@ -64,7 +87,8 @@ impl Clients {
     pub fn new(seed: u64) -> Result<Self> {
         let mixed = ["anvil", "barrel", "candle", "libdrum"].map(|name| (name, Manner::Mixed));
         let all = mixed.into_iter().chain([("wreck", Manner::Broken), ("sloth", Manner::Slow)]);
-        let histories = all.map(|(name, manner)| History::new(name, manner)).collect::<Result<_>>()?;
+        let histories =
+            all.map(|(name, manner)| History::new(name, manner)).collect::<Result<_>>()?;
         Ok(Self {
             histories: Mutex::new(histories),
             told: Mutex::new(Told::default()),
@@ -116,8 +140,13 @@ impl Clients {
     }
 
     fn one(&self, random: &mut fastrand::Rng) -> Result<()> {
-        match random.u8(..22) {
+        match random.u8(..26) {
             20 | 21 => self.push_a_tag(random),
+            22 | 23 => {
+                let pocket = POCKETS[random.usize(..POCKETS.len())];
+                self.ask(&["rebuild", pocket, self.mixed(random), "--reason", "a test"], random)
+            }
+            24 | 25 => self.remove(random),
             0..=9 => self.submit_next(Manner::Mixed, random),
             10..=12 => {
                 let package = self.mixed(random);
@@ -148,7 +177,9 @@ impl Clients {
         let name = self.mixed(random);
         let (package, release) = {
             let mut histories = self.histories();
-            let wanted = |h: &&mut History| h.manner == manner && (manner != Manner::Mixed || h.package == name);
+            let wanted = |h: &&mut History| {
+                h.manner == manner && (manner != Manner::Mixed || h.package == name)
+            };
             let history = histories.iter_mut().find(wanted).expect("there is one of each");
             (history.package, history.take(random)?)
         };
@@ -158,7 +189,8 @@ impl Clients {
         self.ask(&request, random)
     }
 
-    /// A commit that somebody has submitted before, to any pocket: a copy, a way back, or nothing to do.
+    /// A commit that somebody has submitted before, to any pocket: a copy, a way back, or nothing
+    /// to do.
     fn submit_older(&self, random: &mut fastrand::Rng) -> Result<()> {
         let name = self.mixed(random);
         let commit = {
@@ -167,12 +199,15 @@ impl Clients {
             if history.next == 0 {
                 return Ok(());
             }
-            history.releases[random.usize(history.next.saturating_sub(5)..history.next)].commit.clone()
+            history.releases[random.usize(history.next.saturating_sub(5)..history.next)]
+                .commit
+                .clone()
         };
-        self.ask(&["submit", ["prod", "dev"][random.usize(..2)], name, &commit], random)
+        self.ask(&["submit", POCKETS[random.usize(..POCKETS.len())], name, &commit], random)
     }
 
-    /// A tag of a version that may be on its way, of its own commit: somebody who is faster or slower than the service.
+    /// A tag of a version that may be on its way, of its own commit: somebody who is faster or
+    /// slower than the service.
     fn push_a_tag(&self, random: &mut fastrand::Rng) -> Result<()> {
         let name = self.mixed(random);
         let (n, commit) = {
@@ -188,7 +223,10 @@ impl Clients {
         let from = if random.bool() { commit } else { String::new() };
         let refspec = format!("+{from}:refs/tags/1.{n}");
         // Whether it is refused depends on who is faster.
-        as_service("git").args(["-C", &repo, "push", "-q", &repo, &refspec]).stdin(Stdio::null()).output()?;
+        as_service("git")
+            .args(["-C", &repo, "push", "-q", &repo, &refspec])
+            .stdin(Stdio::null())
+            .output()?;
         Ok(())
     }
 
@@ -208,20 +246,46 @@ impl Clients {
         let rival = release.rival.unwrap_or_default();
         let mut other = random.fork();
         std::thread::scope(|scope| {
-            let second = scope.spawn(move || self.ask(&["submit", "dev", name, &rival], &mut other));
+            let second =
+                scope.spawn(move || self.ask(&["submit", "dev", name, &rival], &mut other));
             let first = self.ask(&["submit", "prod", name, &release.commit], random);
             first.and(second.join().expect("a client does not panic"))
         })
     }
 
+    /// Takes a package out of a pocket. The request publishes that itself, so it dies over it, too.
+    fn remove(&self, random: &mut fastrand::Rng) -> Result<()> {
+        let pocket = POCKETS[random.usize(..POCKETS.len())];
+        let args = ["remove", pocket, self.mixed(random), "--reason", "a test"];
+        if random.bool() {
+            return self.ask(&args, random);
+        }
+        let point = DEATHS[random.usize(..DEATHS.len())];
+        let done = as_service("invirt-build")
+            .env("REMOTE_USER", "alice@EXAMPLE.ORG")
+            .env("FAILPOINTS", format!("{}=return(kill)", point.name()))
+            .args(args)
+            .stdin(Stdio::null())
+            .output()?;
+        // Killed, or refused before it came there.
+        if let Some(code) = done.status.code().filter(|code| ![0, 65, 75].contains(code)) {
+            let said = String::from_utf8_lossy(&done.stderr);
+            self.told().wrong.push(format!("{args:?} that was to die got exit {code}: {said}"));
+        }
+        Ok(())
+    }
+
     fn promote(&self, package: &str, random: &mut fastrand::Rng) -> Result<()> {
-        self.ask(&["promote", package, "dev", "prod"], random)
+        let (from, to) = [("dev", "prod"), ("dev", "lab"), ("lab", "prod")][random.usize(..3)];
+        self.ask(&["promote", package, from, to], random)
     }
 
     fn cancel_a_build(&self, random: &mut fastrand::Rng, stop: &AtomicBool) -> Result<()> {
         self.submit_next(Manner::Slow, random)?;
         while !stop.load(Ordering::Relaxed) {
-            if let Some(job) = some_job("state = 'building' AND package = 'sloth' AND cancel_by IS NULL") {
+            if let Some(job) =
+                some_job("state = 'building' AND package = 'sloth' AND cancel_by IS NULL")
+            {
                 return self.ask(&["cancel", &job.to_string()], random);
             }
             std::thread::sleep(Duration::from_millis(30));
@@ -255,7 +319,7 @@ impl Clients {
             let complaint = String::from_utf8_lossy(&done.stderr);
             told.wrong.push(format!("{request} got exit {code}: {said}{complaint}"));
         }
-        if code == 0 && ["submit", "promote"].contains(&args[0]) {
+        if code == 0 && ["submit", "promote", "rebuild"].contains(&args[0]) {
             let answer: serde_json::Value = serde_json::from_str(&said)?;
             let job = answer["job"].as_i64().unwrap_or(-1);
             if answer["new"] == true {
@@ -272,13 +336,17 @@ impl Clients {
 
 /// A sentence without what differs from one time to the next: versions, job numbers, and commits.
 fn plain(sentence: &str) -> String {
-    let word = |word: &str| if word.contains(|c: char| c.is_ascii_digit()) { "#".to_owned() } else { word.to_owned() };
+    let word = |word: &str| {
+        if word.contains(|c: char| c.is_ascii_digit()) { "#".to_owned() } else { word.to_owned() }
+    };
     sentence.split_whitespace().map(word).collect::<Vec<_>>().join(" ")
 }
 
 /// Jobs that are not at an end.
 pub fn open_jobs() -> usize {
-    count("SELECT count(*) FROM job WHERE state IN ('queued', 'preparing', 'building', 'publishing')")
+    count(
+        "SELECT count(*) FROM job WHERE state IN ('queued', 'preparing', 'building', 'publishing')",
+    )
 }
 
 /// Jobs that a worker has.
@@ -287,7 +355,8 @@ pub fn running_jobs() -> usize {
 }
 
 fn count(sql: &str) -> usize {
-    let count = crate::check::database().and_then(|db| Ok(db.query_row(sql, [], |row| row.get::<_, i64>(0))?));
+    let count = crate::check::database()
+        .and_then(|db| Ok(db.query_row(sql, [], |row| row.get::<_, i64>(0))?));
     count.map_or(0, |n| n as usize)
 }
 

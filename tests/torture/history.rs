@@ -1,4 +1,5 @@
-//! Packages with long histories: every commit is a version of its own, and now and then two commits have one version.
+//! Packages with long histories: every commit is a version of its own, and now and then two commits
+//! have one version.
 
 use std::fmt::Write as _;
 use std::io::Write as _;
@@ -76,12 +77,16 @@ impl History {
             let parent = if n == 0 { String::new() } else { "from refs/heads/main^0\n".to_owned() };
             // The rival first: main's head is still the parent of both.
             if n > 0 && random.u8(..5) == 0 {
-                let from = if n == first { parent.clone() } else { format!("from :{}\n", 2 * (n - 1) + 1) };
-                stream += &self.commit(&format!("rival-{n}"), 2 * n + 2, n, "works", &from);
+                let from = if n == first {
+                    parent.clone()
+                } else {
+                    format!("from :{}\n", 2 * (n - 1) + 1)
+                };
+                stream += &self.commit(n, Some("rival"), "works", &from);
                 order.push((n, true));
             }
             let parent = if n == first { parent } else { format!("from :{}\n", 2 * (n - 1) + 1) };
-            stream += &self.commit("main", 2 * n + 1, n, word, &parent);
+            stream += &self.commit(n, None, word, &parent);
             order.push((n, false));
         }
         // Tags of people's, which are right, wrong, or in the way of ours.
@@ -111,8 +116,13 @@ impl History {
         Ok(())
     }
 
-    fn commit(&self, branch: &str, mark: usize, n: usize, word: &str, from: &str) -> String {
+    /// The commit of release `n` on `main`, or of its rival on a branch of its own.
+    fn commit(&self, n: usize, rival: Option<&str>, word: &str, from: &str) -> String {
         let name = self.package;
+        let (branch, mark) = match rival {
+            Some(rival) => (format!("{rival}-{n}"), 2 * n + 2),
+            None => ("main".to_owned(), 2 * n + 1),
+        };
         let files = [
             ("debian/changelog", changelog(name, &format!("1.{n}"))),
             ("debian/source/format", "3.0 (native)\n".to_owned()),
@@ -123,7 +133,10 @@ impl History {
         ];
         let mut text = format!("commit refs/heads/{branch}\nmark :{mark}\n");
         let time = 1_700_000_000 + n;
-        let _ = writeln!(text, "committer A Developer <a@example.org> {time} +0000\ndata 2\nc\n{from}deleteall");
+        let _ = writeln!(
+            text,
+            "committer A Developer <a@example.org> {time} +0000\ndata 2\nc\n{from}deleteall"
+        );
         for (path, content) in files {
             let mode = if path == "debian/rules" { "100755" } else { "100644" };
             let _ = writeln!(text, "M {mode} inline {path}\ndata {}\n{content}", content.len());
@@ -133,7 +146,12 @@ impl History {
 
     fn import(&self, stream: &str) -> Result<Vec<String>> {
         let mut child = as_service("git")
-            .args(["-C", &format!("/srv/git/packages/{}.git", self.package), "fast-import", "--quiet"])
+            .args([
+                "-C",
+                &format!("/srv/git/packages/{}.git", self.package),
+                "fast-import",
+                "--quiet",
+            ])
             .env("GIT_CONFIG_NOSYSTEM", "1")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())

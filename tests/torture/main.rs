@@ -1,15 +1,9 @@
 //! The crash harness: `script/torture --kills N --seed S`; for `--readers` see `readers.rs`.
 //!
-//! A real daemon works for real clients on real repositories and a real archive, and is killed with SIGKILL, at every
-//! named failpoint in turn and at random instants. After each death the next daemon recovers, and an oracle of its own
-//! compares database, Git and archive before anything else happens. Nothing is simulated but the inside of sbuild.
-
-mod check;
-mod clients;
-mod history;
-mod plan;
-mod readers;
-mod service;
+//! A real daemon works for real clients on real repositories and a real archive, and is killed with
+//! SIGKILL, at every named failpoint in turn and at random instants. After each death the next
+//! daemon recovers, and an oracle of its own compares database, Git and archive before anything
+//! else happens. Nothing is simulated but the inside of sbuild.
 
 use std::collections::BTreeMap;
 use std::process::ExitCode;
@@ -17,12 +11,21 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use invirtibuilder::failpoint::Point;
+
+mod check;
+mod clients;
+mod history;
+mod plan;
+mod readers;
+mod service;
+mod wander;
 
 use check::Findings;
 use clients::{Clients, open_jobs, running_jobs};
+use invirtibuilder_core::failpoint::Point;
 use plan::{Death, Plan, Round};
 use service::{Daemon, Start};
+use wander::Wanderer;
 
 /// How long a round waits for its death.
 const REACH: Duration = Duration::from_secs(25);
@@ -36,6 +39,7 @@ const GOAL: Duration = Duration::from_secs(1);
 struct Torture {
     plan: Plan,
     clients: Arc<Clients>,
+    wanderer: Wanderer,
     kills: usize,
     random: usize,
     unreached: usize,
@@ -51,11 +55,13 @@ struct Torture {
 impl Torture {
     fn new(seed: u64) -> Result<Self> {
         service::set_up()?;
+        let wanderer = Wanderer::new()?;
         // Before its first start is over there is nothing that readers could see.
         Daemon::ready("")?.0.stop()?;
         Ok(Self {
             plan: Plan::new(seed),
             clients: Arc::new(Clients::new(seed)?),
+            wanderer,
             kills: 0,
             random: 0,
             unreached: 0,
@@ -86,7 +92,10 @@ impl Torture {
                 );
             }
             if !self.violations.is_empty() {
-                println!("violated in round {rounds}: {round:?}\nthe daemons said: {}", service::log_tail());
+                println!(
+                    "violated in round {rounds}: {round:?}\nthe daemons said: {}",
+                    service::log_tail()
+                );
             }
         }
         if self.violations.is_empty() { self.quiesce() } else { Ok(()) }
@@ -270,6 +279,9 @@ impl Torture {
         check::jobs(self.clients.told().accepted.keys().copied(), &mut found)?;
         self.take(found);
         self.checks += 1;
+        if let Some(point) = self.wanderer.wander()? {
+            self.died(Some(point));
+        }
         Ok(())
     }
 
@@ -278,17 +290,30 @@ impl Torture {
         let jobs = check::jobs(self.clients.told().accepted.keys().copied(), &mut found)?;
         self.recoveries.sort();
         let last = self.recoveries.len().saturating_sub(1);
-        let at = |part: f64| self.recoveries.get((last as f64 * part) as usize).map_or(0, Duration::as_millis);
+        let at = |part: f64| {
+            self.recoveries.get((last as f64 * part) as usize).map_or(0, Duration::as_millis)
+        };
         println!("\nkills by failpoint");
         for point in Point::ALL {
             println!("  {:26} {:4}", point.name(), self.points.get(point).copied().unwrap_or(0));
         }
         println!("  {:26} {:4}\n", "a random instant", self.random);
-        println!("disk errors      {} at {} points", self.faults.values().sum::<usize>(), self.faults.len());
+        println!(
+            "disk errors      {} at {} points",
+            self.faults.values().sum::<usize>(),
+            self.faults.len()
+        );
         let told = self.clients.told();
         let slow = self.recoveries.iter().filter(|took| **took > GOAL).count();
-        println!("kills            {} ({} of them before the daemon was ready)", self.kills, self.in_recovery);
+        println!(
+            "kills            {} ({} of them before the daemon was ready)",
+            self.kills, self.in_recovery
+        );
         println!("points missed    {} times", self.unreached);
+        println!(
+            "moved pocket     {} times, and {} times refused",
+            self.wanderer.moves, self.wanderer.refused
+        );
         println!("requests         {:?} by exit code", told.answers);
         for (sentence, times) in &told.refusals {
             println!("refused          {times:5} {sentence}");
@@ -299,7 +324,10 @@ impl Torture {
             println!("failed           {times:>5} {sentence}");
         }
         println!("built again      {} (interrupted while building)", jobs.built_again);
-        println!("resumed          {} (interrupted while publishing, not built again)", jobs.resumed);
+        println!(
+            "resumed          {} (interrupted while publishing, not built again)",
+            jobs.resumed
+        );
         println!("lost jobs        {}", jobs.lost);
         println!("doubled jobs     {}", jobs.doubled);
         println!("checks           {}, with {} differences", self.checks, self.violations.len());
@@ -320,7 +348,8 @@ impl Torture {
     }
 }
 
-/// Whether hooks or moves are still owed, or workspaces of jobs that have ended are being removed: nobody waits for that.
+/// Whether hooks or moves are still owed, or workspaces of jobs that have ended are being removed:
+/// nobody waits for that.
 fn busy() -> Result<bool> {
     let sql = "SELECT EXISTS (SELECT 1 FROM hook_event WHERE done IS NULL) OR EXISTS (SELECT 1 FROM owed_move)";
     let owed: bool = check::database()?.query_row(sql, [], |row| row.get(0))?;
@@ -373,7 +402,10 @@ fn main() -> ExitCode {
             return ExitCode::from(64);
         }
     };
-    assert!(std::env::var_os("IB_WORLD").is_some(), "this replaces the service's state: run script/torture");
+    assert!(
+        std::env::var_os("IB_WORLD").is_some(),
+        "this replaces the service's state: run script/torture"
+    );
     let seed = arguments.seed;
     let clean = torture(&arguments).unwrap_or_else(|error| {
         println!("VIOLATED: {error:#}");

@@ -1,12 +1,11 @@
-//! Which deaths are tried, in which order: every failpoint in turn, those of recovery in the recovery from another death,
-//! and random instants in between.
+//! Which deaths are tried, in which order: every failpoint in turn, those of recovery in the
+//! recovery from another death, and random instants in between.
 
 use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 
-use invirtibuilder::failpoint::Point;
-
 use crate::clients::Work;
+use invirtibuilder_core::failpoint::Point;
 
 /// Where the disk can fail, and how.
 const FAULTS: [Point; 25] = {
@@ -86,7 +85,11 @@ pub struct Plan {
 impl Plan {
     /// The plan of a seed.
     pub fn new(seed: u64) -> Self {
-        Self { random: fastrand::Rng::with_seed(seed), queue: VecDeque::new(), tries: HashMap::new() }
+        Self {
+            random: fastrand::Rng::with_seed(seed),
+            queue: VecDeque::new(),
+            tries: HashMap::new(),
+        }
     }
 
     /// The next round.
@@ -95,7 +98,8 @@ impl Plan {
             if let Some(round) = self.queue.pop_front() {
                 return round;
             }
-            let mut rounds: Vec<Round> = Point::ALL.iter().flat_map(|point| self.rounds_of(*point)).collect();
+            let mut rounds: Vec<Round> =
+                Point::ALL.iter().flat_map(|point| self.rounds_of(*point)).collect();
             for point in FAULTS {
                 let error = ["eio", "enospc", "erofs"][self.random.usize(..3)];
                 let at_work = Death::AfterError(point, error);
@@ -117,7 +121,8 @@ impl Plan {
         self.tries.remove(&format!("{round:?}"));
     }
 
-    /// Tries a round again later, in which its point was not reached. `false`: that was tried often enough in a row.
+    /// Tries a round again later, in which its point was not reached. `false`: that was tried often
+    /// enough in a row.
     pub fn again(&mut self, round: Round) -> bool {
         let tries = self.tries.entry(format!("{round:?}")).or_default();
         *tries += 1;
@@ -143,18 +148,21 @@ impl Plan {
             JobCancelling => Work::Cancels,
             _ => Work::Any,
         };
-        let at_work = Round { work, at_work: Death::At(point, nth), in_recovery: None, relabel: false };
+        let at_work =
+            Round { work, at_work: Death::At(point, nth), in_recovery: None, relabel: false };
         let recovery = |death| Round { at_work: death, in_recovery: Some(point), ..at_work };
         match point {
             RecoverBegun | RecoverGivenBack | RecoverSwept | SweepWorkspace | Recovered => {
                 vec![recovery(Death::At(JobBuilding, 1))]
             }
             SweepPool => vec![recovery(Death::At(PoolFilled, 1))],
-            ProjectCommitted => vec![Round { relabel: true, ..recovery(Death::At(JobPublishing, 1)) }],
+            ProjectCommitted => {
+                vec![Round { relabel: true, ..recovery(Death::At(JobPublishing, 1)) }]
+            }
             // They are made after the commit, or by the next daemon.
-            MovePublished | MovedPublished | TagAside | MoveTag | MovedTag | MoveBranch | MovedBranch
-            | MoveSuperproject | MovedSuperproject | MoveSuite | SuiteLinked | SuiteFlipped | MovedSuite
-            | MovesUnrecorded | MovesRecorded => {
+            MovePublished | MovedPublished | TagAside | MoveTag | MovedTag | MoveBranch
+            | MovedBranch | MoveSuperproject | MovedSuperproject | MoveSuite | SuiteLinked
+            | SuiteFlipped | MovedSuite | MovesUnrecorded | MovesRecorded => {
                 vec![
                     at_work,
                     recovery(Death::At(
@@ -168,6 +176,8 @@ impl Plan {
                     )),
                 ]
             }
+            // No daemon comes there: pockets are moved by an administrator (`wander.rs`).
+            SuiteUnlinked => Vec::new(),
             _ => vec![at_work],
         }
     }

@@ -14,6 +14,8 @@ use nix::unistd::Pid;
 
 /// Where the service keeps everything.
 pub const STATE: &str = "/var/lib/invirtibuilder";
+/// The archive of the second domain.
+pub const LAB: &str = "/srv/apt-lab";
 /// The service's user, as the world has it.
 pub const SERVICE_UID: u32 = 64321;
 
@@ -21,15 +23,21 @@ const NOTIFY: &str = "/run/world/notify";
 const LOG: &str = "/run/world/log/invirtibuilderd";
 const CHROOTS: &str = "/run/world/chroots";
 
-/// How long a daemon may take to be ready before the run is given up; what it should take is in the report.
+/// How long a daemon may take to be ready before the run is given up; what it should take is in the
+/// report.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Runs a program that has to succeed; what it printed.
 pub fn run(command: &mut Command) -> Result<String> {
-    let done = command.stdin(Stdio::null()).output().with_context(|| format!("cannot run {command:?}"))?;
+    let done =
+        command.stdin(Stdio::null()).output().with_context(|| format!("cannot run {command:?}"))?;
     let text = String::from_utf8_lossy(&done.stdout).into_owned();
     if !done.status.success() {
-        bail!("{command:?} ended with {}: {text}{}", done.status, String::from_utf8_lossy(&done.stderr));
+        bail!(
+            "{command:?} ended with {}: {text}{}",
+            done.status,
+            String::from_utf8_lossy(&done.stderr)
+        );
     }
     Ok(text)
 }
@@ -38,7 +46,13 @@ pub fn run(command: &mut Command) -> Result<String> {
 pub fn as_service(program: &str) -> Command {
     let mut command = Command::new("setpriv");
     command
-        .args(["--reuid=_invirtibuilder", "--regid=_invirtibuilder", "--init-groups", "--", program])
+        .args([
+            "--reuid=_invirtibuilder",
+            "--regid=_invirtibuilder",
+            "--init-groups",
+            "--",
+            program,
+        ])
         .env_clear()
         .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
         .env("HOME", STATE)
@@ -49,8 +63,9 @@ pub fn as_service(program: &str) -> Command {
 /// Sets the service up in its world, with a stub in place of sbuild and a hook for every event.
 pub fn set_up() -> Result<()> {
     // The sandbox finds it before Debian's in /usr/bin; the world's /usr is its own.
-    let stub = Path::new(env!("CARGO_MANIFEST_DIR")).join("script/lib/sbuild-stub");
-    fs::copy(&stub, "/usr/sbin/sbuild").with_context(|| format!("cannot copy {}", stub.display()))?;
+    let stub = Path::new(env!("CARGO_MANIFEST_DIR")).join("../script/lib/sbuild-stub");
+    fs::copy(&stub, "/usr/sbin/sbuild")
+        .with_context(|| format!("cannot copy {}", stub.display()))?;
     fs::create_dir_all(CHROOTS)?;
     fs::write(format!("{CHROOTS}/bookworm-amd64.0000000000000000.tar"), "")?;
     let digest = "0".repeat(64);
@@ -69,7 +84,10 @@ pub fn set_up() -> Result<()> {
     let settings = format!(
         "chroots: {{ dir: {CHROOTS}, unpacked: false }}\ndaemon: {{ jobs: 3 }}\nbuild:\n  pockets:\n    \
          prod: {{ share: 2, reserve: 1, priority: [ 'princ:alice@EXAMPLE.ORG', 'princ:carol@EXAMPLE.ORG' ] }}\n    \
-         dev: {{ jobs: 2 }}\n"
+         dev: {{ jobs: 2 }}\n    \
+         lab: {{ domain: lab, apt: stable, acl: [ 'princ:alice@EXAMPLE.ORG', 'princ:carol@EXAMPLE.ORG' ], \
+         distro: bookworm, architectures: [amd64], allow_backtracking: true }}\n\
+         archives: {{ lab: {{ root: {LAB}, signing_key: /etc/invirtibuilder/lab-key.asc, builds_from: [main] }} }}\n"
     );
     fs::write("/etc/invirtibuilder/conf.d/torture.yaml", settings)?;
     label(0)?;
@@ -124,7 +142,8 @@ impl Daemon {
         let mut daemon = Self { child, started, notify };
         loop {
             let mut text = [0; 256];
-            let ready = daemon.notify.recv(&mut text).is_ok_and(|n| text[..n].starts_with(b"READY=1"));
+            let ready =
+                daemon.notify.recv(&mut text).is_ok_and(|n| text[..n].starts_with(b"READY=1"));
             if ready {
                 let took = daemon.started.elapsed();
                 return Ok(Start::Ready(daemon, took));

@@ -1,4 +1,5 @@
-//! ACLs made by hand: each scheme, and each way of writing a file that remctld has an opinion about.
+//! ACLs made by hand: each scheme, and each way of writing a file that remctld has an opinion
+//! about.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -88,10 +89,14 @@ pub fn write_files() {
     for length in [8188, 8189, 8190, 8191, 8192, 20_000] {
         let text = [&vec![b'#'; length][..], b"\nalice@EXAMPLE.ORG\n"].concat();
         fs::write(format!("{FILES}/long-{length}"), text).unwrap();
-        let text = [&b"bob@EXAMPLE.ORG\0"[..], &vec![b'x'; length][..], b"\nalice@EXAMPLE.ORG\n"].concat();
+        let text =
+            [&b"bob@EXAMPLE.ORG\0"[..], &vec![b'x'; length][..], b"\nalice@EXAMPLE.ORG\n"].concat();
         fs::write(format!("{FILES}/long-nul-{length}"), text).unwrap();
-        fs::write(format!("{FILES}/long-last-{length}"), [b"alice@EXAMPLE.ORG", &vec![b' '; length][..]].concat())
-            .unwrap();
+        fs::write(
+            format!("{FILES}/long-last-{length}"),
+            [b"alice@EXAMPLE.ORG", &vec![b' '; length][..]].concat(),
+        )
+        .unwrap();
     }
     symlink("/nonexistent", format!("{FILES}/dangling")).unwrap();
     symlink(format!("{FILES}/plain"), format!("{FILES}/link")).unwrap();
@@ -107,7 +112,8 @@ pub fn lists() -> Vec<Vec<String>> {
         ENTRIES.iter().map(|list| list.iter().map(|entry| (*entry).to_owned()).collect()).collect();
     let one = |entry: String| vec![entry];
     let then = |entry: &str| vec![entry.to_owned(), "princ:mallory@EXAMPLE.ORG".to_owned()];
-    let names = fs::read_dir(FILES).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let names =
+        fs::read_dir(FILES).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
     let mut names: Vec<String> = names.collect();
     names.sort();
     for name in names {

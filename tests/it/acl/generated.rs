@@ -19,7 +19,8 @@ impl Chance {
     }
 
     fn below(&mut self, n: usize) -> usize {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        self.0 =
+            self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (self.0 >> 33) as usize % n
     }
 
@@ -39,10 +40,21 @@ const NAMES: &[&str] = &[
     "alice@OTHER.ORG",
     "alice/admin@EXAMPLE.ORG",
 ];
-const PATTERNS: &[&str] =
-    &["^a", "^(alice|bob)@", "ORG$", "^[^b]", "o.*@", "ANON", "^x", "(l|b)i?", "e@E", "[[:lower:]]{5}@"];
+const PATTERNS: &[&str] = &[
+    "^a",
+    "^(alice|bob)@",
+    "ORG$",
+    "^[^b]",
+    "o.*@",
+    "ANON",
+    "^x",
+    "(l|b)i?",
+    "e@E",
+    "[[:lower:]]{5}@",
+];
 const GROUPS: &[&str] = &["ib-staff", "ib-alice", "ib-nobody", "none-such"];
-const WRONG: &[&str] = &["nonsense:x", "anyuser:some", "regex:[", "pcre:(", "gput:g", "PRINC:alice@EXAMPLE.ORG", ":"];
+const WRONG: &[&str] =
+    &["nonsense:x", "anyuser:some", "regex:[", "pcre:(", "gput:g", "PRINC:alice@EXAMPLE.ORG", ":"];
 
 /// An entry; errors only where `errors` says so.
 fn entry(chance: &mut Chance, depth: usize, errors: bool) -> String {
@@ -55,7 +67,10 @@ fn entry(chance: &mut Chance, depth: usize, errors: bool) -> String {
         8 => format!("localgroup:{}", chance.of(GROUPS)),
         9..=12 if depth > 0 => format!("deny:{}", entry(chance, depth - 1, errors)),
         9..=13 => format!("princ:{}", chance.of(NAMES)),
-        14 => format!("deny:{}", chance.of(&["alice@EXAMPLE.ORG", "bob@EXAMPLE.ORG", "mallory@EXAMPLE.ORG"])),
+        14 => format!(
+            "deny:{}",
+            chance.of(&["alice@EXAMPLE.ORG", "bob@EXAMPLE.ORG", "mallory@EXAMPLE.ORG"])
+        ),
         _ => chance.of(WRONG).to_owned(),
     }
 }
@@ -68,15 +83,23 @@ fn line(chance: &mut Chance, number: usize, errors: bool) -> String {
         2 => chance.of(NAMES).to_owned(),
         3 | 4 if number + 1 < FILE_COUNT => {
             let other = number + 1 + chance.below(FILE_COUNT - number - 1);
-            let scheme =
-                chance.of(&["include ", "include  ", "file:", "deny:file:", "include file:", "include deny:file:"]);
+            let scheme = chance.of(&[
+                "include ",
+                "include  ",
+                "file:",
+                "deny:file:",
+                "include file:",
+                "include deny:file:",
+            ]);
             format!("{scheme}{FILES}/gen-{other}")
         }
         5 if errors && chance.below(4) == 0 => "two words".to_owned(),
         _ => entry(chance, 2, errors),
     };
-    let (before, after) =
-        (chance.of(&["", "", "", " ", "\t", "  \t"]), chance.of(&["", "", "", " ", "\t", "\r", " \r"]));
+    let (before, after) = (
+        chance.of(&["", "", "", " ", "\t", "  \t"]),
+        chance.of(&["", "", "", " ", "\t", "\r", " \r"]),
+    );
     format!("{before}{text}{after}\n")
 }
 
@@ -86,7 +109,9 @@ pub fn make(chance: &mut Chance) -> Vec<Vec<String>> {
         // In a directory the order of an error and a denial would be up to the file system.
         let errors = number < FILE_COUNT / 2;
         let lines = chance.below(6);
-        let text: String = (0..lines).map(|_| line(chance, if errors { number } else { FILE_COUNT }, errors)).collect();
+        let text: String = (0..lines)
+            .map(|_| line(chance, if errors { number } else { FILE_COUNT }, errors))
+            .collect();
         fs::write(format!("{FILES}/gen-{number}"), text).unwrap();
     }
     for number in 0..DIRECTORY_COUNT {
@@ -107,7 +132,11 @@ fn list(chance: &mut Chance) -> Vec<String> {
         .map(|_| match chance.below(6) {
             0 | 1 => format!("file:{FILES}/gen-{}", chance.below(FILE_COUNT)),
             2 => {
-                format!("{}{FILES}/gen-dir-{}", chance.of(&["", "file:", "deny:file:"]), chance.below(DIRECTORY_COUNT))
+                format!(
+                    "{}{FILES}/gen-dir-{}",
+                    chance.of(&["", "file:", "deny:file:"]),
+                    chance.below(DIRECTORY_COUNT)
+                )
             }
             3 => format!("deny:file:{FILES}/gen-{}", chance.below(FILE_COUNT)),
             _ => entry(chance, 2, true),

@@ -4,13 +4,12 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-use invirtibuilder::config::{self, Config};
-use invirtibuilder::names::Principal;
-
-use crate::world::{Answer, CONFIG, Remctld, World, run};
-
 mod cases;
 mod generated;
+
+use crate::world::{Answer, CONFIG, Remctld, World, run};
+use invirtibuilder_core::config::{self, Config};
+use invirtibuilder_core::names::Principal;
 
 /// Who is tried: the name of a ticket, and its principal.
 const PEOPLE: [(&str, &str); 4] = [
@@ -21,15 +20,19 @@ const PEOPLE: [(&str, &str); 4] = [
 ];
 
 /// What krb5.conf maps to local users: mallory becomes nobody, the others themselves.
-const MAPPING: &str = "  auth_to_local = RULE:[1:$1](^mallory$)s/^.*$/no-such-user/\n  auth_to_local = DEFAULT\n";
+const MAPPING: &str =
+    "  auth_to_local = RULE:[1:$1](^mallory$)s/^.*$/no-such-user/\n  auth_to_local = DEFAULT\n";
 
 /// A remctld with one command a case.
 struct Reference(Remctld);
 
 impl Reference {
     fn start(lists: &[Vec<String>]) -> Self {
-        let lines: String =
-            lists.iter().enumerate().map(|(n, list)| format!("acl case{n} /bin/true {}\n", list.join(" "))).collect();
+        let lines: String = lists
+            .iter()
+            .enumerate()
+            .map(|(n, list)| format!("acl case{n} /bin/true {}\n", list.join(" ")))
+            .collect();
         Self(Remctld::start("acl", &lines, "022"))
     }
 
@@ -49,17 +52,21 @@ fn configure(lists: &[Vec<String>]) -> Config {
     let pockets: BTreeMap<String, serde_json::Value> = lists
         .iter()
         .enumerate()
-        .map(|(n, list)| (format!("case{n}"), serde_json::json!({ "acl": list, "distro": "bookworm" })))
+        .map(|(n, list)| {
+            (format!("case{n}"), serde_json::json!({ "acl": list, "distro": "bookworm" }))
+        })
         .collect();
     // JSON is YAML.
-    let text = serde_json::json!({ "realm": "EXAMPLE.ORG", "build": { "pockets": pockets } }).to_string();
+    let text =
+        serde_json::json!({ "realm": "EXAMPLE.ORG", "build": { "pockets": pockets } }).to_string();
     fs::write(CONFIG, text).unwrap();
     config::load(Path::new(CONFIG)).unwrap_or_else(|problems| panic!("{}", problems[0]))
 }
 
 fn we_admit(config: &Config, who: &str, case: usize) -> (bool, String) {
     let who = Principal::from_authenticated(who).unwrap();
-    let explained = invirtibuilder::acl::explain(config, &format!("case{case}").parse().unwrap(), &who);
+    let explained =
+        invirtibuilder_access::acl::explain(config, &format!("case{case}").parse().unwrap(), &who);
     (explained.admitted, explained.to_string())
 }
 
@@ -74,7 +81,9 @@ fn compare(people: &[(&str, &str)], lists: &[Vec<String>]) -> (usize, usize) {
             let (ours, why) = we_admit(&config, who, case);
             (asked, admitted) = (asked + 1, admitted + usize::from(ours));
             if ours != theirs {
-                wrong.push(format!("{who} by {list:?}: remctld says {theirs}, we say {ours}: {why}"));
+                wrong.push(format!(
+                    "{who} by {list:?}: remctld says {theirs}, we say {ours}: {why}"
+                ));
             }
         }
     }
@@ -103,8 +112,11 @@ struct Mapped(String);
 impl Mapped {
     fn with(lines: &str) -> Self {
         let before = fs::read_to_string("/etc/krb5.conf").unwrap();
-        fs::write("/etc/krb5.conf", before.replace("EXAMPLE.ORG = {\n", &format!("EXAMPLE.ORG = {{\n{lines}")))
-            .unwrap();
+        fs::write(
+            "/etc/krb5.conf",
+            before.replace("EXAMPLE.ORG = {\n", &format!("EXAMPLE.ORG = {{\n{lines}")),
+        )
+        .unwrap();
         Self(before)
     }
 }
@@ -132,7 +144,8 @@ fn acl_decisions_made_by_chance_are_those_of_remctld() {
     people();
     let _mapped = Mapped::with(MAPPING);
     cases::write_files();
-    let seed = std::env::var("IB_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(20_261_125);
+    let seed =
+        std::env::var("IB_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(20_261_125);
     eprintln!("IB_SEED={seed}");
     let (asked, admitted) = compare(&PEOPLE, &generated::make(&mut generated::Chance::new(seed)));
     eprintln!("{asked} decisions are the same, {admitted} of them admit");
@@ -146,14 +159,22 @@ fn acl_errors_of_auth_to_local_are_those_of_remctld() {
     people();
     let _mapped = Mapped::with("  auth_to_local = RULE:[1:$1(nonsense\n");
     cases::write_files();
-    let lists = [&["localgroup:ib-staff", "anyuser:anonymous"][..], &["deny:localgroup:ib-staff", "anyuser:anonymous"]];
+    let lists = [
+        &["localgroup:ib-staff", "anyuser:anonymous"][..],
+        &["deny:localgroup:ib-staff", "anyuser:anonymous"],
+    ];
     compare(&PEOPLE, &lists.map(|list| list.iter().map(|entry| (*entry).to_owned()).collect()));
 }
 
 /// Names that Kerberos takes, and ACL files cannot hold or hold in their own way: tickets, and
 /// what is before the realm.
-const ODD: [(&str, &str); 5] =
-    [("spaced", "dave smith"), ("hashed", "#dave"), ("quoted", "o\"neil"), ("colon", "svc:dave"), ("umlaut", "müller")];
+const ODD: [(&str, &str); 5] = [
+    ("spaced", "dave smith"),
+    ("hashed", "#dave"),
+    ("quoted", "o\"neil"),
+    ("colon", "svc:dave"),
+    ("umlaut", "müller"),
+];
 
 #[test]
 fn acl_decisions_about_odd_names_are_those_of_remctld() {
@@ -200,7 +221,9 @@ fn acl_decisions_about_odd_names_are_those_of_remctld() {
         "file:/run/world/acls/odd-umlaut",
         "localgroup:ib-staff",
     ];
-    let both = |entry: &str| [vec![entry.to_owned()], vec![format!("deny:{entry}"), "anyuser:auth".to_owned()]];
+    let both = |entry: &str| {
+        [vec![entry.to_owned()], vec![format!("deny:{entry}"), "anyuser:auth".to_owned()]]
+    };
     let lists: Vec<_> = entries.into_iter().flat_map(both).collect();
     let people = ODD.map(|(ticket, name)| (ticket, format!("{name}@EXAMPLE.ORG")));
     let people = people.each_ref().map(|(ticket, name)| (*ticket, &name[..]));
@@ -214,11 +237,13 @@ fn acl_decisions_about_odd_names_are_those_of_remctld() {
 fn acl_files_that_include_themselves_are_errors_to_both() {
     let _world = World::new();
     cases::write_files();
-    let lists = ["itself", "alias"].map(|name| vec![format!("file:{}/{name}", cases::FILES), "anyuser:auth".into()]);
+    let lists = ["itself", "alias"]
+        .map(|name| vec![format!("file:{}/{name}", cases::FILES), "anyuser:auth".into()]);
     assert_eq!(compare(&PEOPLE, &lists).1, 0);
 }
 
-/// The same through the whole service: the pocket is there and the package is not, so 65 is for those who are let in.
+/// The same through the whole service: the pocket is there and the package is not, so 65 is for
+/// those who are let in.
 #[test]
 fn acl_decisions_hold_over_remctl() {
     let world = World::new();

@@ -30,26 +30,38 @@ fn programs_and_locators_say_who_may_submit() {
     let world = World::new();
     fs::write("/etc/invirtibuilder/conf.d/acl.yaml", ACL).unwrap();
     // As the service's user, with the pocket or the locator as its only argument.
-    program("/run/world/members", "[ \"$(id -un) $*\" = '_invirtibuilder prod' ] && echo alice@EXAMPLE.ORG");
+    program(
+        "/run/world/members",
+        "[ \"$(id -un) $*\" = '_invirtibuilder prod' ] && echo alice@EXAMPLE.ORG",
+    );
     program("/run/world/locate", "[ \"$*\" = system:xvm-dev ] && echo bob && echo mallory");
     assert!(admits(&world, "alice", "prod") && !admits(&world, "bob", "prod"));
-    assert!(admits(&world, "bob", "dev") && !admits(&world, "alice", "dev") && !admits(&world, "mallory", "dev"));
+    assert!(
+        admits(&world, "bob", "dev")
+            && !admits(&world, "alice", "dev")
+            && !admits(&world, "mallory", "dev")
+    );
     world.local(&["acl", "show", "dev"]).ok().says(&[
         "deny   mallory@EXAMPLE.ORG",
         "allow  bob@EXAMPLE.ORG",
         "acl.yaml:6",
     ]);
 
-    for (script, why) in
-        [("exit 3", "status 3"), ("echo two words", "is no principal"), ("sleep 1; kill -9 $$", "signal 9")]
-    {
+    for (script, why) in [
+        ("exit 3", "status 3"),
+        ("echo two words", "is no principal"),
+        ("sleep 1; kill -9 $$", "signal 9"),
+    ] {
         program("/run/world/members", script);
         assert!(!admits(&world, "alice", "prod"), "{script}");
         let shown = world.local(&["audit", "show", "--event", "denied", "--limit", "1"]).ok().out;
         assert!(shown.contains(why) && shown.contains("exec:/run/world/members"), "{shown}");
     }
     let check = world.local(&["acl", "check", "prod", "alice"]);
-    assert!(check.code == 77 && check.out.contains("acl.yaml:5: exec:/run/world/members: error"), "{check:?}");
+    assert!(
+        check.code == 77 && check.out.contains("acl.yaml:5: exec:/run/world/members: error"),
+        "{check:?}"
+    );
 }
 
 #[test]
@@ -57,8 +69,11 @@ fn decisions_are_explained_to_administrators_and_to_nobody_else() {
     let world = World::new();
     fs::write("/etc/invirtibuilder/acl/more", "# more\nbob@EXAMPLE.ORG\n").unwrap();
     let prod = fs::read_to_string("/etc/invirtibuilder/acl/prod").unwrap();
-    fs::write("/etc/invirtibuilder/acl/prod", format!("{prod}include /etc/invirtibuilder/acl/more\nmallory\n"))
-        .unwrap();
+    fs::write(
+        "/etc/invirtibuilder/acl/prod",
+        format!("{prod}include /etc/invirtibuilder/acl/more\nmallory\n"),
+    )
+    .unwrap();
     let expected = "bob@EXAMPLE.ORG may submit to prod\n  \
         /etc/invirtibuilder/config.yaml:10: file:/etc/invirtibuilder/acl/prod: match\n    \
         /etc/invirtibuilder/acl/prod:3: include /etc/invirtibuilder/acl/more: match\n      \
@@ -66,9 +81,16 @@ fn decisions_are_explained_to_administrators_and_to_nobody_else() {
     let answer = world.build("carol", &["acl", "check", "prod", "bob"]).ok();
     assert_eq!(answer.out, expected);
     let denied = world.build("carol", &["acl", "check", "prod", "mallory"]);
-    assert!(denied.code == 77 && denied.out.contains("mallory@EXAMPLE.ORG may not submit to prod"), "{denied:?}");
-    world.build("alice", &["acl", "check", "prod", "bob"]).refused(77, &["alice@EXAMPLE.ORG may not read ACLs"]);
-    world.build("alice", &["acl", "show", "prod"]).refused(77, &["alice@EXAMPLE.ORG may not read ACLs"]);
+    assert!(
+        denied.code == 77 && denied.out.contains("mallory@EXAMPLE.ORG may not submit to prod"),
+        "{denied:?}"
+    );
+    world
+        .build("alice", &["acl", "check", "prod", "bob"])
+        .refused(77, &["alice@EXAMPLE.ORG may not read ACLs"]);
+    world
+        .build("alice", &["acl", "show", "prod"])
+        .refused(77, &["alice@EXAMPLE.ORG may not read ACLs"]);
     assert_eq!(
         world.build("bob", &["--json", "whoami"]).ok().json()["may_submit_to"],
         serde_json::json!(["dev", "prod"])
@@ -76,11 +98,16 @@ fn decisions_are_explained_to_administrators_and_to_nobody_else() {
 
     // What is odd is said, and what would refuse everybody is wrong.
     let odd = world.local(&["check-config"]);
-    assert!(odd.code == 0 && odd.err.contains("acl/prod:4: warning: 'mallory' has no realm"), "{odd:?}");
+    assert!(
+        odd.code == 0 && odd.err.contains("acl/prod:4: warning: 'mallory' has no realm"),
+        "{odd:?}"
+    );
     fs::write("/etc/invirtibuilder/acl/more", "nonsense:x\n").unwrap();
     let wrong = world.local(&["check-config"]);
     assert!(
-        wrong.code == 78 && wrong.err.contains("acl/more:1: ") && wrong.err.contains("cannot be used in an ACL file"),
+        wrong.code == 78
+            && wrong.err.contains("acl/more:1: ")
+            && wrong.err.contains("cannot be used in an ACL file"),
         "{wrong:?}"
     );
     fs::write("/etc/invirtibuilder/acl/prod", prod).unwrap();

@@ -19,9 +19,16 @@ fn a_suite_goes_back_and_a_branch_that_was_moved_is_put_back() {
     world.local(&["verify"]).ok().says(&["database, Git and archive agree: 1 packages, 2 suites"]);
 
     world.local(&["archive", "snapshots", "stable"]).ok().says(&["SNAPSHOT", "job 1", "job 2"]);
-    world.build("alice", &["archive", "rollback", "stable", "2"]).refused(77, &["on the server only"]);
-    world.local(&["archive", "rollback", "stable", "9"]).refused(65, &["no snapshot 9", "'archive snapshots stable'"]);
-    world.local(&["archive", "rollback", "stable", "2"]).ok().says(&["tiny: 1.1 -> 1.0", "it is snapshot 4 now"]);
+    world
+        .build("alice", &["archive", "rollback", "stable", "2"])
+        .refused(77, &["on the server only"]);
+    world
+        .local(&["archive", "rollback", "stable", "9"])
+        .refused(65, &["no snapshot 9", "'archive snapshots stable'"]);
+    world
+        .local(&["archive", "rollback", "stable", "2"])
+        .ok()
+        .says(&["tiny: 1.1 -> 1.0", "it is snapshot 4 now"]);
     let apt = Apt::new("stable");
     assert_eq!(apt.update().file_of("tiny", "usr/share/tiny/version"), "1.0");
     assert_eq!(repo.served("refs/heads/prod").as_ref(), Some(&first));
@@ -34,8 +41,13 @@ fn a_suite_goes_back_and_a_branch_that_was_moved_is_put_back() {
     let found = world.local(&["verify"]);
     assert_eq!(found.code, 1, "{}", found.out);
     found.says(&["tiny: branch prod: it is at", "1 difference:"]);
-    world.local(&["archive", "rollback", "stable", "2"]).refused(69, &["somebody else moved it", "'verify --repair'"]);
-    world.local(&["verify", "--repair"]).ok().says(&["moved back", "database, Git and archive agree"]);
+    world
+        .local(&["archive", "rollback", "stable", "2"])
+        .refused(69, &["somebody else moved it", "'verify --repair'"]);
+    world
+        .local(&["verify", "--repair"])
+        .ok()
+        .says(&["moved back", "database, Git and archive agree"]);
     assert_eq!(repo.served("refs/heads/prod").as_ref(), Some(&second));
     world.build("alice", &["verify"]).refused(77, &["on the server only"]);
     world.local(&["archive", "gc"]).ok().says(&["removed 0 snapshots and 0 versions"]);
@@ -50,7 +62,8 @@ fn clients_change_from_one_key_to_the_next_without_a_bad_day() {
     let good = fs::read_to_string(CONFIG).unwrap();
     // What the archive says of its keys from now on, as a file that a client would have kept.
     let change = |keys: &str, name: &str| {
-        fs::write(CONFIG, format!("{good}\narchive:\n  signing_key: {keys}\n  valid_for: 2d\n")).unwrap();
+        fs::write(CONFIG, format!("{good}\narchive:\n  signing_key: {keys}\n  valid_for: 2d\n"))
+            .unwrap();
         world.local(&["init"]).ok();
         let before = fs::read_to_string("/srv/apt/dists/stable/InRelease").unwrap();
         daemon.signal(Signal::SIGHUP);
@@ -66,7 +79,10 @@ fn clients_change_from_one_key_to_the_next_without_a_bad_day() {
     change(&format!("[{one}, {two}]"), "both.asc");
     assert!(trusts("first.asc") && trusts("both.asc"), "both sign");
     change(two, "second.asc");
-    assert!(!trusts("first.asc") && trusts("both.asc") && trusts("second.asc"), "the second one alone signs");
+    assert!(
+        !trusts("first.asc") && trusts("both.asc") && trusts("second.asc"),
+        "the second one alone signs"
+    );
     assert!(fs::read_to_string("/srv/apt/dists/stable/Release").unwrap().contains("Valid-Until: "));
     world.local(&["verify"]).ok();
     world.build("alice", &["status"]).ok().says(&["no jobs yet"]);
@@ -99,25 +115,38 @@ fn a_number_that_dev_used_up_is_given_back_but_not_what_it_stood_for() {
     let old = fs::read("/srv/apt/pool/main/t/tiny/tiny_1.0.dsc").unwrap();
     repo.write("debian/a-change", "x\n");
     let meant = repo.commit("what was meant");
-    world.build("alice", &["submit", "prod", "tiny", &meant]).refused(65, &["version 1.0 of tiny is commit"]);
+    world
+        .build("alice", &["submit", "prod", "tiny", &meant])
+        .refused(65, &["version 1.0 of tiny is commit"]);
 
-    let release = |version: &str| world.local(&["archive", "release", "tiny", version, "--reason", "dev used it up"]);
-    world.build("alice", &["archive", "release", "tiny", "1.0", "--reason", "x"]).refused(77, &["on the server only"]);
+    let release = |version: &str| {
+        world.local(&["archive", "release", "tiny", version, "--reason", "dev used it up"])
+    };
+    world
+        .build("alice", &["archive", "release", "tiny", "1.0", "--reason", "x"])
+        .refused(77, &["on the server only"]);
     world.local(&["archive", "release", "tiny", "1.0"]).refused(64, &["--reason"]);
     world.local(&["archive", "release", "tiny", "1.0", "--reason", " "]).refused(64, &["says why"]);
     release("1.0").refused(65, &["suite unstable shows tiny 1.0"]);
     release("9.0").refused(65, &["was never published", "'history tiny'"]);
     let next = repo.version("1.1", Tiny::Works);
     world.publish("dev", "tiny", &next);
-    release("1.0").ok().says(&["tiny 1.0 no longer names commit", "another commit may have the version"]);
-    world.local(&["audit", "show", "--event", "archive.release"]).ok().says(&["dev used it up", &slip]);
+    release("1.0")
+        .ok()
+        .says(&["tiny 1.0 no longer names commit", "another commit may have the version"]);
+    world
+        .local(&["audit", "show", "--event", "archive.release"])
+        .ok()
+        .says(&["dev used it up", &slip]);
     world.local(&["audit", "verify"]).ok();
     world.local(&["verify", "--deep"]).ok();
     assert!(!Path::new("/srv/apt/pool/main/t/tiny/tiny_1.0.dsc").exists());
     world.build("bob", &["status", &job]).ok();
 
     // Neither the commit nor what was made of it comes back.
-    world.build("alice", &["submit", "dev", "tiny", &slip]).refused(65, &["was let go by", "never has it again"]);
+    world
+        .build("alice", &["submit", "dev", "tiny", &slip])
+        .refused(65, &["was let go by", "never has it again"]);
     repo.git(&["checkout", "-q", "--detach", &slip]);
     repo.git(&["commit", "-q", "--amend", "-m", "the same in other words"]);
     let same = repo.git(&["rev-parse", "HEAD"]);
@@ -126,7 +155,13 @@ fn a_number_that_dev_used_up_is_given_back_but_not_what_it_stood_for() {
     world.wait_for(&job, "failed", BUILD);
     let status = world.status(&job);
     assert_eq!(status["job"]["failure"], "publish.conflict", "{status}");
-    assert!(status["job"]["reason"].as_str().unwrap().contains("of a file of tiny 1.0, which was let go"), "{status}");
+    assert!(
+        status["job"]["reason"]
+            .as_str()
+            .unwrap()
+            .contains("of a file of tiny 1.0, which was let go"),
+        "{status}"
+    );
 
     // Another commit has the number, is tagged with it where that is done, and keeps it.
     world.publish("prod", "tiny", &meant);

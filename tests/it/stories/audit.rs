@@ -1,4 +1,5 @@
-//! What was decided and done can be shown afterwards, here and elsewhere, and cannot be changed unseen.
+//! What was decided and done can be shown afterwards, here and elsewhere, and cannot be changed
+//! unseen.
 
 use std::fs;
 use std::os::unix::net::UnixDatagram;
@@ -12,8 +13,8 @@ use serde_json::Value;
 
 use crate::world::{CONFIG, SOON, STATE, Tiny, World, eventually};
 
-/// The other end of the system log: a datagram socket, as journald's and rsyslogd's are. The kernel keeps few datagrams for
-/// whoever does not read them, so somebody does all the time.
+/// The other end of the system log: a datagram socket, as journald's and rsyslogd's are. The kernel
+/// keeps few datagrams for whoever does not read them, so somebody does all the time.
 pub struct Receiver {
     lines: mpsc::Receiver<String>,
     ended: Arc<AtomicBool>,
@@ -27,7 +28,8 @@ impl Receiver {
     pub fn new() -> Self {
         let _ = fs::remove_file(Self::PATH);
         let socket = UnixDatagram::bind(Self::PATH).unwrap();
-        fs::set_permissions(Self::PATH, std::os::unix::fs::PermissionsExt::from_mode(0o666)).unwrap();
+        fs::set_permissions(Self::PATH, std::os::unix::fs::PermissionsExt::from_mode(0o666))
+            .unwrap();
         socket.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
         let (sender, lines) = mpsc::channel();
         let ended = Arc::new(AtomicBool::new(false));
@@ -36,7 +38,8 @@ impl Receiver {
             let mut buffer = [0; 10_000];
             while !until.load(Ordering::Relaxed) {
                 if let Ok(n) = socket.recv(&mut buffer) {
-                    let _ = sender.send(String::from_utf8(buffer[..n].to_vec()).expect("a line is UTF-8"));
+                    let _ = sender
+                        .send(String::from_utf8(buffer[..n].to_vec()).expect("a line is UTF-8"));
                 }
             }
         });
@@ -75,7 +78,9 @@ fn everything_that_happens_to_a_job_is_in_the_trail_and_in_the_system_log() {
         .refused(77, &["mallory@EXAMPLE.ORG may not submit to prod"]);
     world.publish("prod", "tiny", &commit);
     daemon.signal(Signal::SIGHUP);
-    eventually("the configuration is read again", SOON, || events(&world, &["--event", "configuration"]).len() == 2);
+    eventually("the configuration is read again", SOON, || {
+        events(&world, &["--event", "configuration"]).len() == 2
+    });
     fs::write(CONFIG, "nonsense: 1\n").unwrap();
     daemon.signal(Signal::SIGHUP);
     fs::write("/run/world/good.yaml", include_str!("../../../script/lib/config.yaml")).unwrap();
@@ -85,7 +90,8 @@ fn everything_that_happens_to_a_job_is_in_the_trail_and_in_the_system_log() {
     });
 
     let exported = good(&["audit", "export"]).ok().out;
-    let entries: Vec<Value> = exported.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let entries: Vec<Value> =
+        exported.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     let names: Vec<&str> = entries.iter().map(|entry| entry["event"].as_str().unwrap()).collect();
     for name in [
         "configuration.loaded",
@@ -102,8 +108,9 @@ fn everything_that_happens_to_a_job_is_in_the_trail_and_in_the_system_log() {
     assert_eq!(denied["detail"]["principal"], "mallory@EXAMPLE.ORG");
     assert_eq!(denied["detail"]["via"], "remctl");
     assert_eq!(denied["detail"]["why"], "no entry of 1 matches");
-    let allowed =
-        entries.iter().find(|entry| entry["detail"]["request"] == "submit to prod" && entry["event"] == "allowed");
+    let allowed = entries.iter().find(|entry| {
+        entry["detail"]["request"] == "submit to prod" && entry["event"] == "allowed"
+    });
     let why = allowed.unwrap()["detail"]["why"].as_str().unwrap();
     assert!(
         why.contains("/etc/invirtibuilder/config.yaml:")
@@ -111,23 +118,44 @@ fn everything_that_happens_to_a_job_is_in_the_trail_and_in_the_system_log() {
         "{why}"
     );
 
-    // Each entry was sent, in order and with its hash; that a job starts, before anything of the package runs.
+    // Each entry was sent, in order and with its hash; that a job starts, before anything of the
+    // package runs.
     let lines = receiver.lines();
     let mirrored: Vec<&String> = lines.iter().filter(|line| line.contains(" audit id=")).collect();
     assert_eq!(mirrored.len(), entries.len(), "{lines:#?}");
     for entry in &entries {
         let (id, hash) = (entry["id"].to_string(), entry["hash"].as_str().unwrap());
-        assert!(mirrored.iter().any(|line| line.contains(&format!("audit id={id} hash={hash} event="))), "{entry}");
+        assert!(
+            mirrored.iter().any(|line| line.contains(&format!("audit id={id} hash={hash} event="))),
+            "{entry}"
+        );
     }
-    let at =
-        |word: &str| lines.iter().position(|line| line.contains(word)).unwrap_or_else(|| panic!("{word}: {lines:#?}"));
-    assert!(at("state=preparing") < at("state=building") && at(": started job=") < at("state=building"));
+    let at = |word: &str| {
+        lines
+            .iter()
+            .position(|line| line.contains(word))
+            .unwrap_or_else(|| panic!("{word}: {lines:#?}"))
+    };
+    assert!(
+        at("state=preparing") < at("state=building") && at(": started job=") < at("state=building")
+    );
     assert!(lines.iter().all(|line| !line.chars().any(char::is_control)), "{lines:#?}");
 
     // Filters, and what has been signed.
-    assert!(good(&["audit", "show", "--principal", "mallory@EXAMPLE.ORG"]).ok().out.lines().count() == 1);
-    assert!(good(&["audit", "show", "--pocket", "prod", "--event", "denied"]).ok().out.contains("mallory"));
-    assert_eq!(good(&["audit", "show", "--job", "1", "--event", "published"]).ok().out.lines().count(), 1);
+    assert!(
+        good(&["audit", "show", "--principal", "mallory@EXAMPLE.ORG"]).ok().out.lines().count()
+            == 1
+    );
+    assert!(
+        good(&["audit", "show", "--pocket", "prod", "--event", "denied"])
+            .ok()
+            .out
+            .contains("mallory")
+    );
+    assert_eq!(
+        good(&["audit", "show", "--job", "1", "--event", "published"]).ok().out.lines().count(),
+        1
+    );
     good(&["audit", "verify"]).ok().says(&["each in its place", "has signed entry"]);
     let last = entries.last().unwrap();
     let head = format!("{}:{}", last["id"], last["hash"].as_str().unwrap());
@@ -173,7 +201,8 @@ fn a_trail_that_was_tampered_with_is_found_out() {
     }
 }
 
-/// A receiver that is not there, that does not read, or that comes back, costs nobody anything but lines.
+/// A receiver that is not there, that does not read, or that comes back, costs nobody anything but
+/// lines.
 #[test]
 fn requests_do_not_wait_for_the_system_log() {
     let world = World::new();
@@ -183,6 +212,11 @@ fn requests_do_not_wait_for_the_system_log() {
         for n in 0..20 {
             world.build("alice", &["create-repo", &format!("Bad{n}")]).refused(65, &["Bad"]);
         }
-        assert!(receiver.lines().iter().any(|line| line.contains("allowed") && line.contains("create-repo")));
+        assert!(
+            receiver
+                .lines()
+                .iter()
+                .any(|line| line.contains("allowed") && line.contains("create-repo"))
+        );
     }
 }

@@ -1,4 +1,5 @@
-//! `debian/changelog` as people have it: what dpkg takes is published, what it makes nothing of is refused before anything is built.
+//! `debian/changelog` as people have it: what dpkg takes is published, what it makes nothing of is
+//! refused before anything is built.
 
 use crate::world::{Tiny, World, bare, run};
 
@@ -13,14 +14,18 @@ fn what_dpkg_warns_of_is_published_and_said() {
                 -- Alice <alice@example.org> Tue, 06 Jan 2025 12:00:00 +0000\n";
     repo.write("debian/changelog", text);
     let commit = repo.commit("1.0");
-    let notes =
-        ["line 5 is a change that is not indented by two spaces", "line 7 has one space between", "says UNRELEASED"];
+    let notes = [
+        "line 5 is a change that is not indented by two spaces",
+        "line 7 has one space between",
+        "says UNRELEASED",
+    ];
     world.build("alice", &["submit", "prod", "libtiny++", &commit, "--dry-run"]).ok().says(&notes);
     world.publish("prod", "libtiny++", &commit);
     world.build("bob", &["log", "1"]).ok().says(&notes);
     assert!(run("git", &["-C", &bare("libtiny++"), "tag"]).contains("1.0"));
 
-    // What stands in a comment is no version, so it does not get past the rule that versions go forward.
+    // What stands in a comment is no version, so it does not get past the rule that versions go
+    // forward.
     repo.write("debian/changelog", &text.replace("(1.0)", "(0.9)"));
     let older = repo.commit("0.9");
     world.build("alice", &["submit", "prod", "libtiny++", &older]).refused(65, &["0.9", "1.0"]);

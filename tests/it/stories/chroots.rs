@@ -10,7 +10,9 @@ use crate::world::{BUILD, Repo, STATE, Tiny, World, eventually, run};
 
 /// A pocket beside those of the world.
 fn pocket(name: &str, settings: &str) {
-    let text = format!("build: {{ pockets: {{ {name}: {{ acl: 'princ:alice@EXAMPLE.ORG', {settings} }} }} }}\n");
+    let text = format!(
+        "build: {{ pockets: {{ {name}: {{ acl: 'princ:alice@EXAMPLE.ORG', {settings} }} }} }}\n"
+    );
     fs::write(format!("/etc/invirtibuilder/conf.d/{name}.yaml"), text).unwrap();
 }
 
@@ -24,12 +26,15 @@ fn commit(repo: &Repo, version: &str, says: &str) -> String {
         "binary: binary-indep\nbinary-arch:\nbinary-indep: build",
         "binary: binary-arch\nbinary-indep:\nbinary-arch: build",
     );
-    repo.write("debian/rules", &rules.replacen("\tdpkg-gencontrol\n", &format!("\t{says}\n\tdpkg-gencontrol\n"), 1));
+    repo.write(
+        "debian/rules",
+        &rules.replacen("\tdpkg-gencontrol\n", &format!("\t{says}\n\tdpkg-gencontrol\n"), 1),
+    );
     repo.commit(version)
 }
 
-/// The host's apt with one suite of one mirror, until it is dropped: mirrors do not always have all that their suites of
-/// updates name for smaller architectures.
+/// The host's apt with one suite of one mirror, until it is dropped: mirrors do not always have all
+/// that their suites of updates name for smaller architectures.
 struct OneSuite;
 
 const APART: &str = "/etc/apt-apart";
@@ -37,8 +42,10 @@ const APART: &str = "/etc/apt-apart";
 impl OneSuite {
     fn new() -> Self {
         let format = "$(REPO_URI) $(RELEASE) $(COMPONENT)";
-        let targets =
-            run("apt-get", &["indextargets", "--format", format, "Created-By: Packages", "Release: bookworm"]);
+        let targets = run(
+            "apt-get",
+            &["indextargets", "--format", format, "Created-By: Packages", "Release: bookworm"],
+        );
         let mirror = targets.split(' ').next().unwrap();
         run(
             "sh",
@@ -56,7 +63,10 @@ impl OneSuite {
 
 impl Drop for OneSuite {
     fn drop(&mut self) {
-        run("sh", &["-ec", &format!("rm /etc/apt/sources.list; mv {APART}/* /etc/apt/; rmdir {APART}")]);
+        run(
+            "sh",
+            &["-ec", &format!("rm /etc/apt/sources.list; mv {APART}/* /etc/apt/; rmdir {APART}")],
+        );
     }
 }
 
@@ -68,22 +78,42 @@ fn i386_is_built_on_amd64() {
     world.local(&["check-config"]).ok();
     if !Path::new(&format!("{STATE}/chroots/bookworm-i386.json")).exists() {
         let check = world.local(&["init", "--check"]);
-        assert!(check.out.contains("-> invirt-build chroot create bookworm --arch i386"), "{}", check.out);
-        world.local(&["chroot", "create", "bookworm", "--arch", "i386"]).ok().says(&["bookworm i386 is ready"]);
+        assert!(
+            check.out.contains("-> invirt-build chroot create bookworm --arch i386"),
+            "{}",
+            check.out
+        );
+        world
+            .local(&["chroot", "create", "bookworm", "--arch", "i386"])
+            .ok()
+            .says(&["bookworm i386 is ready"]);
     }
     world.local(&["chroot", "list"]).ok().says(&["amd64", "i386"]);
     let _daemon = world.daemon();
     let repo = world.repo("wide");
-    let job = world.submit("both", "wide", &commit(&repo, "1.0", "uname -m | sed 's/^/the machine is /'"));
+    let job = world.submit(
+        "both",
+        "wide",
+        &commit(&repo, "1.0", "uname -m | sed 's/^/the machine is /'"),
+    );
     world.wait_for(&job, "published", BUILD);
     let log = world.build("alice", &["log", &job]).ok().out;
     assert!(log.contains("the machine is x86_64") && log.contains("the machine is i686"), "{log}");
     for architecture in ["amd64", "i386"] {
-        assert!(Path::new(&format!("/srv/apt/pool/main/w/wide/wide_1.0_{architecture}.deb")).exists());
+        assert!(
+            Path::new(&format!("/srv/apt/pool/main/w/wide/wide_1.0_{architecture}.deb")).exists()
+        );
         let packages =
-            fs::read_to_string(format!("/srv/apt/dists/both/main/binary-{architecture}/Packages")).unwrap_or_default();
+            fs::read_to_string(format!("/srv/apt/dists/both/main/binary-{architecture}/Packages"))
+                .unwrap_or_default();
         let packages = if packages.is_empty() {
-            run("sh", &["-c", &format!("xz -dc /srv/apt/dists/both/main/binary-{architecture}/Packages.xz")])
+            run(
+                "sh",
+                &[
+                    "-c",
+                    &format!("xz -dc /srv/apt/dists/both/main/binary-{architecture}/Packages.xz"),
+                ],
+            )
         } else {
             packages
         };
@@ -100,15 +130,23 @@ fn i386_is_built_on_amd64() {
         let file = format!("{STATE}/chroots/bookworm-{architecture}.{}.tar", &digest[..16]);
         assert_eq!(run("sha256sum", &[&file]).split(' ').next(), Some(digest));
         let shown = world.local(&["chroot", "show", &digest[..16]]).ok().out;
-        assert!(shown.contains(&format!("bookworm {architecture}")) && shown.contains("package      dpkg "), "{shown}");
+        assert!(
+            shown.contains(&format!("bookworm {architecture}"))
+                && shown.contains("package      dpkg "),
+            "{shown}"
+        );
     }
 
-    // A package is built where it can be: on one of the two, or for all of them beside an architecture that is not here.
+    // A package is built where it can be: on one of the two, or for all of them beside an
+    // architecture that is not here.
     let pool = |file: &str| Path::new(&format!("/srv/apt/pool/main/w/wide/{file}")).exists();
     let named = |version: &str, architecture: &str| {
         commit(&repo, version, "true");
         let control = fs::read_to_string(repo.dir.join("debian/control")).unwrap();
-        repo.write("debian/control", &control.replace("Architecture: any", &format!("Architecture: {architecture}")));
+        repo.write(
+            "debian/control",
+            &control.replace("Architecture: any", &format!("Architecture: {architecture}")),
+        );
         repo.commit(&format!("for {architecture}"))
     };
     let job = world.submit("both", "wide", &named("1.1", "i386"));
@@ -120,7 +158,10 @@ fn i386_is_built_on_amd64() {
     let commit = named("1.3", "arm64");
     let before = world.snapshot();
     let words = ["for arm64", "both builds for amd64, i386"];
-    for submit in [&["submit", "both", "wide", &commit][..], &["submit", "both", "wide", &commit, "--dry-run"]] {
+    for submit in [
+        &["submit", "both", "wide", &commit][..],
+        &["submit", "both", "wide", &commit, "--dry-run"],
+    ] {
         world.build("alice", submit).refused(65, &words);
     }
     assert!(world.snapshot() == before, "a refused request changed something");
@@ -154,8 +195,13 @@ fn the_section_of_the_source_package_decides_where_it_is() {
     let commit = repo.commit("its binary package is in contrib");
     // It says so itself, so nothing has to be built to see that it has no place.
     let before = world.snapshot();
-    for words in [&["submit", "dev", "parts", &commit][..], &["submit", "dev", "parts", &commit, "--dry-run"]] {
-        world.build("alice", words).refused(65, &["binary package a-parts", "component contrib, which dev has not"]);
+    for words in [
+        &["submit", "dev", "parts", &commit][..],
+        &["submit", "dev", "parts", &commit, "--dry-run"],
+    ] {
+        world
+            .build("alice", words)
+            .refused(65, &["binary package a-parts", "component contrib, which dev has not"]);
     }
     assert_eq!(world.snapshot(), before);
     let job = world.submit("mixed", "parts", &commit);
@@ -164,7 +210,10 @@ fn the_section_of_the_source_package_decides_where_it_is() {
     assert!(there("main/p/parts/parts_1.0.dsc") && there("main/p/parts/parts_1.0.tar.xz"));
     assert!(there("contrib/p/parts/a-parts_1.0_all.deb"));
     let sources = run("sh", &["-c", "xz -dc /srv/apt/dists/mixed/main/source/Sources.xz"]);
-    assert!(sources.contains("Package: parts\n") && sources.contains("Section: net\n"), "{sources}");
+    assert!(
+        sources.contains("Package: parts\n") && sources.contains("Section: net\n"),
+        "{sources}"
+    );
 }
 
 /// Serves the archive until it is dropped.
@@ -174,10 +223,20 @@ impl Web {
     fn new() -> Self {
         let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let child = Command::new("python3")
-            .args(["-m", "http.server", "--bind", "127.0.0.1", "--directory", "/srv/apt", &free.to_string()])
+            .args([
+                "-m",
+                "http.server",
+                "--bind",
+                "127.0.0.1",
+                "--directory",
+                "/srv/apt",
+                &free.to_string(),
+            ])
             .spawn()
             .unwrap();
-        eventually("it serves", Duration::from_secs(20), || std::net::TcpStream::connect(("127.0.0.1", free)).is_ok());
+        eventually("it serves", Duration::from_secs(20), || {
+            std::net::TcpStream::connect(("127.0.0.1", free)).is_ok()
+        });
         Self(child, free)
     }
 }
@@ -198,7 +257,8 @@ fn a_chroot_is_what_its_description_says() {
     world.publish("prod", "team-tool", &team.version("1.0", Tiny::Works));
     let web = Web::new();
     // It is not beyond the host's own proxy, if that has one.
-    fs::write("/etc/apt/apt.conf.d/zz-story", "Acquire::http::Proxy::127.0.0.1 \"DIRECT\";\n").unwrap();
+    fs::write("/etc/apt/apt.conf.d/zz-story", "Acquire::http::Proxy::127.0.0.1 \"DIRECT\";\n")
+        .unwrap();
     let hook = "/etc/invirtibuilder/finish-ours";
     fs::write(hook, "#!/bin/sh\necho ours >\"$1/etc/finished\"\n").unwrap();
     let describe = |hook: &str, key: &str, package: &str| {
@@ -225,7 +285,9 @@ fn a_chroot_is_what_its_description_says() {
     world.local(&["check-config"]).refused(78, &["hello, world", "is not a package"]);
     describe(hook, "/etc/hostname", "hello");
     world.local(&["check-config"]).ok();
-    world.local(&["chroot", "create", "ours"]).refused(69, &["/etc/hostname", "gpg --armor --export"]);
+    world
+        .local(&["chroot", "create", "ours"])
+        .refused(69, &["/etc/hostname", "gpg --armor --export"]);
 
     describe(hook, key, "team-tool");
     world.local(&["chroot", "create", "ours"]).ok();
@@ -237,11 +299,15 @@ fn a_chroot_is_what_its_description_says() {
     drop(daemon);
     let _daemon = world.daemon();
     let repo = world.repo("tiny");
-    let says = "cat /etc/finished; dpkg --print-foreign-architectures; cat /usr/share/team-tool/version";
+    let says =
+        "cat /etc/finished; dpkg --print-foreign-architectures; cat /usr/share/team-tool/version";
     let job = world.submit("ours", "tiny", &commit(&repo, "1.0", says));
     world.wait_for(&job, "published", BUILD);
     let log = world.build("alice", &["log", &job]).ok().out;
-    assert!(log.contains("\nours\n") && log.contains("\ni386\n") && log.contains("\n1.0\n"), "{log}");
+    assert!(
+        log.contains("\nours\n") && log.contains("\ni386\n") && log.contains("\n1.0\n"),
+        "{log}"
+    );
     world.local(&["chroot", "remove", "ours"]).ok();
     fs::remove_file("/etc/apt/apt.conf.d/zz-story").unwrap();
 }
@@ -253,7 +319,10 @@ const BINFMT: &str = "/proc/sys/fs/binfmt_misc";
 
 impl Emulator {
     fn new() -> Self {
-        run("sh", &["-ec", &format!("[ -e {BINFMT}/register ] || mount -t binfmt_misc binfmt {BINFMT}")]);
+        run(
+            "sh",
+            &["-ec", &format!("[ -e {BINFMT}/register ] || mount -t binfmt_misc binfmt {BINFMT}")],
+        );
         let line = fs::read_to_string("/usr/lib/binfmt.d/qemu-aarch64.conf").unwrap();
         if !Path::new(&format!("{BINFMT}/qemu-aarch64")).exists() {
             fs::write(format!("{BINFMT}/register"), line.trim_end()).unwrap();
@@ -274,7 +343,10 @@ fn foreign_programs_are_emulated() {
     const LONG: Duration = Duration::from_secs(40 * 60);
     let world = World::new();
     let _suite = OneSuite::new();
-    pocket("arm", "apt: arm, distro: bookworm, architectures: [arm64], limits: { time: 40m, silence: 20m }");
+    pocket(
+        "arm",
+        "apt: arm, distro: bookworm, architectures: [arm64], limits: { time: 40m, silence: 20m }",
+    );
     let refused = world.local(&["chroot", "create", "bookworm", "--arch", "arm64"]);
     assert_eq!(refused.code, 69, "{}", refused.out);
     assert!(refused.err.contains("arm64"), "{}", refused.err);
@@ -282,7 +354,8 @@ fn foreign_programs_are_emulated() {
     world.local(&["chroot", "create", "bookworm", "--arch", "arm64"]).ok();
     let _daemon = world.daemon();
     let repo = world.repo("wide");
-    let job = world.submit("arm", "wide", &commit(&repo, "1.0", "uname -m | sed 's/^/the machine is /'"));
+    let job =
+        world.submit("arm", "wide", &commit(&repo, "1.0", "uname -m | sed 's/^/the machine is /'"));
     world.wait_for(&job, "published", LONG);
     let log = world.build("alice", &["log", &job]).ok().out;
     assert!(log.contains("the machine is aarch64"), "{log}");

@@ -1,12 +1,14 @@
-//! What other people's tools make of the archive: dget, debdiff, reprepro, apt-mirror and `apt changelog`.
+//! What other people's tools make of the archive: dget, debdiff, reprepro, apt-mirror and `apt
+//! changelog`.
 
 use std::fs;
 use std::path::Path;
 
 use crate::world::{Apt, BUILD, CONFIG, World, run};
 
-/// A package whose source is in main and one of whose binary packages is in contrib, with what real packages bring along: maintainer
-/// scripts that are links, a signature behind the package, a file that is no package, fields of its own.
+/// A package whose source is in main and one of whose binary packages is in contrib, with what real
+/// packages bring along: maintainer scripts that are links, a signature behind the package, a file
+/// that is no package, fields of its own.
 const CONTROL: &str = "Source: mixed
 Section: net
 Priority: optional
@@ -49,8 +51,11 @@ binary: binary-indep binary-arch
 fn other_tools_read_the_archive() {
     let world = World::new();
     let good = fs::read_to_string(CONFIG).unwrap();
-    let config =
-        good.replacen("architectures: [amd64]", "architectures: [amd64]\n      components: [main, contrib]", 2);
+    let config = good.replacen(
+        "architectures: [amd64]",
+        "architectures: [amd64]\n      components: [main, contrib]",
+        2,
+    );
     fs::write(CONFIG, config).unwrap();
     let _daemon = world.daemon();
     let repo = world.repo("mixed");
@@ -63,7 +68,10 @@ fn other_tools_read_the_archive() {
     let job = world.submit("dev", "mixed", &commit);
     world.wait_for(&job, "published", BUILD);
     assert_eq!(world.status(&job)["changes"], "changes/unstable/mixed_1.0/mixed_1.0_amd64.changes");
-    world.build("alice", &["status", &job]).ok().says(&["mixed_1.0_images.tar.gz (raw-images) is no package"]);
+    world
+        .build("alice", &["status", &job])
+        .ok()
+        .says(&["mixed_1.0_images.tar.gz (raw-images) is no package"]);
     let copy = world.submit("prod", "mixed", &commit);
     world.wait_for(&copy, "published", BUILD);
     world.local(&["verify", "--deep"]).ok();
@@ -73,8 +81,14 @@ fn other_tools_read_the_archive() {
     for suite in ["stable", "unstable"] {
         let changes = format!("/srv/apt/changes/{suite}/mixed_1.0/mixed_1.0_amd64.changes");
         let text = fs::read_to_string(&changes).unwrap();
-        assert!(text.contains(&format!("\nDistribution: {suite}\n")) && !text.contains("images"), "{text}");
-        run("sh", &["-ec", "cd $1; mkdir $2; cd $2; dget -q -d -u file://$3", "sh", dir, suite, &changes]);
+        assert!(
+            text.contains(&format!("\nDistribution: {suite}\n")) && !text.contains("images"),
+            "{text}"
+        );
+        run(
+            "sh",
+            &["-ec", "cd $1; mkdir $2; cd $2; dget -q -d -u file://$3", "sh", dir, suite, &changes],
+        );
         for file in ["aaa-mixed_1.0_all.deb", "mixed_1.0_all.deb", "mixed_1.0_amd64.buildinfo"] {
             assert!(there.path().join(suite).join(file).exists(), "{file}");
         }
@@ -90,7 +104,10 @@ fn other_tools_read_the_archive() {
         cd $1; mkdir -p root/var/lib/dpkg/info root/var/lib/dpkg/updates; touch root/var/lib/dpkg/status
         dpkg --root=$1/root --unpack /srv/apt/pool/main/m/mixed/mixed_1.0_all.deb; ls root/var/lib/dpkg/info";
     let unpacked = run("sh", &["-ec", script, "sh", dir]);
-    assert!(["mixed.postinst", "mixed.prerm", "mixed.postrm"].iter().all(|it| unpacked.contains(it)), "{unpacked}");
+    assert!(
+        ["mixed.postinst", "mixed.prerm", "mixed.postrm"].iter().all(|it| unpacked.contains(it)),
+        "{unpacked}"
+    );
     mirror(there.path());
 }
 
@@ -127,7 +144,8 @@ fn mirror(dir: &Path) {
         sed -i s/PORT/$(sed -n 's/.* port \\([0-9]*\\) .*/\\1/p' $1.log)/ $1
         apt-mirror $1 && find $2 -path '*/pool/*' -type f -printf '%f\\n'";
     let said = run("sh", &["-ec", script, "sh", list.to_str().unwrap(), &base.to_string()]);
-    for file in ["mixed_1.0.dsc", "mixed_1.0.tar.xz", "mixed_1.0_all.deb", "aaa-mixed_1.0_all.deb"] {
+    for file in ["mixed_1.0.dsc", "mixed_1.0.tar.xz", "mixed_1.0_all.deb", "aaa-mixed_1.0_all.deb"]
+    {
         assert!(said.lines().any(|line| line == file), "{file}: {said}");
     }
 }

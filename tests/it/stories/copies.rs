@@ -13,22 +13,13 @@ fn configure(name: &str, text: &str) {
 /// The next version of a package that needs `greeting` to be built, and has its version in it.
 fn needy(repo: &Repo, version: &str) -> String {
     repo.tiny(version, Tiny::Works);
-    for (file, old, new) in [
-        ("debian/control", "Rules-Requires-Root", "Build-Depends: greeting\nRules-Requires-Root"),
-        (
-            "debian/rules",
-            "\tdpkg-gencontrol\n",
-            "\tcp /usr/share/greeting/version debian/tmp/usr/share/needy/greeting\n\tdpkg-gencontrol\n",
-        ),
-    ] {
-        let text = fs::read_to_string(repo.dir.join(file)).unwrap();
-        repo.write(file, &text.replacen(old, new, 1));
-    }
+    repo.need_greeting("cp /usr/share/greeting/version debian/tmp/usr/share/needy/greeting");
     repo.commit(version)
 }
 
 fn sum(package: &str, version: &str) -> String {
-    let path = format!("/srv/apt/pool/main/{}/{package}/{package}_{version}_all.deb", &package[..1]);
+    let path =
+        format!("/srv/apt/pool/main/{}/{package}/{package}_{version}_all.deb", &package[..1]);
     run("sha256sum", &[&path])
 }
 
@@ -41,9 +32,16 @@ fn what_a_build_was_given_has_to_be_in_the_pocket_that_copies() {
     let job = world.submit("dev", "needy", &needy(&app, "1.0"));
     world.wait_for(&job, "published", BUILD);
     let given = &world.status(&job)["given"];
-    assert_eq!((&given[0]["package"], &given[0]["suite"]), (&"greeting".into(), &"unstable".into()), "{given}");
+    assert_eq!(
+        (&given[0]["package"], &given[0]["suite"]),
+        (&"greeting".into(), &"unstable".into()),
+        "{given}"
+    );
     assert!(sum("greeting", "1.0").starts_with(given[0]["sha256"].as_str().unwrap()), "{given}");
-    world.build("alice", &["log", &job]).ok().says(&["Given from suite unstable: greeting 1.0 all"]);
+    world
+        .build("alice", &["log", &job])
+        .ok()
+        .says(&["Given from suite unstable: greeting 1.0 all"]);
 
     // prod's own build could not have had it.
     let before = world.snapshot();
@@ -53,12 +51,16 @@ fn what_a_build_was_given_has_to_be_in_the_pocket_that_copies() {
         "submit greeting 1.0 to prod first",
         "archive vouch needy 1.0",
     ];
-    for verb in [&["promote", "needy", "dev", "prod"][..], &["promote", "needy", "dev", "prod", "--dry-run"]] {
+    for verb in [
+        &["promote", "needy", "dev", "prod"][..],
+        &["promote", "needy", "dev", "prod", "--dry-run"],
+    ] {
         world.build("alice", verb).refused(65, &words);
     }
     assert_eq!(world.snapshot(), before);
 
-    // The way out that is named is one; what was tested is what is shipped. As long as it is under way, that is said.
+    // The way out that is named is one; what was tested is what is shipped. As long as it is under
+    // way, that is said.
     let tested = sum("needy", "1.0");
     daemon.stop();
     let answer = world.build("alice", &["promote", "greeting", "dev", "prod"]).ok();
@@ -72,13 +74,30 @@ fn what_a_build_was_given_has_to_be_in_the_pocket_that_copies() {
     assert_eq!(sum("needy", "1.0"), tested);
     let stable = Apt::new("stable");
     assert_eq!(stable.update().file_of("needy", "usr/share/needy/greeting"), "1.0");
-    world.build("alice", &["status", &copy]).ok().says(&[&format!("built by   job {job} for dev (unshare)")]);
+    world
+        .build("alice", &["status", &copy])
+        .ok()
+        .says(&[&format!("built by   job {job} for dev (unshare)")]);
     world.build("alice", &["explain", &copy]).ok().says(&["greeting 1.0 all from unstable"]);
-    let tag =
-        run("git", &["-C", "/srv/git/packages/needy.git", "for-each-ref", "--format=%(contents)", "refs/tags/1.0"]);
-    assert!(tag.contains(&format!("Built-By-Job: {job}\nBuilt-For: dev\nBuilt-With-Isolation: unshare\n")), "{tag}");
+    let tag = run(
+        "git",
+        &[
+            "-C",
+            "/srv/git/packages/needy.git",
+            "for-each-ref",
+            "--format=%(contents)",
+            "refs/tags/1.0",
+        ],
+    );
+    assert!(
+        tag.contains(&format!(
+            "Built-By-Job: {job}\nBuilt-For: dev\nBuilt-With-Isolation: unshare\n"
+        )),
+        "{tag}"
+    );
 
-    // What prod has had and replaced, a build of prod could have had; what it was taken back from, not.
+    // What prod has had and replaced, a build of prod could have had; what it was taken back from,
+    // not.
     let job = world.submit("dev", "needy", &needy(&app, "1.1"));
     world.wait_for(&job, "published", BUILD);
     world.publish("prod", "greeting", &greeting.version("2.0", Tiny::Works));
@@ -108,19 +127,44 @@ fn a_stronger_pocket_takes_no_weaker_build_unless_somebody_answers_for_it() {
     let commit = repo.version("1.0", Tiny::Works);
     world.publish("dev", "tiny", &commit);
     let before = world.snapshot();
-    let words = ["it was built with isolation unshare, and prod wants vm", "archive vouch tiny 1.0 --pocket prod"];
+    let words = [
+        "it was built with isolation unshare, and prod wants vm",
+        "archive vouch tiny 1.0 --pocket prod",
+    ];
     world.build("alice", &["submit", "prod", "tiny", &commit]).refused(65, &words);
     assert_eq!(world.snapshot(), before);
 
     // Only an administrator can, and says why.
-    let vouch = ["archive", "vouch", "tiny", "1.0", "--pocket", "prod", "--reason", "it was read line by line"];
+    let vouch = [
+        "archive",
+        "vouch",
+        "tiny",
+        "1.0",
+        "--pocket",
+        "prod",
+        "--reason",
+        "it was read line by line",
+    ];
     world.build("alice", &vouch).refused(77, &["on the server"]);
     world.local(&vouch[..6]).refused(64, &["--reason"]);
     world.local(&["archive", "vouch", "tiny", "1.0", "--reason", "  "]).refused(64, &["--reason"]);
     world.local(&["archive", "vouch", "tiny", "2.0", "--reason", "x"]).refused(65, &["tiny 2.0"]);
-    world.local(&["archive", "vouch", "tiny", "1.0", "--pocket", "none", "--reason", "x"]).refused(65, &["none"]);
+    world
+        .local(&["archive", "vouch", "tiny", "1.0", "--pocket", "none", "--reason", "x"])
+        .refused(65, &["none"]);
     assert_eq!(world.snapshot(), before);
-    world.local(&["archive", "vouch", "tiny", "1.0", "--pocket", "dev", "--reason", "for another pocket"]).ok();
+    world
+        .local(&[
+            "archive",
+            "vouch",
+            "tiny",
+            "1.0",
+            "--pocket",
+            "dev",
+            "--reason",
+            "for another pocket",
+        ])
+        .ok();
     world.build("alice", &["submit", "prod", "tiny", &commit]).refused(65, &words);
     world.local(&vouch).ok().says(&["prod may have tiny 1.0"]);
     let copy = world.submit("prod", "tiny", &commit);
@@ -128,12 +172,25 @@ fn a_stronger_pocket_takes_no_weaker_build_unless_somebody_answers_for_it() {
     world.build("alice", &["explain", &copy]).ok().says(&["it was read line by line"]);
 
     // And can take it back: what prod has it keeps, and another pocket's word is its own.
-    let revoke = ["archive", "vouch", "tiny", "1.0", "--revoke", "--pocket", "prod", "--reason", "it was read again"];
+    let revoke = [
+        "archive",
+        "vouch",
+        "tiny",
+        "1.0",
+        "--revoke",
+        "--pocket",
+        "prod",
+        "--reason",
+        "it was read again",
+    ];
     world.build("alice", &revoke).refused(77, &["on the server"]);
     world.local(&revoke).ok().says(&["nobody answers for tiny 1.0 for prod any more"]);
     world.local(&revoke).refused(65, &["nobody answers for tiny 1.0 for prod"]);
     world.local(&["archive", "vouch", "tiny", "1.0", "--revoke", "--reason", "all of it"]).ok();
-    world.local(&["audit", "show", "--event", "archive.vouch-revoked"]).ok().says(&["it was read again", "all of it"]);
+    world
+        .local(&["audit", "show", "--event", "archive.vouch-revoked"])
+        .ok()
+        .says(&["it was read again", "all of it"]);
     world.local(&["audit", "verify"]).ok();
 
     // Or the configuration does, which is warned of.
@@ -142,7 +199,11 @@ fn a_stronger_pocket_takes_no_weaker_build_unless_somebody_answers_for_it() {
     world.build("alice", &["submit", "prod", "tiny", &commit]).refused(65, &["isolation unshare"]);
     configure("copies", "build: { pockets: { prod: { copies_from: [dev] } } }\n");
     let check = world.local(&["check-config"]).ok();
-    assert!(check.err.contains("pocket prod: copies_from") && check.err.contains("anything"), "{}", check.err);
+    assert!(
+        check.err.contains("pocket prod: copies_from") && check.err.contains("anything"),
+        "{}",
+        check.err
+    );
     let words = world.build("alice", &["submit", "prod", "tiny", &commit, "--dry-run"]).ok();
     assert!(words.out.contains("copied from dev"), "{}", words.out);
     configure("copies", "build: { pockets: { prod: { copies_from: [nowhere] } } }\n");
@@ -160,18 +221,20 @@ fn a_chroot_that_was_defined_otherwise_is_no_chroot_of_this_pocket() {
     let real = fs::canonicalize(format!("{STATE}/chroots/bookworm-amd64.tar")).unwrap();
     symlink(&real, dir.join(real.file_name().unwrap())).unwrap();
     let mut manifest: serde_json::Value =
-        serde_json::from_slice(&fs::read(format!("{STATE}/chroots/bookworm-amd64.json")).unwrap()).unwrap();
+        serde_json::from_slice(&fs::read(format!("{STATE}/chroots/bookworm-amd64.json")).unwrap())
+            .unwrap();
     let mut define = |word: &str, uri: &str| {
         manifest["definition"] = word.into();
         manifest["sources"][0]["uri"] = uri.into();
         fs::write(dir.join("bookworm-amd64.json"), manifest.to_string()).unwrap();
     };
-    let uri =
-        serde_json::from_slice::<serde_json::Value>(&fs::read(format!("{STATE}/chroots/bookworm-amd64.json")).unwrap())
-            .unwrap()["sources"][0]["uri"]
-            .as_str()
-            .unwrap()
-            .to_owned();
+    let uri = serde_json::from_slice::<serde_json::Value>(
+        &fs::read(format!("{STATE}/chroots/bookworm-amd64.json")).unwrap(),
+    )
+    .unwrap()["sources"][0]["uri"]
+        .as_str()
+        .unwrap()
+        .to_owned();
     define("one", &uri);
     configure("chroots", &format!("chroots: {{ dir: {}, unpacked: false }}\n", dir.display()));
     let _daemon = world.daemon();
@@ -199,13 +262,20 @@ fn a_copy_loses_no_component_and_verify_names_what_is_not_shown() {
     let commit = repo.commit("1.0");
     world.publish("dev", "tiny", &commit);
     let before = world.snapshot();
-    world.build("alice", &["submit", "prod", "tiny", &commit]).refused(65, &["component contrib, which prod has not"]);
+    world
+        .build("alice", &["submit", "prod", "tiny", &commit])
+        .refused(65, &["component contrib, which prod has not"]);
     world.local(&["archive", "vouch", "tiny", "1.0", "--reason", "it does not matter here"]).ok();
-    world.build("alice", &["submit", "prod", "tiny", &commit]).refused(65, &["component contrib, which prod has not"]);
+    world
+        .build("alice", &["submit", "prod", "tiny", &commit])
+        .refused(65, &["component contrib, which prod has not"]);
     assert_eq!(world.snapshot().len(), before.len());
     world.local(&["verify"]).ok();
     drop(daemon);
-    configure("components", "build: { pockets: { dev: { components: [main], architectures: [amd64, i386] } } }\n");
+    configure(
+        "components",
+        "build: { pockets: { dev: { components: [main], architectures: [amd64, i386] } } }\n",
+    );
     let verify = world.local(&["verify"]);
     assert_eq!(verify.code, 1, "{}", verify.out);
     assert!(verify.out.contains("not show all of tiny 1.0, which dev has"), "{}", verify.out);

@@ -71,14 +71,19 @@ fn a_daemon_that_is_killed_leaves_work_that_the_next_one_finishes() {
     assert!(out.contains("The source package is the commit, path by path"), "{out}");
     assert_eq!(Apt::new("stable").update().candidate("tiny").as_deref(), Some("1.0"));
     assert_eq!(repo.served("refs/heads/prod"), Some(commit));
-    assert_eq!(fs::read_dir("/var/lib/invirtibuilder/work").map_or(0, Iterator::count), 0, "work was left behind");
+    assert_eq!(
+        fs::read_dir("/var/lib/invirtibuilder/work").map_or(0, Iterator::count),
+        0,
+        "work was left behind"
+    );
 }
 
 #[test]
 fn what_a_dead_daemon_left_is_ended_and_removed_whoever_owns_it() {
     let world = World::new();
     world.daemon().stop();
-    // A directory of one of its builds' users, one that even its owner may not enter, and a process.
+    // A directory of one of its builds' users, one that even its owner may not enter, and a
+    // process.
     let left = "/var/lib/invirtibuilder/work/job-999";
     let script = format!(
         "install -d -o _invirtibuilder -g _invirtibuilder {left} {left}/build {left}/closed && \
@@ -92,7 +97,9 @@ fn what_a_dead_daemon_left_is_ended_and_removed_whoever_owns_it() {
         Command::new("as-service").args(program).spawn().unwrap()
     };
     let (mut orphan, mut stranger) = (sleep("618", STATE), sleep("619", "/elsewhere"));
-    eventually("both sleep", SOON, || !processes("sleep 618").is_empty() && !processes("sleep 619").is_empty());
+    eventually("both sleep", SOON, || {
+        !processes("sleep 618").is_empty() && !processes("sleep 619").is_empty()
+    });
 
     let _daemon = world.daemon();
     assert!(!std::path::Path::new(left).exists(), "{}", run("find", &[left]));
@@ -117,7 +124,8 @@ fn a_bad_configuration_is_refused_and_the_old_one_kept() {
     assert!(checked.err.contains("alc"), "{}", checked.err);
 
     // A good one is taken: hooks are found in their new place.
-    fs::write(CONFIG, good.replace("/etc/invirtibuilder/hooks", "/etc/invirtibuilder/conf.d")).unwrap();
+    fs::write(CONFIG, good.replace("/etc/invirtibuilder/hooks", "/etc/invirtibuilder/conf.d"))
+        .unwrap();
     fs::create_dir_all("/etc/invirtibuilder/conf.d/cancelled.d").unwrap();
     daemon.signal(Signal::SIGHUP);
     std::thread::sleep(Duration::from_millis(500));

@@ -44,7 +44,11 @@ fn hostname_is_native_and_hello_brings_its_tarball() {
     assert!(apt.candidate("hostname").is_some());
     assert_eq!(tree.served(&format!("refs/tags/{version}")), Some(hello));
     // The tarball is Debian's, byte for byte.
-    let digest =
-        |of: &str| run("sh", &["-c", &format!("sha256sum <$(find {of} -name 'hello_*.orig.tar.*z' | head -n 1)")]);
+    let digest = |of: &str| {
+        run(
+            "sh",
+            &["-c", &format!("sha256sum <$(find {of} -name 'hello_*.orig.tar.*z' | head -n 1)")],
+        )
+    };
     assert_eq!(digest("/srv/apt/pool"), digest(&format!("{}.dsc", tree.dir.display())));
 }

@@ -1,10 +1,12 @@
-//! A disk that is full or fails: the job fails and says why, the service answers, and all goes on when there is room.
+//! A disk that is full or fails: the job fails and says why, the service answers, and all goes on
+//! when there is room.
 
 use std::time::Duration;
 
 use crate::world::{Apt, BUILD, Daemon, Disk, Repo, SOON, STATE, Tiny, World, eventually, run};
 
-/// A service with one published version, whose builds are stubs: they are not what these stories are about.
+/// A service with one published version, whose builds are stubs: they are not what these stories
+/// are about.
 fn service(world: &World) -> (Daemon, Repo) {
     world.stub_sbuild();
     let daemon = world.daemon();
@@ -16,8 +18,15 @@ fn service(world: &World) -> (Daemon, Repo) {
     (daemon, repo)
 }
 
-/// Publishing fails with these words while a disk is broken, changes nothing, and succeeds at a retry afterwards.
-fn publishing_fails_and_recovers(world: &World, repo: &Repo, breaks: impl FnOnce(), mend: impl FnOnce(), words: &str) {
+/// Publishing fails with these words while a disk is broken, changes nothing, and succeeds at a
+/// retry afterwards.
+fn publishing_fails_and_recovers(
+    world: &World,
+    repo: &Repo,
+    breaks: impl FnOnce(),
+    mend: impl FnOnce(),
+    words: &str,
+) {
     let commit = repo.version("2.0", Tiny::Works);
     let before = (world.build("alice", &["packages"]).ok().out, repo.served("refs/heads/prod"));
     breaks();
@@ -25,7 +34,10 @@ fn publishing_fails_and_recovers(world: &World, repo: &Repo, breaks: impl FnOnce
     assert_eq!(answer.code, 1, "{}{}", answer.out, answer.err);
     let answer = answer.says(&["tiny 2.0 failed: system.error", words]);
     assert_eq!(world.status("2")["job"]["failure"], "system.error", "{}", answer.out);
-    assert_eq!((world.build("alice", &["packages"]).ok().out, repo.served("refs/heads/prod")), before);
+    assert_eq!(
+        (world.build("alice", &["packages"]).ok().out, repo.served("refs/heads/prod")),
+        before
+    );
     assert_eq!(Apt::new("stable").update().candidate("tiny").as_deref(), Some("1.0"));
 
     mend();
@@ -42,7 +54,13 @@ fn a_full_archive_fails_the_job() {
     let world = World::new();
     let (_daemon, repo) = service(&world);
     let disk = Disk::of("/srv/apt");
-    publishing_fails_and_recovers(&world, &repo, || disk.fill(), || disk.make_room(), "No space left on device");
+    publishing_fails_and_recovers(
+        &world,
+        &repo,
+        || disk.fill(),
+        || disk.make_room(),
+        "No space left on device",
+    );
 }
 
 #[test]
@@ -51,7 +69,13 @@ fn an_archive_that_became_read_only_fails_the_job() {
     let (_daemon, repo) = service(&world);
     let disk = Disk::of("/srv/apt");
     let fail = || disk.remount("ro");
-    publishing_fails_and_recovers(&world, &repo, fail, || disk.remount("rw"), "Read-only file system");
+    publishing_fails_and_recovers(
+        &world,
+        &repo,
+        fail,
+        || disk.remount("rw"),
+        "Read-only file system",
+    );
 }
 
 #[test]
@@ -59,7 +83,13 @@ fn full_repositories_fail_the_job() {
     let world = World::new();
     let (_daemon, repo) = service(&world);
     let disk = Disk::of("/srv/git");
-    publishing_fails_and_recovers(&world, &repo, || disk.fill(), || disk.make_room(), "no room on its disk");
+    publishing_fails_and_recovers(
+        &world,
+        &repo,
+        || disk.fill(),
+        || disk.make_room(),
+        "no room on its disk",
+    );
 }
 
 #[test]
@@ -85,10 +115,18 @@ fn jobs_wait_for_room_and_start_by_themselves_when_there_is_some() {
     let disk = Disk::of(STATE);
     disk.leave(32);
     let job = world.submit("prod", "tiny", &commit);
-    eventually("the daemon complains", SOON, || crate::world::daemon_log().contains("make room, and they start"));
+    eventually("the daemon complains", SOON, || {
+        crate::world::daemon_log().contains("make room, and they start")
+    });
     let waits = world.status(&job)["waits"].clone();
-    assert_eq!((&waits["for"], waits["dir"].as_str().unwrap().starts_with(STATE)), (&"disk".into(), true));
-    world.build("alice", &["status", &job]).ok().says(&["queued", "room on the disk of /var/lib/invirtibuilder"]);
+    assert_eq!(
+        (&waits["for"], waits["dir"].as_str().unwrap().starts_with(STATE)),
+        (&"disk".into(), true)
+    );
+    world
+        .build("alice", &["status", &job])
+        .ok()
+        .says(&["queued", "room on the disk of /var/lib/invirtibuilder"]);
     disk.make_room();
     world.wait_for(&job, "published", BUILD);
 }
@@ -103,7 +141,9 @@ fn a_state_directory_that_fills_up_during_a_build_fails_it_when_there_is_room_to
     world.wait_for(&job, "building", SOON);
     let disk = Disk::of(STATE);
     disk.fill();
-    eventually("the daemon complains", SOON, || crate::world::daemon_log().contains("a job's end cannot be recorded"));
+    eventually("the daemon complains", SOON, || {
+        crate::world::daemon_log().contains("a job's end cannot be recorded")
+    });
     assert!(daemon.runs());
     world.build("alice", &["status", &job]).ok().says(&["building"]);
     disk.make_room();

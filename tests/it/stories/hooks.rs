@@ -41,7 +41,9 @@ fn hooks_hear_of_every_event() {
         let text = format!("{event} {job} prod tiny 1.0 alice@EXAMPLE.ORG {state}");
         eventually(&text, SOON, || heard(text.trim()));
     }
-    eventually("the broken hook is on record", SOON, || world.status(&job)["hooks"].to_string().contains("status 9"));
+    eventually("the broken hook is on record", SOON, || {
+        world.status(&job)["hooks"].to_string().contains("status 9")
+    });
     world.build("alice", &["status", &job]).ok().says(&["published/20-breaks", "status 9"]);
 
     let bad = repo.version("2.0", Tiny::Fails);

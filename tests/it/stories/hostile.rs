@@ -1,4 +1,5 @@
-//! Arguments and repositories made to do harm: each is refused in one sentence, and nothing happens.
+//! Arguments and repositories made to do harm: each is refused in one sentence, and nothing
+//! happens.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
@@ -74,7 +75,9 @@ fn a_changelog_that_is_a_link_out_of_the_tree_is_not_followed() {
     std::fs::remove_file(repo.dir.join("debian/changelog")).unwrap();
     std::os::unix::fs::symlink("/etc/passwd", repo.dir.join("debian/changelog")).unwrap();
     let commit = repo.commit("a link");
-    let answer = world.build("alice", &["submit", "prod", "tiny", &commit]).refused(65, &["debian/changelog"]);
+    let answer = world
+        .build("alice", &["submit", "prod", "tiny", &commit])
+        .refused(65, &["debian/changelog"]);
     assert!(!answer.err.contains("root:"), "{}", answer.err);
 }
 

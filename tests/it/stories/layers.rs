@@ -10,8 +10,16 @@ use crate::world::{BUILD, Repo, STATE, Tiny, World, eventually, run};
 fn commit(repo: &Repo, version: &str, needs: &str) -> String {
     repo.tiny(version, Tiny::Works);
     for (file, old, new) in [
-        ("debian/control", "Rules-Requires-Root", format!("Build-Depends: {needs}\nRules-Requires-Root")),
-        ("debian/rules", "\tdpkg-gencontrol\n", "\tdpkg-query -W hello\n\tdpkg-gencontrol\n".to_owned()),
+        (
+            "debian/control",
+            "Rules-Requires-Root",
+            format!("Build-Depends: {needs}\nRules-Requires-Root"),
+        ),
+        (
+            "debian/rules",
+            "\tdpkg-gencontrol\n",
+            "\tdpkg-query -W hello\n\tdpkg-gencontrol\n".to_owned(),
+        ),
     ] {
         let text = fs::read_to_string(repo.dir.join(file)).unwrap();
         repo.write(file, &text.replacen(old, &new, 1));
@@ -35,19 +43,30 @@ fn layers() -> String {
 fn listing() -> String {
     run(
         "sh",
-        &["-c", &format!("cd {STATE}/layers && find . -path '*/room/*' -printf '%p %y %m %U %s %C@ %l\\n' | sort")],
+        &[
+            "-c",
+            &format!(
+                "cd {STATE}/layers && find . -path '*/room/*' -printf '%p %y %m %U %s %C@ %l\\n' | sort"
+            ),
+        ],
     )
 }
 
-/// The version that was installed for a job, by the log, and whether nothing had to be installed for it.
+/// The version that was installed for a job, by the log, and whether nothing had to be installed
+/// for it.
 fn told(world: &World, job: &str) -> (String, bool) {
     let log = world.build("alice", &["log", job]).ok().out;
-    let line = log.lines().find_map(|line| line.strip_prefix("hello\t")).unwrap_or_else(|| panic!("{log}"));
+    let line = log
+        .lines()
+        .find_map(|line| line.strip_prefix("hello\t"))
+        .unwrap_or_else(|| panic!("{log}"));
     (line.to_owned(), log.contains("were installed beforehand"))
 }
 
 fn installed(version: &str) -> String {
-    let text = fs::read_to_string(format!("/srv/apt/pool/main/n/needy/needy_{version}_amd64.buildinfo")).unwrap();
+    let text =
+        fs::read_to_string(format!("/srv/apt/pool/main/n/needy/needy_{version}_amd64.buildinfo"))
+            .unwrap();
     text.lines()
         .skip_while(|line| !line.starts_with("Installed-Build-Depends:"))
         .take_while(|line| *line != "Environment:")

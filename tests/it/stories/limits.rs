@@ -1,14 +1,20 @@
-//! Packages that use more than they may: each is ended, and the kind of its failure says by which limit.
+//! Packages that use more than they may: each is ended, and the kind of its failure says by which
+//! limit.
 
 use std::fs;
 
 use crate::world::{BUILD, Repo, STATE, World, eventually, processes};
 
-const LIMITS: &str = "limits: { time: 10m, silence: 60s, memory: 400M, disk: 1200M, processes: 300, log: 2M }";
+const LIMITS: &str =
+    "limits: { time: 10m, silence: 60s, memory: 400M, disk: 1200M, processes: 300, log: 2M }";
 
 /// What `debian/rules` runs, the name of its package, and how that has to end.
 const CASES: [(&str, &str, &str); 7] = [
-    ("memory-hog", r"perl -e 'for (1 .. 4000) { push @x, q(x) x (1 << 20) } sleep 600'", "build.memory"),
+    (
+        "memory-hog",
+        r"perl -e 'for (1 .. 4000) { push @x, q(x) x (1 << 20) } sleep 600'",
+        "build.memory",
+    ),
     // Many small ones, each of which is far below the limit.
     (
         "memory-herd",

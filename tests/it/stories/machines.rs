@@ -1,4 +1,5 @@
-//! Builds in virtual machines. Where this machine has no KVM that works they are emulated, and slow.
+//! Builds in virtual machines. Where this machine has no KVM that works they are emulated, and
+//! slow.
 
 use std::fs;
 use std::path::Path;
@@ -21,7 +22,9 @@ fn world() -> World {
 }
 
 fn configure(more: &str) {
-    let text = format!("build: {{ pockets: {{ prod: {{ isolation: vm }}, dev: {{ isolation: vm, {more} }} }} }}\n");
+    let text = format!(
+        "build: {{ pockets: {{ prod: {{ isolation: vm }}, dev: {{ isolation: vm, {more} }} }} }}\n"
+    );
     fs::write("/etc/invirtibuilder/conf.d/machines.yaml", text).unwrap();
 }
 
@@ -42,14 +45,20 @@ fn a_commit_becomes_a_package_in_a_machine_of_its_own() {
                   echo "sandbox: $$(ls -d /input /output /machine /etc/sbuild.conf 2>/dev/null | wc -l)""#;
     with_rule(&repo, "1.0", look);
     let control = fs::read_to_string(repo.dir.join("debian/control")).unwrap();
-    repo.write("debian/control", &control.replace("Standards-Version", "Build-Depends: hello\nStandards-Version"));
+    repo.write(
+        "debian/control",
+        &control.replace("Standards-Version", "Build-Depends: hello\nStandards-Version"),
+    );
     let commit = repo.commit("with a dependency, which apt has to fetch");
     let job = world.submit("dev", "tiny", &commit);
     world.wait_for(&job, "published", LONG);
 
     let log = world.build("alice", &["log", &job]).ok().out;
-    let value =
-        |key: &str| log.lines().find_map(|line| line.strip_prefix(key)).unwrap_or_else(|| panic!("{key}: {log}"));
+    let value = |key: &str| {
+        log.lines()
+            .find_map(|line| line.strip_prefix(key))
+            .unwrap_or_else(|| panic!("{key}: {log}"))
+    };
     let host = run("uname", &["-r"]);
     assert_ne!(value("kernel: "), host, "that is this machine's own kernel");
     assert_eq!(value("user: "), "sbuild");
@@ -75,15 +84,32 @@ fn a_copy_is_proven_in_a_machine_where_the_pocket_builds_in_machines() {
     let commit = repo.version("1.0", Tiny::Works);
     let first = world.submit("dev", "tiny", &commit);
     world.wait_for(&first, "published", LONG);
-    world.build("alice", &["explain", &first]).ok().says(&["built again with the same result", "(unshare)"]);
+    world
+        .build("alice", &["explain", &first])
+        .ok()
+        .says(&["built again with the same result", "(unshare)"]);
     world.build("alice", &["submit", "prod", "tiny", &commit]).refused(65, &["isolation unshare"]);
-    world.local(&["archive", "vouch", "tiny", "1.0", "--pocket", "prod", "--reason", "to see it built again"]).ok();
+    world
+        .local(&[
+            "archive",
+            "vouch",
+            "tiny",
+            "1.0",
+            "--pocket",
+            "prod",
+            "--reason",
+            "to see it built again",
+        ])
+        .ok();
     // What dev has proven does not count here.
     let copy = world.submit("prod", "tiny", &commit);
     world.wait_for(&copy, "published", LONG);
     let log = world.build("alice", &["log", &copy]).ok().out;
     assert!(log.contains("require_reproducible") && log.contains("Build finished at"), "{log}");
-    world.build("alice", &["explain", &copy]).ok().says(&["built again with the same result", "(vm)"]);
+    world
+        .build("alice", &["explain", &copy])
+        .ok()
+        .says(&["built again with the same result", "(vm)"]);
 }
 
 #[test]
@@ -98,7 +124,11 @@ fn a_package_of_debian_is_built_in_a_machine() {
 
 /// What `debian/rules` runs, the name of its package, and how that has to end.
 const CASES: [(&str, &str, &str); 5] = [
-    ("memory-hog", r"perl -e 'for (1 .. 4000) { push @x, q(x) x (1 << 20) } sleep 600'", "build.memory"),
+    (
+        "memory-hog",
+        r"perl -e 'for (1 .. 4000) { push @x, q(x) x (1 << 20) } sleep 600'",
+        "build.memory",
+    ),
     ("fork-bomb", r"perl -e 'while (1) { fork }'", "build.processes"),
     ("disk-filler", r"head -c 3G /dev/zero >filling", "build.disk"),
     ("log-flooder", r"yes this is a line of a log that has no end", "build.log"),
@@ -127,7 +157,8 @@ fn whoever_uses_too_much_is_ended_and_told_why() {
     assert_eq!(processes("qemu-system"), Vec::<String>::new());
 }
 
-/// What does not fit into memory is built on the disk, and there it has what `limits.disk` says and no more.
+/// What does not fit into memory is built on the disk, and there it has what `limits.disk` says and
+/// no more.
 #[test]
 fn what_outgrows_its_memory_is_written_on_the_disk() {
     let world = world();
@@ -142,8 +173,12 @@ fn what_outgrows_its_memory_is_written_on_the_disk() {
     let job = writes("1.0", 300);
     world.wait_for(&job, "published", LONG * 2);
     let log = world.build("alice", &["log", &job]).ok().out;
-    let (first, second) = log.split_once("once more, on the disk").unwrap_or_else(|| panic!("{log}"));
-    assert!(!first.contains("Status: successful") && second.contains("Status: successful"), "{log}");
+    let (first, second) =
+        log.split_once("once more, on the disk").unwrap_or_else(|| panic!("{log}"));
+    assert!(
+        !first.contains("Status: successful") && second.contains("Status: successful"),
+        "{log}"
+    );
 
     // The next one starts there.
     let job = writes("1.1", 4000);
@@ -151,13 +186,17 @@ fn what_outgrows_its_memory_is_written_on_the_disk() {
     let log = world.build("alice", &["log", &job]).ok().out;
     assert!(!log.contains("once more"), "{log}");
     world.build("alice", &["status", &job]).ok().says(&["build.disk"]);
-    eventually("nothing is left", SOON, || fs::read_dir(format!("{STATE}/work")).unwrap().count() == 0);
+    eventually("nothing is left", SOON, || {
+        fs::read_dir(format!("{STATE}/work")).unwrap().count() == 0
+    });
     assert_eq!(processes("qemu-system"), Vec::<String>::new());
 }
 
-/// What a package does that is root in its machine, from a maintainer script, and how that has to end.
+/// What a package does that is root in its machine, from a maintainer script, and how that has to
+/// end.
 const MASTERS: [(&str, &str, &str); 3] = [
-    // Its processes leave no processor to anything else: not to what goes on talking, and not to the agent.
+    // Its processes leave no processor to anything else: not to what goes on talking, and not to
+    // the agent.
     (
         "mute",
         r#"my @m = qw(proc /mnt proc); syscall(165, @m, 0, 0) == 0 or die $!;
@@ -166,7 +205,11 @@ const MASTERS: [(&str, &str, &str); 3] = [
            while (1) { print STDERR "here\n"; sleep 1 }"#,
         "build.silence",
     ),
-    ("crash", r#"open(F, ">", "/proc/sysrq-trigger") or die $!; print F "b"; close F; sleep 600"#, "build.failed"),
+    (
+        "crash",
+        r#"open(F, ">", "/proc/sysrq-trigger") or die $!; print F "b"; close F; sleep 600"#,
+        "build.failed",
+    ),
     // It takes its limits off.
     (
         "free",
@@ -186,7 +229,10 @@ fn whoever_is_root_in_a_machine_has_the_limits_all_the_same() {
     for (package, attack, _) in MASTERS {
         let repo = world.repo(&format!("{package}-trap"));
         repo.tiny("1.0", Tiny::Works);
-        repo.write("debian/postinst", &format!("#!/usr/bin/perl\nprint STDERR qq(a trap\\n);\n{attack};\n"));
+        repo.write(
+            "debian/postinst",
+            &format!("#!/usr/bin/perl\nprint STDERR qq(a trap\\n);\n{attack};\n"),
+        );
         let forge = "install -m 755 \"$work/debian/postinst\" \"$root/DEBIAN/postinst\"\n\
                      dpkg-deb --root-owner-group -Zgzip --build \"$root\" \"$deb\" >/dev/null\nwrite_changes\n";
         repo.write("debian/forge", forge);
@@ -219,7 +265,9 @@ fn whoever_is_root_in_a_machine_has_the_limits_all_the_same() {
 fn without_an_image_a_job_says_how_one_is_made() {
     let world = World::new();
     configure("distro: trixie, architectures: [amd64]");
-    world.local(&["init", "--check"]).says(&["image trixie", "invirt-build chroot create trixie --vm"]);
+    world
+        .local(&["init", "--check"])
+        .says(&["image trixie", "invirt-build chroot create trixie --vm"]);
     let _daemon = world.daemon();
     let repo = world.repo("tiny");
     let commit = repo.version("1.0", Tiny::Works);
@@ -237,7 +285,8 @@ struct Kvm;
 impl Kvm {
     const DEVICE: &str = "/dev/kvm";
 
-    /// One that can be opened, and that no machine starts with; `None` where there is no place for it.
+    /// One that can be opened, and that no machine starts with; `None` where there is no place for
+    /// it.
     fn broken() -> Option<Self> {
         Self::bind("/dev/null")
     }
@@ -299,7 +348,11 @@ fn where_kvm_does_not_work_a_machine_is_emulated_and_the_log_says_so() {
         "This virtual machine is emulated, and slow: a machine did not start with KVM",
     ]);
     let said = system_log.lines();
-    let warned = |line: &String| line.contains("machine-emulated") && line.contains("did not start with KVM");
+    let warned = |line: &String| {
+        line.contains("machine-emulated") && line.contains("did not start with KVM")
+    };
     assert!(said.iter().any(warned), "{said:?}");
-    world.local(&["init", "--check"]).says(&["machines are emulated, and slow: a machine did not start with KVM"]);
+    world
+        .local(&["init", "--check"])
+        .says(&["machines are emulated, and slow: a machine did not start with KVM"]);
 }

@@ -1,4 +1,5 @@
-//! What the service is for: a commit becomes a package that apt installs, and a second pocket gets the same binaries.
+//! What the service is for: a commit becomes a package that apt installs, and a second pocket gets
+//! the same binaries.
 
 use crate::world::{Apt, Tiny, World, rev, run};
 
@@ -26,19 +27,42 @@ fn a_commit_becomes_a_package_that_apt_installs() {
     assert_eq!(repo.served("refs/heads/prod").as_ref(), Some(&commit));
     assert_eq!(repo.served("refs/tags/1.0").as_ref(), Some(&commit));
     let tag = run("git", &["-C", "/srv/git/packages/tiny.git", "cat-file", "tag", "1.0"]);
-    assert!(tag.contains("alice@EXAMPLE.ORG") && tag.contains("tagger Build Server <build@example.org>"), "{tag}");
+    assert!(
+        tag.contains("alice@EXAMPLE.ORG")
+            && tag.contains("tagger Build Server <build@example.org>"),
+        "{tag}"
+    );
 
     let temp = tempfile::tempdir().unwrap();
     let clone = temp.path().join("all");
     let source = "/srv/git/packages.git";
     let to = clone.to_str().unwrap();
-    run("git", &["-c", "protocol.file.allow=always", "clone", "-q", "--recurse-submodules", "-b", "prod", source, to]);
+    run(
+        "git",
+        &[
+            "-c",
+            "protocol.file.allow=always",
+            "clone",
+            "-q",
+            "--recurse-submodules",
+            "-b",
+            "prod",
+            source,
+            to,
+        ],
+    );
     assert!(clone.join("tiny/debian/changelog").exists());
     assert_eq!(rev(&clone.join("tiny"), "HEAD").as_ref(), Some(&commit));
 
     // Asking again is not an error, and names the job.
-    world.build("bob", &["submit", "dev", "tiny", &commit, "--dry-run"]).ok().says(&["copied from prod"]);
-    world.build("alice", &["submit", "prod", "tiny", &commit]).ok().says(&["job 1", "already there"]);
+    world
+        .build("bob", &["submit", "dev", "tiny", &commit, "--dry-run"])
+        .ok()
+        .says(&["copied from prod"]);
+    world
+        .build("alice", &["submit", "prod", "tiny", &commit])
+        .ok()
+        .says(&["job 1", "already there"]);
 }
 
 #[test]
@@ -53,7 +77,10 @@ fn a_second_pocket_gets_the_same_binaries() {
 
     let debs = || run("sh", &["-c", "find /srv/apt/pool -name '*.deb' -exec sha256sum {} +"]);
     let before = debs();
-    world.build("alice", &["promote", "tiny", "dev", "prod", "--wait"]).ok().says(&["tiny 1:2.0~rc1 is in prod"]);
+    world
+        .build("alice", &["promote", "tiny", "dev", "prod", "--wait"])
+        .ok()
+        .says(&["tiny 1:2.0~rc1 is in prod"]);
     assert_eq!(debs(), before, "something was built");
     let job = world.status("2");
     assert_eq!(job["job"]["copied_from"], "dev");

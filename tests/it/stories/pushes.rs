@@ -52,8 +52,14 @@ fn pockets_branches_and_versions_are_not_for_pushing() {
             ("main:refs/tags/dev", "pocket dev"),
             ("main:refs/tags/origin/prod", "pocket prod"),
             ("main:refs/heads/0123456789012345678901234567890123456789", "the id of a commit"),
-            ("main:refs/tags/0123456789012345678901234567890123456789012345678901234567890123", "the id of a commit"),
-            (&format!("main:refs/heads/{}", &first[..8]), &format!("begins the id of commit {first}")),
+            (
+                "main:refs/tags/0123456789012345678901234567890123456789012345678901234567890123",
+                "the id of a commit",
+            ),
+            (
+                &format!("main:refs/heads/{}", &first[..8]),
+                &format!("begins the id of commit {first}"),
+            ),
             (&format!("main:refs/tags/{}", &first[..4]), &first),
             (&format!("main:refs/replace/{first}"), "neither a branch nor a tag"),
             ("main:refs/original/refs/heads/prod", "neither"),
@@ -72,7 +78,8 @@ fn pockets_branches_and_versions_are_not_for_pushing() {
         "main:refs/dgit/sid",
         "main:refs/tags/2024/05",
         ":refs/tags/2024/05",
-        // A version that was never published is theirs as well: upstream's tag, at first on the wrong commit.
+        // A version that was never published is theirs as well: upstream's tag, at first on the
+        // wrong commit.
         "main~1:refs/tags/1.2.3",
         "+main:refs/tags/1.2.3",
         ":refs/tags/1.2.3",
@@ -82,7 +89,11 @@ fn pockets_branches_and_versions_are_not_for_pushing() {
     let first_digits = format!("{first}:refs/heads/{}", &first[..8]);
     repo.push(&bare, &[&first_digits, &format!("+main:refs/heads/{}x", &first[..8])]).ok();
     // Git itself hides what is ours, and tells nobody of it.
-    for refspec in ["main:refs/invirt/published/9.0", "main:refs/invirt/complete", "+main:refs/invirt/published/1.0"] {
+    for refspec in [
+        "main:refs/invirt/published/9.0",
+        "main:refs/invirt/complete",
+        "+main:refs/invirt/published/1.0",
+    ] {
         let answer = repo.push(&bare, &[refspec]);
         assert!(answer.code != 0 && answer.err.contains("hidden ref"), "{refspec}: {}", answer.err);
     }
@@ -99,7 +110,11 @@ fn pockets_branches_and_versions_are_not_for_pushing() {
     refused(
         &repo,
         SUPERPROJECT,
-        &[("+main:prod", "superproject"), (":prod", "submit"), ("main:refs/tags/x", "superproject")],
+        &[
+            ("+main:prod", "superproject"),
+            (":prod", "submit"),
+            ("main:refs/tags/x", "superproject"),
+        ],
     );
 }
 
@@ -173,7 +188,10 @@ fn a_tag_of_somebodys_is_put_aside_when_its_version_is_published() {
     let parse = |name: &str| run("git", &["-C", &bare, "rev-parse", name]);
     assert_eq!(parse("refs/invirt/aside/1.0-1"), forged);
     assert_eq!(parse("refs/invirt/published/1.0"), parse("refs/tags/1.0"));
-    world.build("alice", &["status", "1"]).ok().says(&["refs/tags/1.0 was not ours", "refs/invirt/aside/1.0-1"]);
+    world
+        .build("alice", &["status", "1"])
+        .ok()
+        .says(&["refs/tags/1.0 was not ours", "refs/invirt/aside/1.0-1"]);
     assert_eq!(world.status("1")["aside"][0]["was"], *forged);
     world.local(&["verify"]).ok().says(&["agree"]);
 
@@ -186,10 +204,18 @@ fn a_tag_of_somebodys_is_put_aside_when_its_version_is_published() {
     let third = repo.version("3.0", Tiny::Works);
     repo.push(&bare, &[&format!("{blob}:refs/tags/3.0")]).ok();
     world.publish("prod", "tiny", &third);
-    assert_eq!((repo.served("refs/tags/2.0"), repo.served("refs/tags/3.0")), (Some(second), Some(third)));
-    let kept = run("git", &["-C", &bare, "for-each-ref", "--format=%(refname)", "refs/invirt/aside/"]);
+    assert_eq!(
+        (repo.served("refs/tags/2.0"), repo.served("refs/tags/3.0")),
+        (Some(second), Some(third))
+    );
+    let kept =
+        run("git", &["-C", &bare, "for-each-ref", "--format=%(refname)", "refs/invirt/aside/"]);
     assert_eq!(kept.lines().count(), 22, "{kept}");
-    refused(&repo, &bare, &[(":refs/tags/3.0", "one commit for ever"), ("main:refs/tags/2.0/x", "in the way")]);
+    refused(
+        &repo,
+        &bare,
+        &[(":refs/tags/3.0", "one commit for ever"), ("main:refs/tags/2.0/x", "in the way")],
+    );
     world.local(&["verify"]).ok().says(&["agree"]);
     world.unstub_sbuild();
 }
@@ -223,7 +249,11 @@ fn a_repository_from_before_is_brought_up_to_date() {
     git(&["update-ref", &format!("refs/replace/{first}"), &second]);
     // Until it is said which versions were published, none can be moved.
     repo.push(&bare, &["main:refs/tags/9.0"]).ok();
-    refused(&repo, &bare, &[("+main~1:refs/tags/9.0", "one commit for ever"), ("main:refs/tags/9.1/x", "in the way")]);
+    refused(
+        &repo,
+        &bare,
+        &[("+main~1:refs/tags/9.0", "one commit for ever"), ("main:refs/tags/9.1/x", "in the way")],
+    );
     world.local(&["verify"]).ok().says(&["versions are not marked", "init"]);
     let answer = world.local(&["init", "--check"]);
     assert!(
@@ -232,9 +262,10 @@ fn a_repository_from_before_is_brought_up_to_date() {
         answer.out
     );
     let answer = world.local(&["verify"]).ok();
-    for word in
-        ["warning: tiny: refs/tags/prod: it could not be pushed now", &format!("warning: tiny: refs/replace/{first}")]
-    {
+    for word in [
+        "warning: tiny: refs/tags/prod: it could not be pushed now",
+        &format!("warning: tiny: refs/replace/{first}"),
+    ] {
         assert!(answer.out.contains(word), "{word}: {}", answer.out);
     }
 
@@ -243,15 +274,27 @@ fn a_repository_from_before_is_brought_up_to_date() {
     assert!(Path::new(&bare).join("hooks/pre-receive").exists());
     assert_eq!(git(&["config", "receive.maxInputSize"]), (2_u64 << 30).to_string());
     assert_eq!(git(&["config", "--get-all", "transfer.hideRefs"]), "refs/secret\nrefs/invirt");
-    assert_eq!(git(&["rev-parse", "refs/invirt/published/1.0"]), git(&["rev-parse", "refs/tags/1.0"]));
+    assert_eq!(
+        git(&["rev-parse", "refs/invirt/published/1.0"]),
+        git(&["rev-parse", "refs/tags/1.0"])
+    );
     assert_eq!(git(&["rev-parse", "refs/invirt/published/2.0"]), second);
     let marked = git(&["for-each-ref"]);
     world.local(&["package-setup"]).ok();
     assert_eq!(git(&["for-each-ref"]), marked);
-    for refspec in ["+main~1:refs/tags/9.0", ":refs/tags/9.0", "main:refs/tags/9.1/x", ":refs/tags/prod"] {
+    for refspec in
+        ["+main~1:refs/tags/9.0", ":refs/tags/9.0", "main:refs/tags/9.1/x", ":refs/tags/prod"]
+    {
         repo.push(&bare, &[refspec]).ok();
     }
-    refused(&repo, &bare, &[(":refs/tags/1.0", "one commit for ever"), ("main~1:refs/tags/2.0", "what was published")]);
+    refused(
+        &repo,
+        &bare,
+        &[
+            (":refs/tags/1.0", "one commit for ever"),
+            ("main~1:refs/tags/2.0", "what was published"),
+        ],
+    );
 
     // The daemon does it too, and how much may be pushed is for the configuration to say.
     git(&["update-ref", "-d", "refs/invirt/complete"]);
@@ -265,7 +308,11 @@ fn a_repository_from_before_is_brought_up_to_date() {
     repo.git(&["add", "-A"]);
     repo.git(&["commit", "-q", "-m", "noise"]);
     let answer = repo.push(&bare, &["main:big"]);
-    assert!(answer.code != 0 && answer.err.contains("exceeds maximum allowed size"), "{}", answer.err);
+    assert!(
+        answer.code != 0 && answer.err.contains("exceeds maximum allowed size"),
+        "{}",
+        answer.err
+    );
     // So is how large a repository gets; of what is refused nothing stays.
     fs::write("/etc/invirtibuilder/conf.d/push.yaml", "git: { max_repository: 400K }\n").unwrap();
     world.local(&["init"]).ok();

@@ -16,10 +16,14 @@ fn people_are_told_what_a_job_waits_for_and_how_long() {
     let (sleepy, tiny) = (world.repo("sleepy"), world.repo("tiny"));
     let sleeps = sleepy.version("1.0", Tiny::Sleeps);
     let commits = ["1.0", "1.1"].map(|version| tiny.version(version, Tiny::Works));
-    let submit = |package, commit: &str| world.build("alice", &["submit", "prod", package, commit]).ok();
+    let submit =
+        |package, commit: &str| world.build("alice", &["submit", "prod", package, commit]).ok();
     submit("sleepy", &sleeps).says(&["job 1:", "next in line", "no daemon runs"]);
     assert_eq!(world.status("1")["waits"]["for"], "daemon");
-    world.build("bob", &["status", "1"]).ok().says(&["waits for", "the daemon, which does not run"]);
+    world
+        .build("bob", &["status", "1"])
+        .ok()
+        .says(&["waits for", "the daemon, which does not run"]);
 
     let _daemon = world.daemon();
     world.wait_asleep("1");
@@ -36,7 +40,9 @@ fn people_are_told_what_a_job_waits_for_and_how_long() {
     eventually("what was told is kept", SOON, || world.status("3")["forecast"]["start"].is_i64());
 
     let mut waiting = world.command("alice");
-    let waiting = waiting.args(["submit", "prod", "tiny", &commits[0], "--wait"]).stdout(std::process::Stdio::piped());
+    let waiting = waiting
+        .args(["submit", "prod", "tiny", &commits[0], "--wait"])
+        .stdout(std::process::Stdio::piped());
     let waiting = waiting.spawn().unwrap();
     std::thread::sleep(std::time::Duration::from_secs(4));
     world.build("alice", &["cancel", "1"]).ok();
@@ -47,7 +53,11 @@ fn people_are_told_what_a_job_waits_for_and_how_long() {
     assert!(told["started"].is_i64(), "{told}");
     world.build("bob", &["status", "3"]).ok().says(&["foretold", "to start at "]);
     let all = world.build("bob", &["--json", "status"]).ok().json();
-    assert!(all["forecasts"]["jobs"].as_i64() >= Some(1) && all["waits"].as_object().unwrap().is_empty(), "{all}");
+    assert!(
+        all["forecasts"]["jobs"].as_i64() >= Some(1)
+            && all["waits"].as_object().unwrap().is_empty(),
+        "{all}"
+    );
 }
 
 #[test]
@@ -56,7 +66,9 @@ fn priority_numbers_of_jobs_and_operators_are_for_those_who_may() {
     let repo = world.repo("tiny");
     let commits = ["1.0", "1.1", "1.2", "1.3"].map(|version| repo.version(version, Tiny::Works));
     let before = world.snapshot();
-    world.build("carol", &["submit", "prod", "tiny", &commits[0], "--priority"]).refused(77, &["carol", "--priority"]);
+    world
+        .build("carol", &["submit", "prod", "tiny", &commits[0], "--priority"])
+        .refused(77, &["carol", "--priority"]);
     assert_eq!(world.snapshot(), before);
     world.build("mallory", &["cancel", "1"]).refused(65, &["no job 1"]);
 
@@ -69,8 +81,13 @@ fn priority_numbers_of_jobs_and_operators_are_for_those_who_may() {
     }
     let answer = world.build("alice", &["submit", "prod", "tiny", &commits[2]]);
     answer.refused(75, &["alice@EXAMPLE.ORG has 2 open jobs", "build.open_jobs"]);
-    world.build("alice", &["submit", "prod", "tiny", &commits[0], "--priority"]).refused(77, &["--priority"]);
-    world.build("carol", &["submit", "prod", "tiny", &commits[2], "--priority"]).ok().says(&["job 3:"]);
+    world
+        .build("alice", &["submit", "prod", "tiny", &commits[0], "--priority"])
+        .refused(77, &["--priority"]);
+    world
+        .build("carol", &["submit", "prod", "tiny", &commits[2], "--priority"])
+        .ok()
+        .says(&["job 3:"]);
     // What it has to wait for is as urgent.
     for job in ["1", "2", "3"] {
         assert_eq!(world.status(job)["job"]["priority"], true, "job {job}");

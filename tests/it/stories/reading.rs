@@ -39,11 +39,19 @@ fn everything_fits_80_columns_and_is_json_on_demand() {
     ];
     for (verb, word) in verbs {
         let text = world.build("bob", verb).ok();
-        assert!(text.out.contains(word) || text.out.contains(&name[..20]), "{verb:?}: {}", text.out);
+        assert!(
+            text.out.contains(word) || text.out.contains(&name[..20]),
+            "{verb:?}: {}",
+            text.out
+        );
         assert!(!text.out.contains('\x1b'), "{verb:?} is coloured although nobody sees it");
         if verb[0] != "submit" && verb != ["status", "1"] {
             for line in text.out.lines() {
-                assert!(line.chars().count() <= 80, "{verb:?} prints a line of {}: {line}", line.chars().count());
+                assert!(
+                    line.chars().count() <= 80,
+                    "{verb:?} prints a line of {}: {line}",
+                    line.chars().count()
+                );
             }
         }
         let mut json = vec!["--json"];
@@ -77,7 +85,12 @@ fn one_principal_follows_so_many_jobs_at_a_time() {
     // What nobody reads ends when it is killed, and what is killed holds nothing.
     let follow = || {
         let mut command = world.command("alice");
-        command.args(["log", &job, "--follow"]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
+        command
+            .args(["log", &job, "--follow"])
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap()
     };
     let mut all = vec![follow(), follow()];
     let more = ["log", &job, "--follow"];
@@ -86,8 +99,13 @@ fn one_principal_follows_so_many_jobs_at_a_time() {
     std::thread::sleep(Duration::from_secs(1));
     let waits = ["submit", "dev", "tiny", &commit, "--wait"];
     world.build("alice", &waits).refused(75, &["clients.followers"]);
-    assert!(!world.build("alice", &["status"]).ok().out.contains("dev"), "it was refused, and yet queued");
-    world.build("alice", &more).refused(75, &["alice@EXAMPLE.ORG follows 2 jobs already", "clients.followers"]);
+    assert!(
+        !world.build("alice", &["status"]).ok().out.contains("dev"),
+        "it was refused, and yet queued"
+    );
+    world
+        .build("alice", &more)
+        .refused(75, &["alice@EXAMPLE.ORG follows 2 jobs already", "clients.followers"]);
     // Others are not held up, nor is anything else.
     world.build("alice", &["submit", "dev", "tiny", &commit, "--dry-run", "--wait"]).ok();
     let mut bob = world.command("bob");
@@ -125,7 +143,10 @@ fn help_is_there_and_usage_errors_point_to_it() {
 #[test]
 fn acl_check_explains_itself_to_administrators() {
     let world = World::new();
-    world.local(&["acl", "check", "prod", "alice@EXAMPLE.ORG"]).ok().says(&["/etc/invirtibuilder/acl/prod"]);
+    world
+        .local(&["acl", "check", "prod", "alice@EXAMPLE.ORG"])
+        .ok()
+        .says(&["/etc/invirtibuilder/acl/prod"]);
     let denied = world.local(&["acl", "check", "prod", "mallory@EXAMPLE.ORG"]);
     assert!(format!("{}{}", denied.out, denied.err).contains("mallory@EXAMPLE.ORG"), "{denied:?}");
     assert_ne!(denied.out, world.local(&["acl", "check", "prod", "alice@EXAMPLE.ORG"]).out);

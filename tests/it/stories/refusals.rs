@@ -4,7 +4,8 @@ use std::process::Command;
 
 use crate::world::{Answer, Tiny, World, run};
 
-/// The request is refused with 65 and these words, in submit, in `--dry-run`, and everything is as it was.
+/// The request is refused with 65 and these words, in submit, in `--dry-run`, and everything is as
+/// it was.
 #[track_caller]
 fn refused(world: &World, pocket: &str, package: &str, commit: &str, words: &[&str]) {
     let before = world.snapshot();
@@ -61,22 +62,40 @@ fn each_rule_refuses_and_changes_nothing() {
     }
 
     // 4. backwards, and sideways
-    refused(&world, "prod", "tiny", &first, &["version 1.0 of tiny", "not greater than 2.0", old, held]);
+    refused(
+        &world,
+        "prod",
+        "tiny",
+        &first,
+        &["version 1.0 of tiny", "not greater than 2.0", old, held],
+    );
     repo.git(&["checkout", "-q", "-b", "side", &first]);
     let side = repo.version("4.0", Tiny::Works);
     refused(&world, "prod", "tiny", &side, &["does not descend", &side[..12], held]);
-    world.build("alice", &["submit", "dev", "tiny", &first, "--dry-run"]).ok().says(&["would be built"]);
+    world
+        .build("alice", &["submit", "dev", "tiny", &first, "--dry-run"])
+        .ok()
+        .says(&["would be built"]);
 
     // 5. what was published, and the record does not know of: it was restored from a backup
     repo.git(&["checkout", "-q", "main"]);
     let next = repo.version("5.0", Tiny::Works);
     let bare = crate::world::bare("tiny");
     run("as-service", &["git", "-C", &bare, "update-ref", "refs/invirt/published/5.0", &first]);
-    refused(&world, "prod", "tiny", &next, &["version 5.0 of tiny was published as", old, &next[..12]]);
+    refused(
+        &world,
+        "prod",
+        "tiny",
+        &next,
+        &["version 5.0 of tiny was published as", old, &next[..12]],
+    );
     run("as-service", &["git", "-C", &bare, "update-ref", "-d", "refs/invirt/published/5.0"]);
     // A tag of somebody's refuses nothing.
     repo.git(&["push", "-q", "origin", &format!("{first}:refs/tags/5.0")]);
-    world.build("alice", &["submit", "prod", "tiny", &next, "--dry-run"]).ok().says(&["would be built"]);
+    world
+        .build("alice", &["submit", "prod", "tiny", &next, "--dry-run"])
+        .ok()
+        .says(&["would be built"]);
 
     // Digits that begin a commit's id, and are a branch or a tag that leads elsewhere.
     let digits = &next[..9];
@@ -87,7 +106,10 @@ fn each_rule_refuses_and_changes_nothing() {
         world.build("alice", &["submit", "prod", "tiny", &next, "--dry-run"]).ok();
         run("as-service", &["git", "-C", &bare, "update-ref", "-d", &name]);
     }
-    world.build("alice", &["submit", "prod", "tiny", digits, "--dry-run"]).ok().says(&["would be built"]);
+    world
+        .build("alice", &["submit", "prod", "tiny", digits, "--dry-run"])
+        .ok()
+        .says(&["would be built"]);
 
     // A pocket's branch that is another one's name: nobody may move people's branches for it.
     run("as-service", &["git", "-C", &bare, "symbolic-ref", "refs/heads/dev", "refs/heads/main"]);
@@ -96,12 +118,22 @@ fn each_rule_refuses_and_changes_nothing() {
         "dev",
         "tiny",
         &next,
-        &["refs/heads/dev of", "tiny.git is a symbolic ref", "symbolic-ref --delete refs/heads/dev"],
+        &[
+            "refs/heads/dev of",
+            "tiny.git is a symbolic ref",
+            "symbolic-ref --delete refs/heads/dev",
+        ],
     );
     run("as-service", &["git", "-C", &bare, "symbolic-ref", "--delete", "refs/heads/dev"]);
     // Other symbolic refs are followed.
-    run("as-service", &["git", "-C", &bare, "symbolic-ref", "refs/heads/master", "refs/heads/main"]);
-    world.build("alice", &["submit", "dev", "tiny", "master", "--dry-run"]).ok().says(&["would be built"]);
+    run(
+        "as-service",
+        &["git", "-C", &bare, "symbolic-ref", "refs/heads/master", "refs/heads/main"],
+    );
+    world
+        .build("alice", &["submit", "dev", "tiny", "master", "--dry-run"])
+        .ok()
+        .says(&["would be built"]);
 }
 
 #[test]
@@ -110,8 +142,12 @@ fn whoever_is_not_on_the_list_is_turned_away_and_written_down() {
     let repo = world.repo("tiny");
     let commit = repo.version("1.0", Tiny::Works);
     let before = world.snapshot();
-    world.build("bob", &["submit", "prod", "tiny", &commit]).refused(77, &["bob@EXAMPLE.ORG", "prod"]);
-    world.build("mallory", &["submit", "dev", "tiny", &commit]).refused(77, &["mallory@EXAMPLE.ORG", "dev"]);
+    world
+        .build("bob", &["submit", "prod", "tiny", &commit])
+        .refused(77, &["bob@EXAMPLE.ORG", "prod"]);
+    world
+        .build("mallory", &["submit", "dev", "tiny", &commit])
+        .refused(77, &["mallory@EXAMPLE.ORG", "dev"]);
     world.build("mallory", &["create-repo", "evil"]).refused(77, &["mallory@EXAMPLE.ORG"]);
     assert_eq!(world.snapshot(), before);
     let job = world.submit("prod", "tiny", &commit);
@@ -149,9 +185,13 @@ fn nobody_is_served_without_an_identity() {
     world.local(&["whoami"]).ok().says(&["local:root"]);
     world.build("alice", &["whoami"]).ok().says(&["alice@EXAMPLE.ORG"]);
     // Set-up is not for the network.
-    for verb in [&["init"][..], &["chroot", "list"], &["verify"], &["archive", "gc"], &["audit", "verify"]] {
+    for verb in
+        [&["init"][..], &["chroot", "list"], &["verify"], &["archive", "gc"], &["audit", "verify"]]
+    {
         world.build("bob", verb).refused(77, &["on the server"]);
     }
     // ACLs are for those whom acl.admins admits.
-    world.build("bob", &["acl", "check", "prod", "alice@EXAMPLE.ORG"]).refused(77, &["may not read ACLs"]);
+    world
+        .build("bob", &["acl", "check", "prod", "alice@EXAMPLE.ORG"])
+        .refused(77, &["may not read ACLs"]);
 }

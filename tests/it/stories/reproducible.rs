@@ -8,7 +8,10 @@ use crate::world::{BUILD, Repo, STATE, Tiny, World, run};
 fn random(repo: &Repo, version: &str) -> String {
     repo.tiny(version, Tiny::Works);
     let rules = fs::read_to_string(repo.dir.join("debian/rules")).unwrap();
-    repo.write("debian/rules", &rules.replace(&format!("echo {version} >"), "cat /proc/sys/kernel/random/uuid >"));
+    repo.write(
+        "debian/rules",
+        &rules.replace(&format!("echo {version} >"), "cat /proc/sys/kernel/random/uuid >"),
+    );
     repo.commit(version)
 }
 
@@ -26,19 +29,26 @@ fn what_was_published_is_built_again_and_compared() {
     world.wait_for(&first, "published", BUILD);
     world.wait_for(&second, "published", BUILD);
     let before = world.snapshot();
-    world
-        .local(&["verify", "--rebuild", &first])
-        .ok()
-        .says(&["good_1.0_all.deb is the same", &format!("good 1.0 of job {first} can be built again, bit by bit")]);
+    world.local(&["verify", "--rebuild", &first]).ok().says(&[
+        "good_1.0_all.deb is the same",
+        &format!("good 1.0 of job {first} can be built again, bit by bit"),
+    ]);
     let answer = world.local(&["verify", "--rebuild", &second]);
     assert_eq!(answer.code, 1, "{}", answer.out);
     assert!(answer.out.contains("bad_1.0_all.deb differs"), "{}", answer.out);
     // diffoscope says in which file.
     assert!(answer.out.contains("/usr/share/bad/version"), "{}", answer.out);
     let json = world.local(&["verify", "--rebuild", &second, "--json"]).json();
-    assert_eq!((json["same"].as_bool(), json["packages"][0]["verdict"].as_str()), (Some(false), Some("differs")));
+    assert_eq!(
+        (json["same"].as_bool(), json["packages"][0]["verdict"].as_str()),
+        (Some(false), Some("differs"))
+    );
     assert_eq!(world.snapshot(), before);
-    assert_eq!(fs::read_dir(format!("{STATE}/work")).unwrap().count(), 0, "it left something behind");
+    assert_eq!(
+        fs::read_dir(format!("{STATE}/work")).unwrap().count(),
+        0,
+        "it left something behind"
+    );
 
     world.local(&["verify", "--rebuild", "99"]).refused(65, &["99"]);
     world.build("alice", &["verify", "--rebuild", &first]).refused(77, &["on the server"]);
@@ -68,10 +78,15 @@ fn a_pocket_can_demand_that_two_builds_give_the_same() {
     let job = world.submit("strict", "bad", &random(&bad, "1.0"));
     world.wait_for(&job, "failed", BUILD);
     let status = world.build("alice", &["status", &job]).ok();
-    assert!(status.out.contains("build.unreproducible") && status.out.contains("bad_1.0_all.deb"), "{}", status.out);
+    assert!(
+        status.out.contains("build.unreproducible") && status.out.contains("bad_1.0_all.deb"),
+        "{}",
+        status.out
+    );
     assert!(!suite("strict").contains("bad"));
 
-    // What another pocket has built once is built once more on its way here, and what was proven is not.
+    // What another pocket has built once is built once more on its way here, and what was proven is
+    // not.
     let commit = random(&bad, "2.0");
     world.publish("prod", "bad", &commit);
     let copy = world.submit("strict", "bad", &commit);
@@ -81,7 +96,10 @@ fn a_pocket_can_demand_that_two_builds_give_the_same() {
     world.publish("prod", "good", &commit);
     let copy = world.submit("strict", "good", &commit);
     world.wait_for(&copy, "published", BUILD);
-    assert_eq!(world.build("alice", &["log", &copy]).ok().out.matches("Build finished at").count(), 1);
+    assert_eq!(
+        world.build("alice", &["log", &copy]).ok().out.matches("Build finished at").count(),
+        1
+    );
     assert!(suite("strict").contains("Version: 2.0"));
     world.local(&["verify"]).ok();
 }

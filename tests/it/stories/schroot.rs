@@ -1,11 +1,14 @@
-//! A pocket whose builds are in schroots: what works there too, what is left when a build is ended (nothing), and who refuses.
+//! A pocket whose builds are in schroots: what works there too, what is left when a build is ended
+//! (nothing), and who refuses.
 
 use std::fs;
 use std::process::Command;
 
 use nix::sys::signal::Signal;
 
-use crate::world::{Apt, BUILD, CONFIG, Repo, SOON, STATE, Tiny, World, daemon_log, eventually, processes, run};
+use crate::world::{
+    Apt, BUILD, CONFIG, Repo, SOON, STATE, Tiny, World, daemon_log, eventually, processes, run,
+};
 
 /// What the story tells schroot.
 const ENTRY: &str = "/etc/schroot/chroot.d/of-a-story";
@@ -16,19 +19,30 @@ const UNION: &str = "/var/lib/schroot/union";
 /// What the story tells the service.
 const SETTINGS: &str = "/etc/invirtibuilder/conf.d/schroot.yaml";
 
-/// A chroot that sbuild finds for bookworm, of the same tarball that other builds use; gone when dropped.
+/// A chroot that sbuild finds for bookworm, of the same tarball that other builds use; gone when
+/// dropped.
 struct Chroot;
 
 impl Chroot {
     fn new() -> Self {
         fs::create_dir_all(ROOT).unwrap();
         let made = Self;
-        run("sh", &["-c", &format!("tar -xf \"$(ls -t {STATE}/chroots/bookworm-amd64*.tar | head -n 1)\" -C {ROOT}")]);
+        run(
+            "sh",
+            &[
+                "-c",
+                &format!(
+                    "tar -xf \"$(ls -t {STATE}/chroots/bookworm-amd64*.tar | head -n 1)\" -C {ROOT}"
+                ),
+            ],
+        );
         // What sandboxes make for themselves, and schroot's profile for sbuild expects to find.
         for dir in ["pts", "shm"] {
             fs::create_dir_all(format!("{ROOT}/dev/{dir}")).unwrap();
         }
-        for (name, minor) in [("null", "3"), ("zero", "5"), ("full", "7"), ("random", "8"), ("urandom", "9")] {
+        for (name, minor) in
+            [("null", "3"), ("zero", "5"), ("full", "7"), ("random", "8"), ("urandom", "9")]
+        {
             run("mknod", &["--mode=666", &format!("{ROOT}/dev/{name}"), "c", "1", minor]);
         }
         // The world's own directories are overlays, and one cannot be made of another.
@@ -59,7 +73,11 @@ impl Drop for Chroot {
 }
 
 fn settings(dev: &str) {
-    fs::write(SETTINGS, format!("build: {{ pockets: {{ dev: {{ isolation: schroot, {dev} }} }} }}\n")).unwrap();
+    fs::write(
+        SETTINGS,
+        format!("build: {{ pockets: {{ dev: {{ isolation: schroot, {dev} }} }} }}\n"),
+    )
+    .unwrap();
 }
 
 /// Sessions of schroot, and what is mounted or left for them.
@@ -84,10 +102,15 @@ fn all_is_gone(names: &[&str]) {
 fn needs(repo: &Repo, version: &str, other: &str) -> String {
     repo.tiny(version, Tiny::Works);
     let control = fs::read_to_string(repo.dir.join("debian/control")).unwrap();
-    repo.write("debian/control", &control.replace("\n\nPackage:", &format!("\nBuild-Depends: {other}\n\nPackage:")));
+    repo.write(
+        "debian/control",
+        &control.replace("\n\nPackage:", &format!("\nBuild-Depends: {other}\n\nPackage:")),
+    );
     let rules = fs::read_to_string(repo.dir.join("debian/rules")).unwrap();
-    let line =
-        format!("\tcp /usr/share/{other}/version debian/tmp/usr/share/{}/other\n\tdpkg-gencontrol\n", repo.package);
+    let line = format!(
+        "\tcp /usr/share/{other}/version debian/tmp/usr/share/{}/other\n\tdpkg-gencontrol\n",
+        repo.package
+    );
     repo.write("debian/rules", &rules.replace("\tdpkg-gencontrol\n", &line));
     repo.commit("it needs another")
 }
@@ -106,8 +129,17 @@ fn hangs(repo: &Repo) -> String {
 fn packages_are_built_in_a_schroot_and_what_is_ended_leaves_nothing() {
     let world = World::new();
     let _chroot = Chroot::new();
-    let untouched =
-        || run("sh", &["-c", &format!("cd {ROOT} && find . -printf '%p %y %m %U %s %T@ %l\\n' | sort | sha256sum")]);
+    let untouched = || {
+        run(
+            "sh",
+            &[
+                "-c",
+                &format!(
+                    "cd {ROOT} && find . -printf '%p %y %m %U %s %T@ %l\\n' | sort | sha256sum"
+                ),
+            ],
+        )
+    };
     let before = untouched();
     settings("limits: { processes: 200 }");
     let daemon = world.daemon();
@@ -119,7 +151,10 @@ fn packages_are_built_in_a_schroot_and_what_is_ended_leaves_nothing() {
     let user = world.repo("user");
     let commit = needs(&user, "1.0", "library");
     world.publish("dev", "user", &commit);
-    assert_eq!(Apt::new("unstable").update().file_of("user", "usr/share/user/other").trim(), "3.14");
+    assert_eq!(
+        Apt::new("unstable").update().file_of("user", "usr/share/user/other").trim(),
+        "3.14"
+    );
     all_is_gone(&[]);
 
     // A build that is cancelled.
@@ -144,14 +179,17 @@ fn packages_are_built_in_a_schroot_and_what_is_ended_leaves_nothing() {
     all_is_gone(&["sleep 617"]);
 
     // A daemon that is killed: the next one ends what it left, and builds again.
-    let job = world.build("alice", &["--json", "submit", "dev", "sleeper", "main"]).ok().json()["job"].to_string();
+    let job =
+        world.build("alice", &["--json", "submit", "dev", "sleeper", "main"]).ok().json()["job"]
+            .to_string();
     world.wait_asleep(&job);
     daemon.kill();
     assert!(left().contains("session:invirtibuilder-"), "{}", left());
     let daemon = world.daemon();
     world.wait_for(&job, "building", BUILD);
     eventually("it is built again", BUILD, || {
-        fs::read_to_string(format!("{STATE}/logs/{job}/build.log")).is_ok_and(|log| log.contains("\nsleeping-now"))
+        fs::read_to_string(format!("{STATE}/logs/{job}/build.log"))
+            .is_ok_and(|log| log.contains("\nsleeping-now"))
     });
     assert_eq!(processes(Tiny::SLEEP).iter().filter(|line| line.starts_with("sleep")).count(), 1);
     daemon.stop();
@@ -171,7 +209,11 @@ fn limits_hold_in_a_schroot_too() {
     let cases = [
         ("silent", "echo quiet; sleep 618", Some("build.silence")),
         ("bomb", "perl -e 'while (1) { fork }'", counted.then_some("build.processes")),
-        ("hog", "perl -e 'for (1 .. 900) { push @x, q(x) x (1 << 20) } sleep 619'", counted.then_some("build.memory")),
+        (
+            "hog",
+            "perl -e 'for (1 .. 900) { push @x, q(x) x (1 << 20) } sleep 619'",
+            counted.then_some("build.memory"),
+        ),
     ];
     for (package, rule, kind) in cases {
         let repo = world.repo(package);
@@ -198,15 +240,27 @@ fn who_requires_isolation_is_not_given_a_schroot_and_others_are_warned() {
         let answer = world.build("alice", &["submit", "dev", "tiny", &commit, "--wait"]);
         assert_eq!(answer.code, 1, "{}{}", answer.out, answer.err);
         for word in words {
-            assert!(format!("{}{}", answer.out, answer.err).contains(word), "{word}: {}{}", answer.out, answer.err);
+            assert!(
+                format!("{}{}", answer.out, answer.err).contains(word),
+                "{word}: {}{}",
+                answer.out,
+                answer.err
+            );
         }
     };
     refused(&["build.chroot", "bookworm-amd64-sbuild", "sbuild-createchroot"]);
     let checks = world.local(&["init", "--check"]);
     assert_eq!(checks.code, 69);
-    let checks =
-        checks.says(&["isolation of dev", "root on this machine", "sbuild-createchroot --arch=amd64 bookworm"]);
-    assert!(checks.out.contains("usermod --append --groups sbuild _invirtibuilder"), "{}", checks.out);
+    let checks = checks.says(&[
+        "isolation of dev",
+        "root on this machine",
+        "sbuild-createchroot --arch=amd64 bookworm",
+    ]);
+    assert!(
+        checks.out.contains("usermod --append --groups sbuild _invirtibuilder"),
+        "{}",
+        checks.out
+    );
     let chroot = Chroot::new();
     let entry = fs::read_to_string(ENTRY).unwrap();
     fs::write(ENTRY, entry.replace("union-type=overlay", "union-type=none")).unwrap();
@@ -214,15 +268,27 @@ fn who_requires_isolation_is_not_given_a_schroot_and_others_are_warned() {
     fs::write(ENTRY, entry).unwrap();
     let checks = world.local(&["init", "--check"]).ok().out;
     for thing in ["schroot bookworm", "group sbuild"] {
-        assert!(checks.lines().any(|line| line.starts_with("fine") && line.contains(thing)), "{checks}");
+        assert!(
+            checks.lines().any(|line| line.starts_with("fine") && line.contains(thing)),
+            "{checks}"
+        );
     }
     let warned = world.local(&["check-config"]).ok();
-    assert!(warned.err.contains("pocket dev") && warned.err.contains("root on this machine"), "{}", warned.err);
+    assert!(
+        warned.err.contains("pocket dev") && warned.err.contains("root on this machine"),
+        "{}",
+        warned.err
+    );
 
     // A pocket that requires isolation.
-    fs::write(SETTINGS, "build:\n  pockets:\n    dev:\n      isolation: schroot\n      require_isolation: true\n")
-        .unwrap();
-    world.local(&["check-config"]).refused(78, &[&format!("{SETTINGS}:4:7: "), "require_isolation"]);
+    fs::write(
+        SETTINGS,
+        "build:\n  pockets:\n    dev:\n      isolation: schroot\n      require_isolation: true\n",
+    )
+    .unwrap();
+    world
+        .local(&["check-config"])
+        .refused(78, &[&format!("{SETTINGS}:4:7: "), "require_isolation"]);
     // The daemon keeps the old one.
     daemon.signal(Signal::SIGHUP);
     eventually("the daemon refuses it", SOON, || daemon_log().contains("require_isolation"));

@@ -1,11 +1,13 @@
-//! The source package is the commit: what a tarball may hold, which tarball it is, and what is told about it.
+//! The source package is the commit: what a tarball may hold, which tarball it is, and what is told
+//! about it.
 
 use std::fs;
 use std::path::Path;
 
 use crate::world::{Repo, Tiny, World, bare, run};
 
-/// A package of format 3.0 (quilt) whose tarball, on the branch pristine-tar, has these files besides those of the commit.
+/// A package of format 3.0 (quilt) whose tarball, on the branch pristine-tar, has these files
+/// besides those of the commit.
 fn quilt(repo: &Repo, version: &str, more: &[(&str, &str)]) -> String {
     let name = repo.package.clone();
     repo.tiny(version, Tiny::Works);
@@ -16,7 +18,8 @@ fn quilt(repo: &Repo, version: &str, more: &[(&str, &str)]) -> String {
     commit
 }
 
-/// Commits a tarball of these files and README, and pushes the branches that it takes to make it again.
+/// Commits a tarball of these files and README, and pushes the branches that it takes to make it
+/// again.
 fn pristine_tar(repo: &Repo, name: &str, more: &[(&str, &str)]) {
     let temp = tempfile::tempdir().unwrap();
     let top = temp.path().join(format!("{name}-1.0"));
@@ -49,7 +52,8 @@ fn what_is_fixed_at_submission_is_what_is_published() {
     assert_eq!(fixed["tarballs"][0]["origin"], "pristine-tar");
     let first = fixed["tarballs"][0]["sha256"].as_str().unwrap().to_owned();
 
-    // Somebody else's tarball is there when the job is claimed, and the first one's objects are nobody's.
+    // Somebody else's tarball is there when the job is claimed, and the first one's objects are
+    // nobody's.
     repo.write("README", "another\n");
     repo.git(&["branch", "-q", "-D", "pristine-tar"]);
     pristine_tar(&repo, "moves", &[("GNUmakefile", "all: ; touch /srv/planted\n")]);
@@ -73,7 +77,14 @@ fn what_is_fixed_at_submission_is_what_is_published() {
     let tag = run("git", &["-C", &bare("moves"), "cat-file", "tag", "1.0-1"]);
     assert!(tag.contains(&format!("Upstream-SHA256: {first} moves_1.0.orig.tar.gz")), "{tag}");
     let explained = world.build("bob", &["explain", &job]).ok();
-    explained.says(&["alice@EXAMPLE.ORG", &commit, "patches-unapplied", &first, "stable", "by the delta"]);
+    explained.says(&[
+        "alice@EXAMPLE.ORG",
+        &commit,
+        "patches-unapplied",
+        &first,
+        "stable",
+        "by the delta",
+    ]);
     let json = world.build("bob", &["--json", "explain", &job]).ok().json();
     assert!(json["dsc"].as_str().unwrap().contains(&first), "{json}");
     assert!(
@@ -83,15 +94,21 @@ fn what_is_fixed_at_submission_is_what_is_published() {
             .iter()
             .any(|entry| entry["detail"]["moves_1.0.orig.tar.gz"] == first.as_str())
     );
-    let dsc =
-        json["files"].as_array().unwrap().iter().find(|file| file["path"].as_str().unwrap().ends_with(".dsc")).unwrap();
+    let dsc = json["files"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|file| file["path"].as_str().unwrap().ends_with(".dsc"))
+        .unwrap();
     assert_eq!(dsc["sha256"], json["source"]["dsc_sha256"]);
 
     // The branch has another tarball now than the pool: whoever brought the pool's is named.
     repo.changelog("moves", "1.0-2");
     repo.write("README", "upstream's\n");
     let next = repo.commit("1.0-2");
-    world.build("alice", &["submit", "prod", "moves", &next]).refused(65, &["brought by job 1", "pristine-tar"]);
+    world
+        .build("alice", &["submit", "prod", "moves", &next])
+        .refused(65, &["brought by job 1", "pristine-tar"]);
     world.local(&["verify"]).ok();
 }
 
@@ -109,8 +126,13 @@ fn devs_tarball_is_not_prods() {
     fs::remove_file(repo.dir.join("GNUmakefile")).unwrap();
     repo.changelog("shared", "1.0-2");
     let prod = repo.commit("1.0-2");
-    let line = format!("{}  shared_1.0.orig.tar.gz", sum("/srv/apt/pool/main/s/shared/shared_1.0.orig.tar.gz"));
-    world.build("alice", &["submit", "prod", "shared", &prod]).refused(65, &["GNUmakefile", "sha256sums", &line]);
+    let line = format!(
+        "{}  shared_1.0.orig.tar.gz",
+        sum("/srv/apt/pool/main/s/shared/shared_1.0.orig.tar.gz")
+    );
+    world
+        .build("alice", &["submit", "prod", "shared", &prod])
+        .refused(65, &["GNUmakefile", "sha256sums", &line]);
     // Unless its people say so.
     repo.write("debian/upstream/sha256sums", &format!("{line}\n"));
     let bound = repo.commit("the tarball is this one");
@@ -120,17 +142,25 @@ fn devs_tarball_is_not_prods() {
         .says(&["only in a tarball: GNUmakefile", "from pool"]);
     world.publish("prod", "shared", &bound);
     world.build("alice", &["status", "2"]).ok().says(&["only there", "GNUmakefile"]);
-    world.build("alice", &["log", "2"]).ok().says(&["shared_1.0.orig.tar.gz is bound by the commit (sha256sums)"]);
+    world
+        .build("alice", &["log", "2"])
+        .ok()
+        .says(&["shared_1.0.orig.tar.gz is bound by the commit (sha256sums)"]);
 
-    // What was published so before would be refused now: the administrator is told which, and the line to add.
+    // What was published so before would be refused now: the administrator is told which, and the
+    // line to add.
     world.local(&["verify", "--sources"]).ok().says(&["all 2 source packages"]);
     let record = "/var/lib/invirtibuilder/invirtibuilder.db";
-    let sql = format!("UPDATE pocket_package SET commit_id = '{prod}', version = '1.0-2' WHERE pocket = 'prod'");
+    let sql = format!(
+        "UPDATE pocket_package SET commit_id = '{prod}', version = '1.0-2' WHERE pocket = 'prod';
+         UPDATE job SET commit_id = '{prod}', version = '1.0-2' WHERE id = 2"
+    );
     run("as-service", &["sqlite3", record, &sql]);
     let answer = world.local(&["verify", "--sources"]);
     assert_eq!(answer.code, 1, "{}", answer.out);
     assert!(
-        answer.out.contains("shared 1.0-2 (prod)") && answer.out.contains(&format!("sha256sums: {line}")),
+        answer.out.contains("shared 1.0-2 (prod)")
+            && answer.out.contains(&format!("sha256sums: {line}")),
         "{}",
         answer.out
     );
@@ -152,7 +182,8 @@ fn a_version_has_one_source_package_for_ever() {
     repo.write("debian/source/format", "3.0 (native)\n");
     let last = repo.commit("1.1");
     world.publish("dev", "once", &last);
-    fs::write("/etc/invirtibuilder/conf.d/keep.yaml", "archive: { keep: { versions: 1 } }\n").unwrap();
+    fs::write("/etc/invirtibuilder/conf.d/keep.yaml", "archive: { keep: { versions: 1 } }\n")
+        .unwrap();
     world.local(&["archive", "gc"]).ok();
     assert!(!Path::new("/srv/apt/pool/main/o/once/once_1.0-1.dsc").exists());
     repo.git(&["branch", "-q", "-D", "pristine-tar"]);

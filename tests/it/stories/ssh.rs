@@ -1,4 +1,5 @@
-//! ssh as the other way in: the same requests have the same answers as over remctl, and nothing else can be done.
+//! ssh as the other way in: the same requests have the same answers as over remctl, and nothing
+//! else can be done.
 
 use std::path::Path;
 
@@ -77,7 +78,10 @@ fn every_request_has_one_answer_by_remctl_by_key_and_by_ticket() {
                 let over_ssh = client.ask(&line);
                 let same = (over_ssh.code, &over_ssh.out, &over_ssh.err)
                     == (over_remctl.code, &over_remctl.out, &over_remctl.err);
-                assert!(same, "{request:?} as {who} by {login:?}:\n{over_ssh:#?}\n{over_remctl:#?}");
+                assert!(
+                    same,
+                    "{request:?} as {who} by {login:?}:\n{over_ssh:#?}\n{over_remctl:#?}"
+                );
             }
         }
     }
@@ -89,10 +93,12 @@ fn a_job_submitted_by_ssh_is_its_principals() {
     let repo = world.repo("tiny");
     let commit = repo.version("1.0", Tiny::Works);
     let sshd = Sshd::start(BOTH);
-    let answer = sshd.ask(Login::Key, "alice", &[], format!("--json submit prod tiny {commit}")).ok();
+    let answer =
+        sshd.ask(Login::Key, "alice", &[], format!("--json submit prod tiny {commit}")).ok();
     let job = answer.json()["job"].to_string();
     assert_eq!(world.status(&job)["job"]["principal"], "alice@EXAMPLE.ORG");
-    sshd.ask(Login::Ticket, "mallory", &[], format!("cancel {job}")).refused(77, &["mallory@EXAMPLE.ORG"]);
+    sshd.ask(Login::Ticket, "mallory", &[], format!("cancel {job}"))
+        .refused(77, &["mallory@EXAMPLE.ORG"]);
     assert_eq!(world.state(&job), "queued");
     sshd.ask(Login::Ticket, "alice", &[], format!("cancel {job}")).ok();
     assert_eq!(world.state(&job), "cancelled");
@@ -118,9 +124,13 @@ fn no_shell_and_no_other_principal_can_be_had() {
         }
     }
     for (sshd, login) in [(&keys, Login::Key), (&both, Login::Ticket)] {
-        for variable in ["SSH_ORIGINAL_COMMAND=status", "SSH_USER_AUTH=/etc/passwd", "INVIRTIBUILDER_CONFIG=/dev/null"]
-        {
-            let answer = sshd.ask(login, "alice", &["-o", &format!("SetEnv={variable}")], "whoami").ok();
+        for variable in [
+            "SSH_ORIGINAL_COMMAND=status",
+            "SSH_USER_AUTH=/etc/passwd",
+            "INVIRTIBUILDER_CONFIG=/dev/null",
+        ] {
+            let answer =
+                sshd.ask(login, "alice", &["-o", &format!("SetEnv={variable}")], "whoami").ok();
             assert_eq!(answer.out, "alice@EXAMPLE.ORG\n", "{variable}");
         }
         sshd.ask(login, "alice", &["-o", "SetEnv=REMOTE_USER=carol@EXAMPLE.ORG"], "whoami")

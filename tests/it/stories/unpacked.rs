@@ -9,7 +9,10 @@ use crate::world::{BUILD, Repo, STATE, Tiny, World, eventually, run};
 
 /// Everything that was ever written below the unpacked chroots.
 fn roots() -> String {
-    run("sh", &["-c", &format!("cd {STATE}/roots && find . -printf '%p %y %m %U %s %C@ %l\\n' | sort")])
+    run(
+        "sh",
+        &["-c", &format!("cd {STATE}/roots && find . -printf '%p %y %m %U %s %C@ %l\\n' | sort")],
+    )
 }
 
 /// A version whose build says what its root is.
@@ -48,7 +51,10 @@ fn what_does_not_fit_into_memory_is_built_on_the_disk() {
     let job = writes("dev", "1.0", 900);
     world.wait_for(&job, "published", BUILD);
     let log = world.build("alice", &["log", &job]).ok().out;
-    assert!(log.contains("once more, on the disk") && log.matches("Build finished at").count() == 2, "{log}");
+    assert!(
+        log.contains("once more, on the disk") && log.matches("Build finished at").count() == 2,
+        "{log}"
+    );
     // The next one starts there.
     let job = writes("dev", "1.1", 900);
     world.wait_for(&job, "published", BUILD);
@@ -70,7 +76,9 @@ fn what_does_not_fit_into_memory_is_built_on_the_disk() {
                  for $$n (1 .. 150) { print { $$f[$$_] } q(x) x (1 << 20) } } sleep 5'\n\tdpkg-gencontrol\n";
     repo.write("debian/rules", &rules.replacen("\tdpkg-gencontrol\n", hoard, 1));
     let job = world.submit("dev", "wide", &repo.commit("1.4"));
-    eventually("what hides its files has ended", BUILD, || ["failed", "published"].contains(&&world.state(&job)[..]));
+    eventually("what hides its files has ended", BUILD, || {
+        ["failed", "published"].contains(&&world.state(&job)[..])
+    });
     world.build("alice", &["status", &job]).ok().says(&["build.disk"]);
     assert_eq!(roots(), before);
     let work = format!("{STATE}/work");
@@ -107,7 +115,8 @@ fn builds_start_from_a_chroot_that_is_unpacked_and_stays_as_it_is() {
     eventually("the lists are fetched again", BUILD, || age() < Duration::from_secs(3600));
 
     // Without them, each build unpacks its own.
-    fs::write("/etc/invirtibuilder/conf.d/unpacked.yaml", "chroots: { unpacked: false }\n").unwrap();
+    fs::write("/etc/invirtibuilder/conf.d/unpacked.yaml", "chroots: { unpacked: false }\n")
+        .unwrap();
     daemon.signal(Signal::SIGHUP);
     eventually("they are removed", BUILD, || !roots().contains("/usr"));
     let said = log("1.1");

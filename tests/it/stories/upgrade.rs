@@ -1,4 +1,5 @@
-//! An upgrade: these programs take over what an earlier release has left behind. `tests/upgrade/README.md` says what that is.
+//! An upgrade: these programs take over what an earlier release has left behind.
+//! `tests/upgrade/README.md` says what that is.
 
 use std::fs;
 
@@ -59,6 +60,7 @@ fn what_was_there_stays_and_what_was_queued_is_published() {
     let database = format!("{STATE}/invirtibuilder.db");
     let before = schema(&database);
     world.local(&["package-setup"]).ok();
+    assert_eq!(fs::read_dir("/etc/invirtibuilder/conf.d").unwrap().count(), 0, "dev stays in main");
     if schema(&database) != before {
         assert_eq!(schema(&format!("{database}.schema-{before}")), before, "what it was is kept");
     }
@@ -70,10 +72,17 @@ fn what_was_there_stays_and_what_was_queued_is_published() {
     clients_get_what_they_got();
     assert_eq!(candidate("stable", "fresh").as_deref(), Some("0.1"));
     let unstable = Apt::new("unstable");
-    assert!(unstable.update().file_of("quilted", "usr/share/quilted/greeting").starts_with("quilted 2.1\n"));
+    assert!(
+        unstable
+            .update()
+            .file_of("quilted", "usr/share/quilted/greeting")
+            .starts_with("quilted 2.1\n")
+    );
     assert_eq!(unstable.candidate("quilted").as_deref(), Some("2.1-1"));
     for job in ["1", "8"] {
-        eventually("the hook has run", SOON, || world.status(job)["hooks"].to_string().contains("note"));
+        eventually("the hook has run", SOON, || {
+            world.status(job)["hooks"].to_string().contains("note")
+        });
     }
 
     for (job, state) in DONE {
@@ -92,7 +101,8 @@ fn people_go_on_where_they_were() {
     let world = upgraded();
     let _daemon = world.daemon();
     let tiny = Repo::cloned("tiny");
-    let tags = ["1.0", "1.1"].map(|tag| tiny.served(&format!("refs/tags/{tag}")).expect("it was published"));
+    let tags = ["1.0", "1.1"]
+        .map(|tag| tiny.served(&format!("refs/tags/{tag}")).expect("it was published"));
     // A copy of what the release has built, its cancelled job, a new version.
     world.build("alice", &["promote", "tiny", "dev", "prod", "--wait"]).ok();
     assert_eq!(candidate("stable", "tiny").as_deref(), Some("1.2"));
@@ -114,7 +124,12 @@ fn people_go_on_where_they_were() {
     tiny.push(&bare("tiny"), &["main:theirs"]).ok();
     assert_eq!(tiny.served("refs/heads/theirs").as_ref(), Some(&commit));
     let push = tiny.push(&bare("tiny"), &["+main~1:prod"]);
-    assert!(push.code != 0 && push.err.contains("refs/heads/prod") && push.err.contains("hook declined"), "{push:?}");
+    assert!(
+        push.code != 0
+            && push.err.contains("refs/heads/prod")
+            && push.err.contains("hook declined"),
+        "{push:?}"
+    );
     assert_eq!(tiny.served("refs/heads/prod").as_ref(), Some(&commit));
     world.local(&["verify"]).ok();
     world.local(&["audit", "verify"]).ok();
@@ -129,7 +144,8 @@ fn a_suite_goes_back_to_what_the_release_had_published() {
     let (first, second) = (tiny.served("refs/tags/1.0"), tiny.served("refs/tags/1.1").unwrap());
     let snapshots = world.local(&["--json", "archive", "snapshots", "stable"]).ok().json();
     // The oldest of those with one package, which is tiny 1.0.
-    let oldest = snapshots.as_array().unwrap().iter().rfind(|snapshot| snapshot["packages"] == 1).unwrap();
+    let oldest =
+        snapshots.as_array().unwrap().iter().rfind(|snapshot| snapshot["packages"] == 1).unwrap();
     world.local(&["archive", "rollback", "stable", &oldest["number"].to_string()]).ok();
     let apt = Apt::new("stable");
     assert_eq!(apt.update().file_of("tiny", "usr/share/tiny/version"), "1.0");

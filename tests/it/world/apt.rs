@@ -19,17 +19,24 @@ impl Apt {
 
     /// Trusts what is in this file alone.
     pub fn trusting(suite: &str, key: &Path) -> Self {
+        Self::at("/srv/apt", suite, key)
+    }
+
+    /// Reads a suite of another archive, and trusts what is in this file alone.
+    pub fn at(root: &str, suite: &str, key: &Path) -> Self {
         let dir = tempfile::tempdir().unwrap();
         for sub in ["lists/partial", "cache/archives/partial", "etc"] {
             fs::create_dir_all(dir.path().join(sub)).unwrap();
         }
         fs::write(dir.path().join("status"), "").unwrap();
-        let source = format!("[signed-by={}] file:/srv/apt {suite} main", key.display());
-        fs::write(dir.path().join("etc/sources.list"), format!("deb {source}\ndeb-src {source}\n")).unwrap();
+        let source = format!("[signed-by={}] file:{root} {suite} main", key.display());
+        fs::write(dir.path().join("etc/sources.list"), format!("deb {source}\ndeb-src {source}\n"))
+            .unwrap();
         Self { dir }
     }
 
-    /// Runs one of apt's programs in an empty directory of its own; what it printed, errors and warnings included.
+    /// Runs one of apt's programs in an empty directory of its own; what it printed, errors and
+    /// warnings included.
     pub fn run(&self, program: &str, args: &[&str]) -> String {
         self.try_run(program, args).ok().out.trim_end().to_owned()
     }
@@ -81,7 +88,8 @@ impl Apt {
         text
     }
 
-    /// Installs packages that depend on nothing into an empty root, and returns what is installed there.
+    /// Installs packages that depend on nothing into an empty root, and returns what is installed
+    /// there.
     pub fn install(&self, packages: &[&str]) -> Vec<String> {
         let root = tempfile::tempdir_in(self.dir.path()).unwrap();
         let database = root.path().join("var/lib/dpkg");
@@ -92,19 +100,28 @@ impl Apt {
         let status = format!("Dir::State::status={database}/status");
         let extended = format!("Dir::State::extended_states={database}/extended_states");
         let (log, dpkg) = (format!("Dir::Log={root}"), format!("DPkg::Options::=--root={root}"));
-        let mut args = vec!["-y", "-o", &status, "-o", &extended, "-o", &log, "-o", &dpkg, "install"];
+        let mut args =
+            vec!["-y", "-o", &status, "-o", &extended, "-o", &log, "-o", &dpkg, "install"];
         args.extend(packages);
         self.run("apt-get", &args);
         let admindir = format!("--admindir={database}");
-        let there = run("dpkg-query", &[&admindir, "-W", "-f", "${Package} ${Version} ${db:Status-Status}\n"]);
-        there.lines().filter_map(|line| line.strip_suffix(" installed")).map(str::to_owned).collect()
+        let there = run(
+            "dpkg-query",
+            &[&admindir, "-W", "-f", "${Package} ${Version} ${db:Status-Status}\n"],
+        );
+        there
+            .lines()
+            .filter_map(|line| line.strip_suffix(" installed"))
+            .map(str::to_owned)
+            .collect()
     }
 
     /// Downloads a source package, and returns the names of its files.
     pub fn source_of(&self, package: &str) -> Vec<String> {
         self.run("apt-get", &["source", "--download-only", package]);
         let entries = fs::read_dir(self.dir.path().join("cache")).unwrap().flatten();
-        let mut names: Vec<String> = entries.map(|entry| entry.file_name().into_string().unwrap()).collect();
+        let mut names: Vec<String> =
+            entries.map(|entry| entry.file_name().into_string().unwrap()).collect();
         names.retain(|name| name.starts_with(&format!("{package}_")));
         names.sort();
         names
@@ -114,5 +131,8 @@ impl Apt {
 /// The archive's public key, which it serves itself.
 fn key() -> PathBuf {
     let served = fs::read_dir("/srv/apt").unwrap().flatten().map(|entry| entry.path());
-    served.into_iter().find(|path| path.extension().is_some_and(|e| e == "asc")).expect("the archive serves its key")
+    served
+        .into_iter()
+        .find(|path| path.extension().is_some_and(|e| e == "asc"))
+        .expect("the archive serves its key")
 }

@@ -42,7 +42,11 @@ impl Daemon {
             .unwrap();
         let mut daemon = Self { child };
         eventually("the daemon listens", SOON, || {
-            assert!(daemon.child.try_wait().unwrap().is_none(), "the daemon ended: {}", self::log());
+            assert!(
+                daemon.child.try_wait().unwrap().is_none(),
+                "the daemon ended: {}",
+                self::log()
+            );
             Path::new(&bell).exists()
         });
         daemon
@@ -56,7 +60,8 @@ impl Daemon {
     /// What proc(5) says of its memory by this name (`VmRSS`, `VmHWM`), in KiB.
     pub fn memory(&self, name: &str) -> u64 {
         let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
-        let line = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).unwrap();
+        let line =
+            status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).unwrap();
         line.trim().trim_end_matches(" kB").parse().unwrap()
     }
 
@@ -87,7 +92,8 @@ impl Daemon {
 impl Drop for Daemon {
     fn drop(&mut self) {
         if self.child.try_wait().is_ok_and(|ended| ended.is_none()) {
-            // Builds end with the daemon when it is told to stop; a story that failed has no more time than that.
+            // Builds end with the daemon when it is told to stop; a story that failed has no more
+            // time than that.
             let _ = kill(Pid::from_raw(self.child.id() as i32), Signal::SIGTERM);
             for _ in 0..500 {
                 if self.child.try_wait().is_ok_and(|ended| ended.is_some()) {

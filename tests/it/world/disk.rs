@@ -51,7 +51,8 @@ impl Drop for Disk {
         }
         // The next story is to find it in order.
         for options in ["remount,rw", "remount,size=50%"] {
-            let _ = std::process::Command::new("mount").args(["-o", options]).arg(&self.dir).status();
+            let _ =
+                std::process::Command::new("mount").args(["-o", options]).arg(&self.dir).status();
         }
     }
 }

@@ -9,7 +9,6 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-mod answer;
 mod apt;
 mod daemon;
 mod disk;
@@ -20,10 +19,10 @@ mod snapshot;
 mod ssh;
 mod untouched;
 
-pub use answer::Answer;
 pub use apt::Apt;
 pub use daemon::{Daemon, log as daemon_log};
 pub use disk::Disk;
+pub use invirtibuilder_tests_common::{Answer, eventually, run};
 pub use remctld::Remctld;
 pub use repo::{Repo, Tiny, bare, rev};
 pub use ssh::{Login, Sshd};
@@ -66,7 +65,9 @@ impl World {
         );
         let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
         empty(Path::new(STATE), &["chroots", "roots", "programs"]);
-        for dir in ["/srv/git", "/srv/apt", "/etc/invirtibuilder/hooks", "/etc/invirtibuilder/conf.d"] {
+        for dir in
+            ["/srv/git", "/srv/apt", "/etc/invirtibuilder/hooks", "/etc/invirtibuilder/conf.d"]
+        {
             empty(Path::new(dir), &[]);
         }
         let _ = fs::remove_file(STUB);
@@ -92,7 +93,7 @@ impl World {
 
     /// Has builds made by `script/lib/sbuild-stub`, for a story that is about something else.
     pub fn stub_sbuild(&self) {
-        let stub = Path::new(env!("CARGO_MANIFEST_DIR")).join("script/lib/sbuild-stub");
+        let stub = Path::new(env!("CARGO_MANIFEST_DIR")).join("../script/lib/sbuild-stub");
         fs::copy(&stub, STUB).unwrap_or_else(|e| panic!("{}: {e}", stub.display()));
     }
 
@@ -104,7 +105,9 @@ impl World {
     /// Makes the image that virtual machines start from, unless an earlier run has.
     pub fn image(&self) {
         if !Path::new(STATE).join("chroots/bookworm-amd64.vm").exists() {
-            self.local(&["chroot", "create", "bookworm", "--vm"]).ok().says(&["image bookworm amd64 is ready"]);
+            self.local(&["chroot", "create", "bookworm", "--vm"])
+                .ok()
+                .says(&["image bookworm amd64 is ready"]);
         }
     }
 
@@ -113,19 +116,25 @@ impl World {
         Daemon::start_with_umask(umask)
     }
 
-    /// Starts the daemon by perl with these arguments, which runs what follows them, with this in its environment.
+    /// Starts the daemon by perl with these arguments, which runs what follows them, with this in
+    /// its environment.
     pub fn daemon_below(&self, perl: &[String], variable: &str) -> Daemon {
         let variable = format!("{variable}=1");
         let args = perl.iter().map(|arg| &arg[..]);
-        let args = args.chain(["as-service", "env", &variable, "invirtibuilderd"]).collect::<Vec<_>>();
+        let args =
+            args.chain(["as-service", "env", &variable, "invirtibuilderd"]).collect::<Vec<_>>();
         Daemon::start_by("perl", &args)
     }
 
     /// Waits until both places for builds have the chroot unpacked.
     pub fn wait_until_ready(&self) {
         let ready = |slot: u32| {
-            let entries = fs::read_dir(format!("{STATE}/roots/{slot}")).into_iter().flatten().flatten();
-            entries.filter(|entry| entry.path().extension().is_some_and(|suffix| suffix == "updated")).count() == 1
+            let entries =
+                fs::read_dir(format!("{STATE}/roots/{slot}")).into_iter().flatten().flatten();
+            entries
+                .filter(|entry| entry.path().extension().is_some_and(|suffix| suffix == "updated"))
+                .count()
+                == 1
         };
         eventually("chroots are unpacked", BUILD, || ready(0) && ready(1));
     }
@@ -172,7 +181,11 @@ impl World {
                 return;
             }
             let ended = ["published", "failed", "cancelled"].contains(&state);
-            assert!(!ended && start.elapsed() < limit, "job {job} is not {wanted}: {status:#}\n{}", self.tail(job));
+            assert!(
+                !ended && start.elapsed() < limit,
+                "job {job} is not {wanted}: {status:#}\n{}",
+                self.tail(job)
+            );
             std::thread::sleep(Duration::from_millis(20));
         }
     }
@@ -207,20 +220,6 @@ impl World {
     }
 }
 
-/// Waits until something holds.
-pub fn eventually(what: &str, limit: Duration, mut holds: impl FnMut() -> bool) {
-    let start = Instant::now();
-    while !holds() {
-        assert!(start.elapsed() < limit, "after {limit:?}, still not: {what}");
-        std::thread::sleep(Duration::from_millis(20));
-    }
-}
-
-/// Runs a program that has to succeed, and returns what it printed.
-pub fn run(program: &str, args: &[&str]) -> String {
-    Answer::of(Command::new(program).args(args)).ok().out.trim_end().to_owned()
-}
-
 /// Processes of the world whose command line holds `text`.
 pub fn processes(text: &str) -> Vec<String> {
     let mut found = Vec::new();
@@ -241,8 +240,11 @@ fn empty(dir: &Path, except: &[&str]) {
             continue;
         }
         let path = entry.path();
-        let removed =
-            if entry.file_type().unwrap().is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
+        let removed = if entry.file_type().unwrap().is_dir() {
+            fs::remove_dir_all(&path)
+        } else {
+            fs::remove_file(&path)
+        };
         removed.unwrap_or_else(|e| panic!("{}: {e}", path.display()));
     }
 }

@@ -10,18 +10,21 @@ use super::{World, run};
 const ETC: &str = "/etc/invirtibuilder";
 
 impl World {
-    /// Waits for its turn, and unpacks what `tests/upgrade/<release>.tar.xz` holds in place of an empty service, for the owners that
-    /// it names. The daemon does not run, and nothing of an upgrade is done yet.
+    /// Waits for its turn, and unpacks what `tests/upgrade/<release>.tar.xz` holds in place of an
+    /// empty service, for the owners that it names. The daemon does not run, and nothing of an
+    /// upgrade is done yet.
     pub fn of_release(release: &str) -> Self {
         let mut world = Self::bare();
         world.etc = Some(Etc::save());
-        let packed = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/upgrade/{release}.tar.xz"));
+        let packed =
+            Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("upgrade/{release}.tar.xz"));
         run("tar", &["-C", "/", "--same-owner", "-xpf", packed.to_str().unwrap()]);
         world
     }
 }
 
-/// The world's own configuration, ACLs and signing key; put back when dropped, as later stories begin with them.
+/// The world's own configuration, ACLs and signing key; put back when dropped, as later stories
+/// begin with them.
 pub struct Etc(TempDir);
 
 impl Etc {

@@ -21,7 +21,18 @@ impl Remctld {
         let log = fs::File::create(format!("/run/world/log/remctld-{name}")).unwrap();
         let child = Command::new("sh")
             .args(["-c", &format!("umask {umask}; exec \"$@\""), "sh", "script/lib/listen", &port])
-            .args(["remctld", "-m", "-F", "-S", "-f", &file, "-k", "/etc/krb5.keytab", "-s", "host/localhost"])
+            .args([
+                "remctld",
+                "-m",
+                "-F",
+                "-S",
+                "-f",
+                &file,
+                "-k",
+                "/etc/krb5.keytab",
+                "-s",
+                "host/localhost",
+            ])
             .stdout(log.try_clone().unwrap())
             .stderr(log)
             .spawn()

@@ -51,7 +51,11 @@ impl Repo {
         run("git", &["init", "-q", "-b", "main", dir.to_str().unwrap()]);
         let repo = Self { package: package.to_owned(), dir, _temp: temp };
         repo.git(&["remote", "add", "origin", &bare(package)]);
-        repo.git(&["config", "remote.origin.receivepack", "/run/world/bin/as-service git-receive-pack"]);
+        repo.git(&[
+            "config",
+            "remote.origin.receivepack",
+            "/run/world/bin/as-service git-receive-pack",
+        ]);
         repo
     }
 
@@ -83,6 +87,21 @@ impl Repo {
         let path = self.dir.join(path);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(path, text).unwrap();
+    }
+
+    /// Puts a text in place of the first that is like `old` in a file.
+    pub fn edit(&self, path: &str, old: &str, new: &str) {
+        let text = fs::read_to_string(self.dir.join(path)).unwrap();
+        self.write(path, &text.replacen(old, new, 1));
+    }
+
+    /// Has the small package be built with `greeting`, and run this line when its files are put
+    /// together.
+    pub fn need_greeting(&self, line: &str) {
+        let old = "Rules-Requires-Root";
+        self.edit("debian/control", old, &format!("Build-Depends: greeting\n{old}"));
+        let old = "\tdpkg-gencontrol\n";
+        self.edit("debian/rules", old, &format!("\t{line}\n{old}"));
     }
 
     /// Commits everything and pushes it to the branch that is checked out; the commit's id.
@@ -124,7 +143,8 @@ impl Repo {
                  clean:\n\trm -rf debian/tmp debian/files\n"
             ),
         );
-        fs::set_permissions(self.dir.join("debian/rules"), fs::Permissions::from_mode(0o755)).unwrap();
+        fs::set_permissions(self.dir.join("debian/rules"), fs::Permissions::from_mode(0o755))
+            .unwrap();
     }
 
     /// Writes a changelog with one entry.

@@ -25,7 +25,9 @@ pub fn take() -> String {
 
 fn rows(table: &str) -> String {
     let database = Path::new(STATE).join("invirtibuilder.db");
-    let db = rusqlite::Connection::open_with_flags(database, rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY).unwrap();
+    let db =
+        rusqlite::Connection::open_with_flags(database, rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY)
+            .unwrap();
     let mut query = db.prepare(&format!("SELECT * FROM {table} ORDER BY 1, 2")).unwrap();
     let columns = query.column_count();
     let mut rows = query.query([]).unwrap();

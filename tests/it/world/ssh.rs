@@ -27,7 +27,7 @@ pub enum Login {
 }
 
 impl Sshd {
-    /// Starts one as `docs/ssh.md` configures it, with more lines at the end.
+    /// Starts one as `docs/how-to/ssh.md` configures it, with more lines at the end.
     pub fn start(more: &str) -> Self {
         prepare();
         let config = format!(
@@ -53,11 +53,20 @@ impl Sshd {
                 return Self { child, port };
             }
         }
-        panic!("sshd does not start: {}", fs::read_to_string("/run/world/log/sshd").unwrap_or_default());
+        panic!(
+            "sshd does not start: {}",
+            fs::read_to_string("/run/world/log/sshd").unwrap_or_default()
+        );
     }
 
     /// What a client answers that asks for `line`, with more options for it.
-    pub fn ask(&self, login: Login, who: &str, options: &[&str], line: impl AsRef<OsStr>) -> Answer {
+    pub fn ask(
+        &self,
+        login: Login,
+        who: &str,
+        options: &[&str],
+        line: impl AsRef<OsStr>,
+    ) -> Answer {
         let mut command = self.ssh(login, who);
         command.args(options).arg(format!("{USER}@localhost"));
         if !line.as_ref().is_empty() {
@@ -84,12 +93,23 @@ impl Sshd {
             Login::Key => "PreferredAuthentications=publickey",
             Login::Ticket => "PreferredAuthentications=gssapi-with-mic",
         };
-        for option in
-            ["BatchMode=yes", "StrictHostKeyChecking=no", "LogLevel=ERROR", "GSSAPIAuthentication=yes", method]
-        {
+        for option in [
+            "BatchMode=yes",
+            "StrictHostKeyChecking=no",
+            "LogLevel=ERROR",
+            "GSSAPIAuthentication=yes",
+            method,
+        ] {
             command.args(["-o", option]);
         }
-        command.args(["-o", "UserKnownHostsFile=/dev/null", "-o", "IdentitiesOnly=yes", "-i", &format!("{DIR}/{who}")]);
+        command.args([
+            "-o",
+            "UserKnownHostsFile=/dev/null",
+            "-o",
+            "IdentitiesOnly=yes",
+            "-i",
+            &format!("{DIR}/{who}"),
+        ]);
         command
     }
 }
@@ -122,7 +142,10 @@ impl Drop for Sshd {
         let _ = self.child.kill();
         let _ = self.child.wait();
         if std::thread::panicking() {
-            eprintln!("sshd said: {}", fs::read_to_string("/run/world/log/sshd").unwrap_or_default());
+            eprintln!(
+                "sshd said: {}",
+                fs::read_to_string("/run/world/log/sshd").unwrap_or_default()
+            );
         }
     }
 }

@@ -1,4 +1,5 @@
-//! What an attack could have changed outside of its build: files, processes, ports, mounts, kernel settings, chroots, keyrings.
+//! What an attack could have changed outside of its build: files, processes, ports, mounts, kernel
+//! settings, chroots, keyrings.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -11,11 +12,13 @@ use super::{STATE, World, run};
 pub struct Machine(BTreeMap<&'static str, String>);
 
 impl Machine {
-    /// Looks. The service's own directories are not among it, but for the chroots: `verify` knows what has to be there.
+    /// Looks. The service's own directories are not among it, but for the chroots: `verify` knows
+    /// what has to be there.
     pub fn now() -> Self {
         let sh = |script: &str| run("sh", &["-c", script]);
         let mut all = BTreeMap::new();
-        // Whatever was ever written in the world is in the upper layers. A time of change cannot be forged.
+        // Whatever was ever written in the world is in the upper layers. A time of change cannot be
+        // forged.
         let files = "find /run/world/overlay/*/upper \\( -type d -printf '%p %m %U\\n' \\) -o -printf '%p %y %m %U %s %C@ %l\\n' | sort; \
                      find /run /dev/shm /tmp -maxdepth 1 -printf '%p\\n' | grep -vE '^/(tmp|dev/shm)/[.]tmp' | sort";
         all.insert("files", sh(files));
@@ -31,7 +34,10 @@ impl Machine {
         let roots = format!("if test -e {STATE}/roots; then cd {STATE}/roots && {look}; fi");
         all.insert("unpacked chroots", sh(&roots));
         all.insert("processes", processes());
-        all.insert("ports", sh("ss -H -lntup | grep users: | sed 's/  */ /g; s/fd=[0-9]*//' | sort"));
+        all.insert(
+            "ports",
+            sh("ss -H -lntup | grep users: | sed 's/  */ /g; s/fd=[0-9]*//' | sort"),
+        );
         all.insert("mounts", sh("cut -d' ' -f4- /proc/self/mountinfo | sort"));
         let settings = "cat /proc/sys/kernel/hostname /proc/sys/kernel/core_pattern /proc/sys/kernel/panic /proc/sys/vm/swappiness \
                         /proc/sys/kernel/modprobe; date +%Z";
@@ -55,8 +61,14 @@ impl Machine {
         for (kind, before) in &self.0 {
             let after = &now.0[kind];
             let lacks = |text: &str, line: &str| !text.lines().any(|other| other == line);
-            let gone = before.lines().filter(|line| lacks(after, line)).map(|line| format!("{kind}: - {line}\n"));
-            let new = after.lines().filter(|line| lacks(before, line)).map(|line| format!("{kind}: + {line}\n"));
+            let gone = before
+                .lines()
+                .filter(|line| lacks(after, line))
+                .map(|line| format!("{kind}: - {line}\n"));
+            let new = after
+                .lines()
+                .filter(|line| lacks(before, line))
+                .map(|line| format!("{kind}: + {line}\n"));
             changes.extend(gone.chain(new));
             if before != after && changes.is_empty() {
                 changes = format!("{kind}: in another order or number\n{after}");

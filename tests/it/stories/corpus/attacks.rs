@@ -1,4 +1,5 @@
-//! One attack a file, in tests/hostile/attacks: a repository that is hostile itself, or what a build of it returns or says.
+//! One attack a file, in tests/hostile/attacks: a repository that is hostile itself, or what a
+//! build of it returns or says.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -19,7 +20,8 @@ struct Attack {
     words: String,
     /// Shell commands that have to succeed afterwards, outside.
     checks: Vec<String>,
-    /// Whether it is about a real build; the others are built by `script/lib/sbuild-stub`, which returns what they like.
+    /// Whether it is about a real build; the others are built by `script/lib/sbuild-stub`, which
+    /// returns what they like.
     really: bool,
     /// Whether it is about what it costs the daemon to look at it.
     heavy: bool,
@@ -29,25 +31,45 @@ impl Attack {
     fn read(path: PathBuf) -> Self {
         let name = path.file_name().unwrap().to_str().unwrap().to_owned();
         let text = fs::read_to_string(&path).unwrap();
-        let head: Vec<&str> =
-            text.lines().skip(1).take_while(|line| line.starts_with("# ")).map(|line| &line[2..]).collect();
+        let head: Vec<&str> = text
+            .lines()
+            .skip(1)
+            .take_while(|line| line.starts_with("# "))
+            .map(|line| &line[2..])
+            .collect();
         assert!(head.len() >= 2 && head[0].ends_with('.'), "{name} does not say what it tries");
-        let value =
-            |key: &str| head.iter().filter_map(|line| line.strip_prefix(key)).map(str::to_owned).collect::<Vec<_>>();
-        let expect = value("expect: ").pop().unwrap_or_else(|| panic!("{name} does not say how it ends"));
+        let value = |key: &str| {
+            head.iter()
+                .filter_map(|line| line.strip_prefix(key))
+                .map(str::to_owned)
+                .collect::<Vec<_>>()
+        };
+        let expect =
+            value("expect: ").pop().unwrap_or_else(|| panic!("{name} does not say how it ends"));
         let (end, words) = expect.split_once(' ').unwrap_or((&expect, ""));
         let (end, words) = (end.to_owned(), words.to_owned());
         let is = |word: &str| head.contains(&word);
-        Self { name, path, end, words, checks: value("check: "), really: is("really"), heavy: is("heavy") }
+        Self {
+            name,
+            path,
+            end,
+            words,
+            checks: value("check: "),
+            really: is("really"),
+            heavy: is("heavy"),
+        }
     }
 
     fn all() -> Vec<Self> {
         let only = std::env::var("IB_ATTACK").ok();
-        let mut all: Vec<Self> = fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/hostile/attacks"))
-            .unwrap()
-            .map(|entry| Self::read(entry.unwrap().path()))
-            .filter(|attack| only.as_ref().is_none_or(|only| attack.name.contains(only.as_str())))
-            .collect();
+        let mut all: Vec<Self> =
+            fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/hostile/attacks"))
+                .unwrap()
+                .map(|entry| Self::read(entry.unwrap().path()))
+                .filter(|attack| {
+                    only.as_ref().is_none_or(|only| attack.name.contains(only.as_str()))
+                })
+                .collect();
         all.sort_by(|a, b| a.name.cmp(&b.name));
         all
     }
@@ -72,7 +94,8 @@ impl Attack {
             },
             |commit| commit.trim().to_owned(),
         );
-        let lines = |file: &str| fs::read_to_string(repo.dir.join(".git").join(file)).unwrap_or_default();
+        let lines =
+            |file: &str| fs::read_to_string(repo.dir.join(".git").join(file)).unwrap_or_default();
         let refs = lines("push");
         let main = format!("{commit}:refs/heads/main");
         if self.end == "push" && !refs.is_empty() {
@@ -94,7 +117,14 @@ impl Attack {
             repo.push("origin", &[refspec]).ok();
         }
         let pushed = repo.push("origin", &[&main]);
-        assert_eq!(pushed.code != 0, self.end == "push", "{}: {}{}", self.name, pushed.out, pushed.err);
+        assert_eq!(
+            pushed.code != 0,
+            self.end == "push",
+            "{}: {}{}",
+            self.name,
+            pushed.out,
+            pushed.err
+        );
         if self.end == "push" {
             return None;
         }
@@ -121,11 +151,15 @@ impl Attack {
             state => state,
         };
         let text = status["job"]["reason"].as_str().unwrap_or_default();
-        let right = end.starts_with(&self.end) && text.contains(&self.words) && !text.chars().any(char::is_control);
+        let right = end.starts_with(&self.end)
+            && text.contains(&self.words)
+            && !text.chars().any(char::is_control);
         ensure!(right, "{} ended as {end}: {text:?}\n{}", self.name, tail(&log.out));
         for check in &self.checks {
             let pool = format!("/srv/apt/pool/main/{}/{}", &self.name[..1], self.name);
-            let done = Answer::of(Command::new("bash").args(["-o", "pipefail", "-c", check]).env("POOL", pool));
+            let done = Answer::of(
+                Command::new("bash").args(["-o", "pipefail", "-c", check]).env("POOL", pool),
+            );
             ensure!(done.code == 0, "{}: {check}: {}{}", self.name, done.out, done.err);
         }
         Ok(())
@@ -140,13 +174,17 @@ fn tail(log: &str) -> String {
 /// Nothing in an answer moves a reader's cursor.
 fn plain(name: &str, answer: &Answer) {
     for text in [&answer.out, &answer.err] {
-        assert!(!text.chars().any(|c| c.is_control() && c != '\n' && c != '\t'), "{name}: {text:?}");
+        assert!(
+            !text.chars().any(|c| c.is_control() && c != '\n' && c != '\t'),
+            "{name}: {text:?}"
+        );
         assert!(!text.contains('\u{202e}'), "{name}: {text:?}");
     }
 }
 
 fn carry_out(range: &Range, attacks: &[Attack]) {
-    let jobs: Vec<_> = attacks.iter().filter_map(|attack| Some((attack, attack.begin(&range.world)?))).collect();
+    let jobs: Vec<_> =
+        attacks.iter().filter_map(|attack| Some((attack, attack.begin(&range.world)?))).collect();
     let mut wrong = Vec::new();
     for (attack, job) in &jobs {
         eventually(&format!("{} has ended", attack.name), BUILD * 2, || {
@@ -174,10 +212,12 @@ fn no_repository_and_no_result_of_a_build_does_harm() {
     let daemon = range.daemon();
     range.honest_build();
     let before = Machine::now();
-    let (real, made_up): (Vec<Attack>, Vec<Attack>) = attacks.into_iter().partition(|attack| attack.really);
+    let (real, made_up): (Vec<Attack>, Vec<Attack>) =
+        attacks.into_iter().partition(|attack| attack.really);
     carry_out(&range, &real);
     range.world.stub_sbuild();
-    let (heavy, light): (Vec<Attack>, Vec<Attack>) = made_up.into_iter().partition(|attack| attack.heavy);
+    let (heavy, light): (Vec<Attack>, Vec<Attack>) =
+        made_up.into_iter().partition(|attack| attack.heavy);
     carry_out(&range, &light);
     // All of it together, so that what several cost at once counts.
     let rest = daemon.memory("VmRSS");

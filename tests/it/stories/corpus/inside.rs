@@ -1,5 +1,5 @@
-//! Attacks from inside of a build: tests/hostile/inside.pl, as root from the maintainer script of a build dependency, and as a user
-//! from debian/rules.
+//! Attacks from inside of a build: tests/hostile/inside.pl, as root from the maintainer script of a
+//! build dependency, and as a user from debian/rules.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -42,7 +42,9 @@ impl Outside {
         let name = format!("canary-{port}");
         let abstract_name = SocketAddr::from_abstract_name(&name).unwrap();
         let _ = fs::remove_file(SOCKET);
-        for listener in [UnixListener::bind_addr(&abstract_name).unwrap(), UnixListener::bind(SOCKET).unwrap()] {
+        for listener in
+            [UnixListener::bind_addr(&abstract_name).unwrap(), UnixListener::bind(SOCKET).unwrap()]
+        {
             let count = reached.clone();
             std::thread::spawn(move || {
                 for _stream in listener.incoming().flatten() {
@@ -105,9 +107,16 @@ fn limits() -> String {
     });
     let of_processes = fs::read_to_string("/proc/self/limits").unwrap();
     let soft = |line: &str| {
-        of_processes.lines().find_map(|found| found.strip_prefix(line)?.split_whitespace().next()).unwrap()
+        of_processes
+            .lines()
+            .find_map(|found| found.strip_prefix(line)?.split_whitespace().next())
+            .unwrap()
     };
-    let named = [("signals", "Max pending signals"), ("queues", "Max msgqueue size"), ("locked", "Max locked memory")];
+    let named = [
+        ("signals", "Max pending signals"),
+        ("queues", "Max msgqueue size"),
+        ("locked", "Max locked memory"),
+    ];
     let named = named.map(|(name, line)| format!("{name} => {}", soft(line)));
     counted.chain(named).collect::<Vec<_>>().join(", ")
 }
@@ -133,7 +142,10 @@ fn victim(repo: &Repo, attacks: &str) -> String {
     repo.tiny("1.0", Tiny::Works);
     repo.write("debian/attacks.pl", attacks);
     let rules = fs::read_to_string(repo.dir.join("debian/rules")).unwrap();
-    repo.write("debian/rules", &rules.replace("\ttrue\n", "\ttest -e /usr/share/planted\n\tperl debian/attacks.pl\n"));
+    repo.write(
+        "debian/rules",
+        &rules.replace("\ttrue\n", "\ttest -e /usr/share/planted\n\tperl debian/attacks.pl\n"),
+    );
     let control = fs::read_to_string(repo.dir.join("debian/control")).unwrap();
     repo.write(
         "debian/control",
@@ -142,10 +154,14 @@ fn victim(repo: &Repo, attacks: &str) -> String {
     repo.commit("a victim")
 }
 
-/// The attacks of one run, and whether they found it open. There are as many as there are lines about them.
+/// The attacks of one run, and whether they found it open. There are as many as there are lines
+/// about them.
 fn outcomes(said: &str) -> BTreeMap<&str, bool> {
     let lines = said.lines().filter_map(|line| line.strip_prefix("attack "));
-    lines.map(|line| line.rsplit_once(": ").unwrap()).map(|(name, end)| (name, end == "OPEN")).collect()
+    lines
+        .map(|line| line.rsplit_once(": ").unwrap())
+        .map(|(name, end)| (name, end == "OPEN"))
+        .collect()
 }
 
 fn runs(log: &str) -> Vec<&str> {
@@ -195,13 +211,18 @@ fn neither_a_maintainer_script_nor_a_build_gets_out() {
     let runs = runs(&log);
     assert_eq!(runs.len(), 2, "{log}");
     let mirrors: Vec<&str> = log.lines().filter_map(|line| line.strip_prefix("mirror: ")).collect();
-    // What apt needs was there, for the maintainer script only: so much for the attacks on the proxy.
+    // What apt needs was there, for the maintainer script only: so much for the attacks on the
+    // proxy.
     assert_eq!(mirrors, ["200", "unreachable"], "{log}");
     for (run, from) in runs.iter().zip(["a maintainer script", "debian/rules"]) {
         let outcomes = outcomes(run);
         assert!(outcomes.len() >= 145, "{from}: {log}");
         let ours = |name: &str| isolation() != "vm" || !name.ends_with("(kernel)");
-        let open: Vec<_> = outcomes.iter().filter(|(name, open)| **open && ours(name)).map(|(name, _)| *name).collect();
+        let open: Vec<_> = outcomes
+            .iter()
+            .filter(|(name, open)| **open && ours(name))
+            .map(|(name, _)| *name)
+            .collect();
         assert!(open.is_empty(), "open from {from}: {open:?}\n{log}");
     }
     assert!(!log.contains("for everybody to read") && !log.contains("of another build"), "{log}");
@@ -214,7 +235,8 @@ fn neither_a_maintainer_script_nor_a_build_gets_out() {
     drop(daemon);
 }
 
-/// Arguments of perl(1): runs the arguments that follow in a session keyring with a key in it, with a file open.
+/// Arguments of perl(1): runs the arguments that follow in a session keyring with a key in it, with
+/// a file open.
 fn open_handed() -> Vec<String> {
     let script = format!(
         "$^F = 100; open(F, '<', '{FILE}'); syscall(250, 1, 0) > 0 or die; @k = ('user', '{KEY}', 'x'); \

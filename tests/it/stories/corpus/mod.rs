@@ -1,5 +1,6 @@
-//! The hostile corpus (tests/hostile/README.md): every attack fails, nothing outside has changed, and the next build is as the
-//! one before. `IB_ISOLATION` says which isolation of builds is attacked; without it, it is the default.
+//! The hostile corpus (tests/hostile/README.md): every attack fails, nothing outside has changed,
+//! and the next build is as the one before. `IB_ISOLATION` says which isolation of builds is
+//! attacked; without it, it is the default.
 
 use std::fs;
 
@@ -18,7 +19,8 @@ fn isolation() -> String {
 }
 
 /// Every attack that may use up to so much fails sooner.
-const LIMITS: &str = "limits: { time: 20m, silence: 10m, memory: 1500M, disk: 3G, processes: 500, log: 4M }";
+const LIMITS: &str =
+    "limits: { time: 20m, silence: 10m, memory: 1500M, disk: 3G, processes: 500, log: 4M }";
 
 /// The service with what is attacked, and what it has to be like afterwards.
 struct Range {
@@ -39,16 +41,19 @@ impl Range {
             isolation => format!("isolation: {isolation}, "),
         };
         let pocket = format!("{{ {isolation}{LIMITS} }}");
-        let mixed = "acl: [ 'file:/etc/invirtibuilder/acl/dev' ], distro: bookworm, architectures: [amd64]";
-        let mixed = format!("mixed: {{ {mixed}, build_depends_from: [mixed, dev], {isolation}{LIMITS} }}");
+        let mixed =
+            "acl: [ 'file:/etc/invirtibuilder/acl/dev' ], distro: bookworm, architectures: [amd64]";
+        let mixed =
+            format!("mixed: {{ {mixed}, build_depends_from: [mixed, dev], {isolation}{LIMITS} }}");
         let text = format!("build: {{ pockets: {{ prod: {pocket}, dev: {pocket}, {mixed} }} }}\n");
         fs::write("/etc/invirtibuilder/conf.d/corpus.yaml", text).unwrap();
         let honest = world.repo("honest");
         Self { world, honest, versions: 0, first: None }
     }
 
-    /// Builds an honest package, whose only binary package holds what its build was like: every file of its root and every
-    /// package that was installed. It is byte for byte the one of the first time.
+    /// Builds an honest package, whose only binary package holds what its build was like: every
+    /// file of its root and every package that was installed. It is byte for byte the one of the
+    /// first time.
     fn honest_build(&mut self) {
         // Machines start from nothing that is unpacked.
         if isolation() != "vm" {
@@ -58,7 +63,8 @@ impl Range {
         let version = format!("1.{}", self.versions);
         self.honest.tiny(&version, crate::world::Tiny::Works);
         let control = fs::read_to_string(self.honest.dir.join("debian/control")).unwrap();
-        let control = control.replace("Standards-Version", "Build-Depends: hello\nStandards-Version");
+        let control =
+            control.replace("Standards-Version", "Build-Depends: hello\nStandards-Version");
         self.honest.write("debian/control", &control);
         self.honest.write("debian/look", LOOK);
         let rules = fs::read_to_string(self.honest.dir.join("debian/rules")).unwrap();
@@ -69,8 +75,14 @@ impl Range {
         self.world.wait_for(&job, "published", LONG);
         let deb = format!("/srv/apt/pool/main/h/honest/honest_{version}_all.deb");
         let data = run("sh", &["-c", &format!("ar p {deb} data.tar.gz | sha256sum")]);
-        let seen = run("sh", &["-c", &format!("dpkg-deb --fsys-tarfile {deb} | tar -xO ./usr/share/honest/version")]);
-        assert!(seen.contains(" /usr/bin/hello") && seen.lines().count() > 3000, "it did not look: {seen}");
+        let seen = run(
+            "sh",
+            &["-c", &format!("dpkg-deb --fsys-tarfile {deb} | tar -xO ./usr/share/honest/version")],
+        );
+        assert!(
+            seen.contains(" /usr/bin/hello") && seen.lines().count() > 3000,
+            "it did not look: {seen}"
+        );
         match &self.first {
             None => {
                 fs::write("/tmp/honest", seen).unwrap();
@@ -92,8 +104,9 @@ impl Range {
     }
 }
 
-/// What an honest build sees. Where apt and dpkg keep times, and what is about this build, is left out; so is the empty package by
-/// which sbuild has dependencies installed where they are not there already.
+/// What an honest build sees. Where apt and dpkg keep times, and what is about this build, is left
+/// out; so is the empty package by which sbuild has dependencies installed where they are not there
+/// already.
 const LOOK: &str = r"
 find / -xdev \( -path /proc -o -path /sys -o -path /dev -o -path /run -o -path /tmp -o -path /build -o -path /var/cache \
 	-o -path /var/log -o -path /var/lib/apt -o -path /var/lib/dpkg -o -path /etc/apt \) -prune -o -printf '%m %u %g %l %p\n' | sort

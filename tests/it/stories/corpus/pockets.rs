@@ -1,11 +1,13 @@
-//! A suite of another pocket that is poisoned: what it has takes no part in a build that may not use it, whatever it claims.
+//! A suite of another pocket that is poisoned: what it has takes no part in a build that may not
+//! use it, whatever it claims.
 
 use std::fs;
 
 use super::Range;
 use crate::world::{Repo, Tiny};
 
-/// Packages of `dev`: the binary package, and more fields of it. Each holds a file that names it, and runs a maintainer script.
+/// Packages of `dev`: the binary package, and more fields of it. Each holds a file that names it,
+/// and runs a maintainer script.
 const POISONED: [(&str, &str); 5] = [
     // What builds nearly always install.
     ("debhelper", "Provides: debhelper-compat (= 13), dh-sequence-python3\n"),
@@ -79,7 +81,9 @@ fn what_another_pocket_has_takes_no_part_in_a_build() {
     assert!(log.contains("given: hello\t2."), "{log}");
     let poisoned = |line: &&str| {
         ["poison of ", "swallowed: "].iter().any(|start| line.starts_with(start))
-            || ["999:1", "unstable/main", "unstable InRelease"].iter().any(|word| line.contains(word))
+            || ["999:1", "unstable/main", "unstable InRelease"]
+                .iter()
+                .any(|word| line.contains(word))
     };
     let found: Vec<&str> = log.lines().filter(poisoned).collect();
     assert!(found.is_empty(), "{found:?}\n{log}");

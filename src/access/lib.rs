@@ -1,0 +1,5 @@
+//! Decides who asks, and whether they may: remctl, ssh, Kerberos principals and ACLs.
+
+pub mod acl;
+pub mod identity;
+pub mod ssh;

@@ -1,0 +1,32 @@
+//! Who asks.
+
+use serde::Serialize;
+
+use invirtibuilder_core::names::{PocketName, Principal};
+
+/// The caller, as the service sees them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Whoami {
+    /// The pockets that they may submit to.
+    pub may_submit_to: Vec<PocketName>,
+    /// The principal.
+    pub principal: Principal,
+    /// The way by which they have come, in one word.
+    pub via: &'static str,
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::caller::*;
+    use crate::examples::{self, pretty};
+
+    #[test]
+    fn the_json_of_whoami_is_pinned() {
+        let whoami = Whoami {
+            may_submit_to: vec!["dev".parse().unwrap(), "prod".parse().unwrap()],
+            principal: examples::alice(),
+            via: "remctl",
+        };
+        assert_eq!(pretty(&whoami), include_str!("json/whoami.json"));
+    }
+}

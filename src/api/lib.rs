@@ -1,0 +1,26 @@
+//! Requests and results of every use case, as values: what the command line prints as JSON, and
+//! what other front ends show. There is no logic here.
+
+pub mod acl;
+#[cfg(test)]
+mod administration_tests;
+pub mod archive;
+pub mod audit;
+pub mod builds;
+pub mod caller;
+pub mod chroots;
+pub mod configuration;
+#[cfg(test)]
+mod examples;
+pub mod explain;
+pub mod follow;
+pub mod job;
+pub mod pocket;
+pub mod progress;
+pub mod readiness;
+pub mod repository;
+pub mod source;
+pub mod status;
+pub mod submit;
+pub mod verify;
+pub mod wait;

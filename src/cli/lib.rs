@@ -1,0 +1,342 @@
+//! `invirt-build`'s command line: parses it, finds out who asks, runs the verb, and turns any error
+//! into one sentence and an exit code.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser, Subcommand};
+
+pub mod manual;
+pub mod session;
+pub mod verbs;
+
+use crate::session::{CliSession, OutputFormat};
+use invirtibuilder_access::identity::Caller;
+use invirtibuilder_core::config;
+use invirtibuilder_core::error::{Error, Exit, exit_for};
+
+/// Builds Debian packages from Git and publishes them in an APT archive.
+#[derive(Debug, Parser)]
+#[command(name = "invirt-build", version, disable_help_subcommand = true, max_term_width = 80)]
+struct Cli {
+    /// Configuration file [default: $INVIRTIBUILDER_CONFIG, then /etc/invirtibuilder/config.yaml]
+    #[arg(long, value_name = "FILE", global = true, hide = true)]
+    config: Option<PathBuf>,
+    /// Print JSON
+    #[arg(long, global = true)]
+    json: bool,
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+impl Cli {
+    fn format(&self) -> OutputFormat {
+        if self.json { OutputFormat::Json } else { OutputFormat::Text }
+    }
+}
+
+/// What can be asked for.
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Bring a commit of a package into a pocket
+    Submit(verbs::submit::SubmitArgs),
+    /// Show a job, or what is queued, running and lately finished
+    Status(verbs::status::StatusArgs),
+    /// Show what a job's result follows from: commit, tarballs, conditions, sums
+    Explain(verbs::explain::ExplainArgs),
+    /// Print a job's build log
+    Log(verbs::log::LogArgs),
+    /// Wait until jobs have ended; exit 0 if all are published
+    Wait(verbs::wait::WaitArgs),
+    /// Stop a queued or running job
+    Cancel(verbs::cancel::CancelArgs),
+    /// Queue a failed or cancelled job again
+    Retry(verbs::retry::RetryArgs),
+    /// List the pockets and how many packages each has
+    Pockets,
+    /// Show which version of each package is in which pocket
+    Packages(verbs::packages::PackagesArgs),
+    /// List the jobs of a package, the newest first
+    History(verbs::history::HistoryArgs),
+    /// Show how two pockets differ
+    Diff(verbs::diff::DiffArgs),
+    /// Submit to one pocket the commit that another has now
+    Promote(verbs::promote::PromoteArgs),
+    /// Build what a pocket has once more, without changes, as a version of its own
+    Rebuild(verbs::rebuild::RebuildArgs),
+    /// Take a package out of a pocket
+    Remove(verbs::remove::RemoveArgs),
+    /// Create an empty package repository
+    CreateRepo(verbs::create_repo::CreateRepoArgs),
+    /// Print the principal that the service sees
+    Whoami,
+    /// Explain who may do what
+    #[command(subcommand)]
+    Acl(verbs::acl::Acl),
+    /// Set the service up (on the server only)
+    Init(verbs::init::InitArgs),
+    /// Check the configuration and the ACLs that it names (on the server only)
+    CheckConfig,
+    /// Carry out what an ssh client asks for: sshd's forced command
+    #[command(hide = true)]
+    SshCommand(verbs::ssh::Command),
+    /// Print everybody's keys: sshd's AuthorizedKeysCommand
+    #[command(hide = true)]
+    AuthorizedKeys(verbs::ssh::AuthorizedKeys),
+    /// Create, update and list chroots (on the server only)
+    #[command(subcommand)]
+    Chroot(verbs::chroot::ChrootVerb),
+    /// List and restore earlier states of suites, and tidy up (on the server only)
+    #[command(subcommand)]
+    Archive(verbs::archive::ArchiveVerb),
+    /// Check, show and export the audit trail (on the server only)
+    #[command(subcommand)]
+    Audit(verbs::audit::Audit),
+    /// Compare database, Git and archive, and mend what differs (on the server only)
+    Verify(verbs::verify::VerifyArgs),
+    /// Explain a verb
+    Help {
+        /// The verb
+        verb: Vec<String>,
+    },
+    /// One line about the service, for `remctl … help`
+    #[command(hide = true)]
+    Summary,
+    /// Write man pages, shell completions and the schema of the configuration
+    #[command(hide = true)]
+    Generate(verbs::generate::GenerateArgs),
+    /// What the Debian package runs when it is configured
+    #[command(hide = true)]
+    PackageSetup(verbs::package_setup::PackageSetupArgs),
+    /// What Git runs when somebody pushes to a repository of ours
+    #[command(hide = true)]
+    UpdateHook(verbs::update_hook::UpdateHookArgs),
+}
+
+/// Returns the command line, as the manual and shells need it.
+pub fn command() -> clap::Command {
+    Cli::command()
+}
+
+/// Runs the command line `args` (with the program's name first) and returns the exit code.
+pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    invirtibuilder_system::private::settle_umask();
+    std::panic::set_hook(Box::new(|panic| {
+        eprintln!(
+            "invirt-build: this is a bug, please report it: {}",
+            invirtibuilder_core::text::one_line(&panic.to_string())
+        );
+        std::process::exit(Exit::Bug as i32);
+    }));
+    let done = match Cli::try_parse_from(args) {
+        Ok(cli) => run(cli, &Caller::of_this_process()),
+        Err(error) => return usage(&error),
+    };
+    match done {
+        Ok(code) => code,
+        Err(error) if is_broken_pipe(&error) => Exit::Ok.into(),
+        Err(error) => {
+            use std::io::Write;
+            let _ = writeln!(
+                std::io::stderr(),
+                "invirt-build: {}",
+                invirtibuilder_core::text::one_line(&format!("{error:#}"))
+            );
+            exit_for(&error).into()
+        }
+    }
+}
+
+fn run(cli: Cli, caller: &Caller) -> anyhow::Result<ExitCode> {
+    if caller.is_remote() {
+        refuse_config(&cli)?;
+    }
+    let Verb::SshCommand(args) = &cli.verb else { return Ok(serve(cli, caller)?.into()) };
+    here(&cli, caller, "ssh-command")?;
+    // A client may be allowed to set variables: which configuration counts is for the forced
+    // command to say.
+    let config = cli.config.clone().unwrap_or_else(|| config::default_path().to_owned());
+    let (caller, words) = verbs::ssh::command(&config, args)?;
+    let request =
+        match Cli::try_parse_from([OsString::from("invirt-build")].into_iter().chain(words)) {
+            Ok(request) => request,
+            Err(error) => return Ok(usage(&error)),
+        };
+    refuse_config(&request)?;
+    Ok(serve(Cli { config: Some(config), ..request }, &caller)?.into())
+}
+
+/// Which file is the configuration is not for somebody elsewhere to say.
+fn refuse_config(cli: &Cli) -> Result<(), Error> {
+    match &cli.config {
+        Some(_) => {
+            Err(Error::denied("--config is for administrators in a shell on the server only"))
+        }
+        None => Ok(()),
+    }
+}
+
+/// Demands that the caller sits at the server; otherwise it is written down.
+fn here(cli: &Cli, caller: &Caller, verb: &str) -> anyhow::Result<()> {
+    if caller.is_remote() {
+        CliSession::open(cli.config.as_deref(), cli.format(), caller)?.local_only(verb)
+    } else {
+        Ok(())
+    }
+}
+
+/// Serves a request.
+fn serve(cli: Cli, caller: &Caller) -> anyhow::Result<Exit> {
+    let (config, format) = (cli.config.as_deref(), cli.format());
+    let open = || CliSession::open(config, format, caller);
+    match &cli.verb {
+        Verb::CheckConfig => here(&cli, caller, "check-config")?,
+        Verb::Init(_) => here(&cli, caller, "init")?,
+        Verb::AuthorizedKeys(_) => here(&cli, caller, "authorized-keys")?,
+        Verb::SshCommand(_) => here(&cli, caller, "ssh-command")?,
+        Verb::Generate(_) => here(&cli, caller, "generate")?,
+        Verb::PackageSetup(_) => here(&cli, caller, "package-setup")?,
+        // Git may run it with a REMOTE_USER of its own; it looks for itself.
+        Verb::UpdateHook(_) if matches!(caller, Caller::Ssh(_)) => {
+            here(&cli, caller, "update-hook")?;
+        }
+        _ => {}
+    }
+    match cli.verb {
+        Verb::Help { verb } => return help(&verb),
+        Verb::Summary => {
+            use std::io::Write;
+            writeln!(std::io::stdout(), "build: build Debian packages from Git; see 'build help'")?;
+        }
+        Verb::UpdateHook(args) => return verbs::update_hook::answer(&args),
+        Verb::Generate(args) => return verbs::generate::answer(command(), &args),
+        Verb::PackageSetup(args) => return verbs::package_setup::answer(config, &args),
+        Verb::CheckConfig => return verbs::check_config::answer(config, format),
+        Verb::SshCommand(_) => return Err(Error::denied("ssh-command is for sshd only").into()),
+        Verb::AuthorizedKeys(args) => return verbs::ssh::authorized_keys(config, &args),
+        Verb::Init(args) => return verbs::init::answer(config, &args, format),
+        Verb::Submit(args) => return verbs::submit::answer(&mut open()?, &args),
+        Verb::Status(args) => return verbs::status::answer(&mut open()?, &args),
+        Verb::Explain(args) => return verbs::explain::answer(&mut open()?, &args),
+        Verb::Log(args) => return verbs::log::answer(&mut open()?, &args),
+        Verb::Wait(args) => return verbs::wait::answer(&mut open()?, &args),
+        Verb::Cancel(args) => return verbs::cancel::answer(&mut open()?, &args),
+        Verb::Retry(args) => return verbs::retry::answer(&mut open()?, &args),
+        Verb::Pockets => return verbs::pockets::answer(&mut open()?),
+        Verb::Packages(args) => return verbs::packages::answer(&mut open()?, &args),
+        Verb::History(args) => return verbs::history::answer(&mut open()?, &args),
+        Verb::Diff(args) => return verbs::diff::answer(&mut open()?, &args),
+        Verb::Promote(args) => return verbs::promote::answer(&mut open()?, &args),
+        Verb::Rebuild(args) => return verbs::rebuild::answer(&mut open()?, &args),
+        Verb::Remove(args) => return verbs::remove::answer(&mut open()?, &args),
+        Verb::CreateRepo(args) => return verbs::create_repo::answer(&mut open()?, &args),
+        Verb::Whoami => return verbs::whoami::answer(&mut open()?),
+        Verb::Acl(verb) => return verbs::acl::answer(&mut open()?, &verb),
+        Verb::Archive(verb) => return verbs::archive::answer(&mut open()?, &verb),
+        Verb::Audit(verb) => return verbs::audit::answer(&mut open()?, &verb),
+        Verb::Verify(args) => return verbs::verify::answer(&mut open()?, &args),
+        Verb::Chroot(verb) => return verbs::chroot::answer(&mut open()?, &verb),
+    }
+    Ok(Exit::Ok)
+}
+
+/// Prints the help of the whole program or of one verb; over remctl `help` comes with the verb as
+/// its argument.
+fn help(verb: &[String]) -> anyhow::Result<Exit> {
+    use std::io::Write;
+    let mut command = Cli::command();
+    command.build();
+    let mut found = &mut command;
+    for word in verb {
+        found = found.find_subcommand_mut(word).ok_or_else(|| {
+            Error::usage(format!(
+                "there is no verb {}: 'help' lists them",
+                invirtibuilder_core::text::quoted(word)
+            ))
+        })?;
+    }
+    write!(std::io::stdout(), "{}", found.render_long_help())?;
+    Ok(Exit::Ok)
+}
+
+/// Prints what clap has to say: help and version on standard output, anything else as one sentence.
+fn usage(error: &clap::Error) -> ExitCode {
+    use std::io::Write;
+    if !error.use_stderr() {
+        let _ = write!(std::io::stdout(), "{}", error.render());
+        return Exit::Ok.into();
+    }
+    let _ = writeln!(std::io::stderr(), "invirt-build: {}", sentence(error));
+    Exit::Usage.into()
+}
+
+/// Says what is wrong with a command line, in one sentence.
+fn sentence(error: &clap::Error) -> String {
+    use clap::error::ErrorKind::{DisplayHelpOnMissingArgumentOrSubcommand, MissingSubcommand};
+    let text = error.render().to_string();
+    if matches!(error.kind(), DisplayHelpOnMissingArgumentOrSubcommand | MissingSubcommand) {
+        // The line begins with the program; options and what is missing follow the verb.
+        let usage =
+            text.lines().find_map(|line| line.trim().strip_prefix("Usage: ")).unwrap_or_default();
+        let verb: Vec<&str> =
+            usage.split(' ').skip(1).take_while(|word| !word.starts_with(['[', '<'])).collect();
+        return match &verb[..] {
+            [] => "the verb is missing: 'help' lists them".to_owned(),
+            verb => format!(
+                "{} needs one word more, which says what to do: see 'help {0}'",
+                verb.join(" ")
+            ),
+        };
+    }
+    let first: Vec<&str> =
+        text.lines().take_while(|line| !line.is_empty()).map(str::trim).collect();
+    let sentence = first.join(" ");
+    let sentence = sentence.strip_prefix("error: ").unwrap_or(&sentence);
+    let shown: String = invirtibuilder_core::text::one_line(sentence).chars().take(400).collect();
+    format!("{shown}; see 'help'")
+}
+
+/// Tells whether the reader of our output has left: nobody is there to be told.
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    error.chain().any(|cause| {
+        cause
+            .downcast_ref::<std::io::Error>()
+            .is_some_and(|e| e.kind() == std::io::ErrorKind::BrokenPipe)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn what_is_missing_is_said_in_one_sentence() {
+        let said = |words: &[&str]| {
+            let words = ["invirt-build"].iter().chain(words);
+            sentence(&Cli::try_parse_from(words).expect_err("it is not complete"))
+        };
+        assert_eq!(said(&[]), "the verb is missing: 'help' lists them");
+        assert_eq!(said(&["--json"]), "the verb is missing: 'help' lists them");
+        assert_eq!(
+            said(&["acl"]),
+            "acl needs one word more, which says what to do: see 'help acl'"
+        );
+        assert_eq!(
+            said(&["acl", "--json"]),
+            "acl needs one word more, which says what to do: see 'help acl'"
+        );
+        assert!(
+            said(&["nonsense"]).starts_with("unrecognized subcommand 'nonsense'"),
+            "{}",
+            said(&["nonsense"])
+        );
+        let status = Cli::try_parse_from(["invirt-build", "status", "-1"]);
+        assert!(status.is_ok(), "that it is no number of a job is for the verb to say");
+    }
+}

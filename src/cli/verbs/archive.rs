@@ -1,0 +1,254 @@
+//! `archive snapshots|rollback|gc|release|vouch|move`: what suites were, back to it, what need not
+//! be kept, what is let go, who answers for a build, and which domain a pocket is in.
+
+use std::io::Write;
+
+use anyhow::Result;
+
+use crate::session::{CliSession, table};
+use invirtibuilder_api::archive::{
+    Collected, Committed, LetGo, ReleaseRequest, Relocated, RelocationRequest, RollbackRequest,
+    RolledBack, Snapshot, VouchRequest, VouchRevoked,
+};
+use invirtibuilder_api::builds::Build;
+use invirtibuilder_core::error::Exit;
+use invirtibuilder_core::names::Version;
+use invirtibuilder_core::text;
+use invirtibuilder_core::time::utc;
+use invirtibuilder_service::archive;
+
+/// What can be done with the archive.
+#[derive(Debug, clap::Subcommand)]
+pub enum ArchiveVerb {
+    /// List the published states of a suite, the newest first
+    Snapshots {
+        /// The suite, such as stable, or of a domain, such as dev/unstable
+        suite: String,
+    },
+    /// Take a suite, its pocket's branches and the superproject back to a snapshot
+    Rollback {
+        /// The suite, such as stable, or of a domain, such as dev/unstable
+        suite: String,
+        /// The snapshot's number
+        number: i64,
+    },
+    /// Forget the snapshots that archive.keep does not keep, and remove what nothing needs
+    Gc,
+    /// Let a version go that no suite shows and only pockets with allow_backtracking ever had
+    ///
+    /// Its number may then be used again, for another commit. What was published under it never is
+    /// again. Snapshots that had it cannot be rolled back to.
+    Release {
+        /// The source package
+        package: String,
+        /// Its version
+        version: String,
+        /// The domain that it is of, if several have such a version; main, if none is named
+        #[arg(long)]
+        domain: Option<String>,
+        /// Why, for the audit trail
+        #[arg(long, value_name = "TEXT")]
+        reason: String,
+    },
+    /// Answer for a build that another pocket could not have made itself, so that it may be copied
+    /// there
+    ///
+    /// Look at it by 'explain JOB' first. What is said holds until it is taken back, or the
+    /// archive no longer has the build.
+    Vouch {
+        /// The source package
+        package: String,
+        /// Its version
+        version: String,
+        /// The pocket that may have it; every pocket, if none is named
+        #[arg(long)]
+        pocket: Option<String>,
+        /// The domain that it is of, if several have such a version; main, if none is named
+        #[arg(long)]
+        domain: Option<String>,
+        /// Take back what was said before, for the pocket or altogether. Pockets keep what they
+        /// have already
+        #[arg(long)]
+        revoke: bool,
+        /// Why, for the audit trail
+        #[arg(long, value_name = "TEXT")]
+        reason: String,
+    },
+    /// Move a pocket into the domain that the configuration puts it into
+    ///
+    /// Its suite is written into that domain's archive, with copies of all that it shows now, and
+    /// leaves the archive that it was in; its earlier states are forgotten. Branch and superproject
+    /// stay. Change domain: of the pocket first, and build nothing there meanwhile.
+    Move {
+        /// The pocket
+        pocket: String,
+        /// The domain, as the configuration has it now
+        domain: String,
+    },
+}
+
+/// Runs the verb.
+pub fn answer(session: &mut CliSession, verb: &ArchiveVerb) -> Result<Exit> {
+    let server = &mut session.at_server("archive")?;
+    match verb {
+        ArchiveVerb::Snapshots { suite } => {
+            let all = archive::list_snapshots(server, suite)?;
+            show_snapshots(session, &all)?;
+        }
+        ArchiveVerb::Rollback { suite, number } => {
+            let request = RollbackRequest { suite: suite.clone(), number: *number };
+            let done = archive::roll_back_suite(server, &request)?;
+            show_rollback(session, &done)?;
+        }
+        ArchiveVerb::Gc => {
+            let done = archive::collect_garbage(server)?;
+            show_collected(session, &done)?;
+        }
+        ArchiveVerb::Release { package, version, domain, reason } => {
+            let request = ReleaseRequest {
+                package: package.parse()?,
+                version: version.parse()?,
+                domain: domain.clone(),
+                reason: reason.clone(),
+            };
+            let done = archive::release_version(server, &request)?;
+            show_release(session, &done)?;
+        }
+        ArchiveVerb::Move { pocket, domain } => {
+            let request = RelocationRequest { pocket: pocket.clone(), domain: domain.clone() };
+            let done = archive::relocate_pocket(server, &request)?;
+            show_relocated(session, &done)?;
+        }
+        ArchiveVerb::Vouch { package, version, pocket, domain, revoke, reason } => {
+            let request = VouchRequest {
+                package: package.parse()?,
+                version: version.parse()?,
+                pocket: pocket.clone(),
+                domain: domain.clone(),
+                reason: reason.clone(),
+            };
+            if *revoke {
+                let revoked = archive::revoke_vouch(server, &request)?;
+                show_revoked(session, &request, &revoked)?;
+            } else {
+                let build = archive::vouch_for_build(server, &request)?;
+                show_vouched(session, &request, &build)?;
+            }
+        }
+    }
+    Ok(Exit::Ok)
+}
+
+fn show_snapshots(session: &CliSession, all: &[Snapshot]) -> Result<()> {
+    if session.wants_json() {
+        return session.print_json(&all);
+    }
+    let row =
+        |s: &Snapshot| [s.number.to_string(), utc(s.at), s.packages.to_string(), s.note.clone()];
+    table(["SNAPSHOT", "SINCE", "PACKAGES", "MADE BY"], &all.iter().map(row).collect::<Vec<_>>())?;
+    Ok(())
+}
+
+fn show_rollback(session: &CliSession, done: &Committed<RolledBack>) -> Result<()> {
+    report(&done.troubles)?;
+    let done = &done.change;
+    if session.wants_json() {
+        return session.print_json(done);
+    }
+    for (package, from, to) in &done.changed {
+        let word = |version: &Option<Version>| {
+            version.as_ref().map_or("nothing".into(), ToString::to_string)
+        };
+        session.line(format!("{package}: {} -> {}", word(from), word(to)))?;
+    }
+    session.line(format!(
+        "{} has again what snapshot {} had; it is snapshot {} now",
+        done.suite, done.to, done.now
+    ))?;
+    Ok(())
+}
+
+fn show_collected(session: &CliSession, done: &Collected) -> Result<()> {
+    if session.wants_json() {
+        return session.print_json(done);
+    }
+    session.line(format!(
+        "removed {} snapshots and {} versions: {} files, {} MiB; and {} files that no version had",
+        done.snapshots.len(),
+        done.versions.len(),
+        done.files,
+        done.bytes >> 20,
+        done.strays.len()
+    ))?;
+    Ok(())
+}
+
+fn show_release(session: &CliSession, done: &Committed<LetGo>) -> Result<()> {
+    report(&done.troubles)?;
+    if session.wants_json() {
+        return session.print_json(&done.change);
+    }
+    let LetGo { package, version, commit, files, .. } = &done.change;
+    session.line(format!(
+        "{package} {version} no longer names commit {}, and {files} files are gone: another commit may have the version",
+        commit.short(),
+    ))?;
+    Ok(())
+}
+
+fn show_relocated(session: &CliSession, done: &Committed<Relocated>) -> Result<()> {
+    report(&done.troubles)?;
+    if session.wants_json() {
+        return session.print_json(&done.change);
+    }
+    let Relocated { pocket, from, suite, versions } = &done.change;
+    session.line(format!(
+        "{pocket} has left domain {from} with {} packages: its suite is {suite} now, and clients need that archive's address and key",
+        versions.len()
+    ))?;
+    Ok(())
+}
+
+fn show_vouched(session: &CliSession, request: &VouchRequest, build: &Build) -> Result<()> {
+    if session.wants_json() {
+        return session.print_json(build);
+    }
+    let VouchRequest { package, version, .. } = request;
+    session.line(format!(
+        "{} may have {package} {version} as job {} has built it for {}",
+        whose(request),
+        build.job,
+        build.pocket
+    ))?;
+    Ok(())
+}
+
+fn show_revoked(
+    session: &CliSession,
+    request: &VouchRequest,
+    revoked: &VouchRevoked,
+) -> Result<()> {
+    if session.wants_json() {
+        return session.print_json(revoked);
+    }
+    let VouchRequest { package, version, .. } = request;
+    let but =
+        if revoked.holds_for_all { "; what was said for every pocket holds still" } else { "" };
+    session.line(format!(
+        "nobody answers for {package} {version} for {} any more{but}",
+        whose(request)
+    ))?;
+    Ok(())
+}
+
+fn whose(request: &VouchRequest) -> &str {
+    request.pocket.as_deref().unwrap_or("every pocket")
+}
+
+/// Says what could not be done after a change was committed; the daemon goes on trying.
+pub fn report(troubles: &[String]) -> Result<()> {
+    for trouble in troubles {
+        writeln!(std::io::stderr(), "not complete yet: {}", text::one_line(trouble))?;
+    }
+    Ok(())
+}
