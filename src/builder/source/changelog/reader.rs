@@ -106,7 +106,8 @@ macro_rules! patterns {
 }
 
 // Those of dpkg 1.21 to 1.23, which it applies to bytes. What 1.23 takes for a letter or a space
-// beyond ASCII, byte by byte, is none here.
+// beyond ASCII, byte by byte, is none here. An ordinary changelog needs the first two only: each
+// takes longer to prepare than a short changelog to read.
 patterns! {
     HEADING = r"(?i-u)^(\w[-+0-9a-z.]*) \(([^() \t]+)\)((?:\s+[-+0-9a-z.]+)+);(.*?)\s*$";
     TRAILER = r"(?-u)^ -- (.*) <(.*)>(  ?)((?:(\w+),\s*)?(\d{1,2})\s+(\w+)\s+(\d{4})\s+(\d{1,2}:\d\d:\d\d)\s+([-+]\d{4}))\s*$";
@@ -124,28 +125,60 @@ patterns! {
         r"|(?:\d+:)?\w[\w.+~-]*:?\s*$",
         r")"
     );
-    CHANGE = r"(?-u)^\s{2,}\S";
-    SEPARATOR = r"(?-u)\s*,\s*";
-    OPTION = r"(?i-u)^([-0-9a-z]+)=\s*(.*\S)$";
-    URGENCY = r"(?i-u)^[-0-9a-z]+(?:\s+.*)?$";
-    EXTENSION = r"(?i-u)^X[BCS]+-";
     FORMAT = r"(?-u)\schangelog-format:\s+([0-9a-z]+)\W";
 }
 
 /// Finds the format that a changelog says it has, if that is another than dpkg's own. The last 4
 /// KiB are looked at.
 pub fn format(bytes: &[u8]) -> Option<&[u8]> {
+    const WORD: &[u8] = b"changelog-format:";
     let end = &bytes[bytes.len().saturating_sub(4096)..];
-    let last = end
-        .split_inclusive(|&c| c == b'\n')
-        .filter_map(|line| FORMAT.captures(line))
-        .next_back()?;
+    let lines = end.split_inclusive(|&c| c == b'\n');
+    let with_word = lines.filter(|line| line.windows(WORD.len()).any(|part| part == WORD));
+    let last = with_word.filter_map(|line| FORMAT.captures(line)).next_back()?;
     let format = last.get(1)?.as_bytes();
     (format != b"debian").then_some(format)
 }
 
 fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
+}
+
+fn trim_start(bytes: &[u8]) -> &[u8] {
+    let start = bytes.iter().position(|c| !is_space(*c)).unwrap_or(bytes.len());
+    &bytes[start..]
+}
+
+fn trim(bytes: &[u8]) -> &[u8] {
+    let end = bytes.iter().rposition(|c| !is_space(*c)).map_or(0, |last| last + 1);
+    trim_start(&bytes[..end])
+}
+
+/// Tells whether there are letters, digits and dashes, and nothing else.
+fn is_key(bytes: &[u8]) -> bool {
+    !bytes.is_empty() && bytes.iter().all(|c| c.is_ascii_alphanumeric() || *c == b'-')
+}
+
+/// Splits an option of a heading; `None` if it is no KEY=VALUE.
+fn key_and_value(option: &[u8]) -> Option<(&[u8], &[u8])> {
+    let at = option.iter().position(|c| *c == b'=')?;
+    let (key, value) = (&option[..at], trim(&option[at + 1..]));
+    (is_key(key) && !value.is_empty()).then_some((key, value))
+}
+
+/// Tells whether a value begins with a word that may be an urgency; a note may follow.
+fn is_urgency(value: &[u8]) -> bool {
+    is_key(value.split(|c| is_space(*c)).next().unwrap_or_default())
+}
+
+/// Returns what follows `xb-`, `xcs-` and their like in a key in lower case: such keys are free for
+/// everybody's use. `None` if it begins with none of them.
+fn extension(key: &str) -> Option<&str> {
+    let rest = key.strip_prefix('x')?;
+    let name = rest.trim_start_matches(['b', 'c', 's']);
+    name.strip_prefix('-')
+        .filter(|_| name.len() < rest.len())
+        .map(|name| name.trim_start_matches('-'))
 }
 
 /// Returns a line, for words about it.
@@ -217,23 +250,9 @@ impl Reader {
         if let Some(found) = HEADING.captures(line) {
             return self.heading(number, &found);
         }
-        if VARIABLES.is_match(line) {
-            let reason = format!(
-                "is {}, and dpkg reads nothing from there on: move it to the end of the file",
-                shown(line)
-            );
-            self.read.tail =
-                Some(ChangelogProblem { line: number, reason, ..ChangelogProblem::default() });
-            return false;
-        }
-        if COMMENT.is_match(line) {
-            return true;
-        }
-        if ANCIENT.is_match(line) {
-            let reason = no_heading(line);
-            self.read.tail =
-                Some(ChangelogProblem { line: number, reason, ..ChangelogProblem::default() });
-            return false;
+        let is_indented = line.first().is_none_or(|c| is_space(*c));
+        if !is_indented && let Some(goes_on) = self.aside(number, line) {
+            return goes_on;
         }
         if line.starts_with(b"--") {
             let reason = || {
@@ -248,7 +267,7 @@ impl Reader {
                 is_date: true,
                 ..ChangelogProblem::default()
             });
-        } else if line.first().is_some_and(|c| !is_space(*c)) {
+        } else if !is_indented {
             self.problem(|| ChangelogProblem {
                 line: number,
                 reason: no_heading(line),
@@ -267,9 +286,7 @@ impl Reader {
                 is_date: true,
                 ..ChangelogProblem::default()
             });
-        } else if CHANGE.is_match(line) {
-            self.change(number);
-        } else if line.iter().all(|c| is_space(*c)) {
+        } else if trim_start(line).is_empty() {
             if self.expect == Expect::First {
                 let reason = || format!("is empty where {} should be", Expect::First.words());
                 self.problem(|| ChangelogProblem {
@@ -279,6 +296,8 @@ impl Reader {
                     ..ChangelogProblem::default()
                 });
             }
+        } else if line.len() - trim_start(line).len() >= 2 {
+            self.change(number);
         } else {
             self.warn(number, || "is a change that is not indented by two spaces".to_owned());
             if matches!(self.expect, Expect::First | Expect::Next) {
@@ -287,6 +306,30 @@ impl Reader {
             }
         }
         true
+    }
+
+    /// Reads a line that may stand around entries, and says whether another one is read after it;
+    /// `None` if it is no such line.
+    fn aside(&mut self, number: usize, line: &[u8]) -> Option<bool> {
+        if VARIABLES.is_match(line) {
+            let reason = format!(
+                "is {}, and dpkg reads nothing from there on: move it to the end of the file",
+                shown(line)
+            );
+            self.read.tail =
+                Some(ChangelogProblem { line: number, reason, ..ChangelogProblem::default() });
+            return Some(false);
+        }
+        if COMMENT.is_match(line) {
+            return Some(true);
+        }
+        if ANCIENT.is_match(line) {
+            let reason = no_heading(line);
+            self.read.tail =
+                Some(ChangelogProblem { line: number, reason, ..ChangelogProblem::default() });
+            return Some(false);
+        }
+        None
     }
 
     fn heading(&mut self, line: usize, found: &Captures) -> bool {
@@ -329,33 +372,31 @@ impl Reader {
         options: &[u8],
         urgency: &mut Option<String>,
     ) -> Option<String> {
-        let start = options.iter().position(|c| !is_space(*c)).unwrap_or(options.len());
-        let mut all: Vec<&[u8]> = SEPARATOR.split(&options[start..]).collect();
+        let mut all: Vec<&[u8]> = options.split(|c| *c == b',').map(trim).collect();
         while all.last().is_some_and(|option| option.is_empty()) {
             all.pop();
         }
         let (mut keys, mut fault): (BTreeSet<String>, Option<String>) = (BTreeSet::new(), None);
         for option in all {
-            let Some(found) = OPTION.captures(option) else {
+            let Some((key, value)) = key_and_value(option) else {
                 self.warn(line, || {
                     format!("has {} behind ';', which is no KEY=VALUE", shown(option))
                 });
                 continue;
             };
             // dpkg drops dashes at the end of a key.
-            let key = text(&found[1]).to_ascii_lowercase().trim_end_matches('-').to_owned();
+            let key = text(key).to_ascii_lowercase().trim_end_matches('-').to_owned();
             if keys.contains(&key) {
                 self.warn(line, || format!("has {} twice", quoted(&key)));
             }
-            let value = &found[2];
             if fault.is_none() && !keys.contains(&key) {
                 fault = option_fault(&key, value);
             }
-            if key == "urgency" && URGENCY.is_match(value) {
+            if key == "urgency" && is_urgency(value) {
                 *urgency = Some(text(value));
             }
             match &key[..] {
-                "urgency" if !URGENCY.is_match(value) => {
+                "urgency" if !is_urgency(value) => {
                     self.warn(line, || format!("has {} for an urgency", shown(value)));
                 }
                 "binary-only" if value != b"yes" => {
@@ -364,7 +405,7 @@ impl Reader {
                     });
                 }
                 "urgency" | "binary-only" => {}
-                key if EXTENSION.is_match(key.as_bytes()) => {}
+                key if extension(key).is_some() => {}
                 key => self.warn(line, || {
                     format!("has {} behind ';', which dpkg does not know", quoted(key))
                 }),
@@ -441,8 +482,7 @@ const FIELDS: [&str; 7] =
 
 /// Says why no source package is made with an option of a heading.
 fn option_fault(key: &str, value: &[u8]) -> Option<String> {
-    let extension = EXTENSION.find(key.as_bytes()).map_or(0, |prefix| prefix.end());
-    if FIELDS.contains(&&key[extension..]) {
+    if FIELDS.contains(&extension(key).unwrap_or(key)) {
         Some(format!(
             "has {} behind ';', which would take the place of what stands before: remove it",
             quoted(key)
