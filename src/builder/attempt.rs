@@ -6,7 +6,7 @@ use crate::proxy::{Lists, Stale};
 #[derive(Debug, Clone)]
 pub struct Attempt {
     /// Where it writes.
-    pub room: Room,
+    pub scratch: Scratch,
     /// What it takes from mirrors.
     pub lists: Lists,
     /// Whether it was given anything that mirrors may say otherwise by now.
@@ -15,7 +15,7 @@ pub struct Attempt {
 
 /// Where a build writes.
 #[derive(Debug, Clone, Copy)]
-pub enum Room {
+pub enum Scratch {
     /// In memory, as many bytes.
     Memory(u64),
     /// On the disk.

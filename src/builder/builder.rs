@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use anyhow::Context;
 
-use crate::attempt::{Attempt, Room};
+use crate::attempt::{Attempt, Scratch};
 use crate::executor::schroot::Schroot;
 use crate::executor::unshare::Unshare;
 use crate::executor::vm::Vm;
@@ -118,12 +118,12 @@ impl Builder {
 
     /// Says how the first run of a build is carried out.
     fn first_attempt(&self, request: &BuildRequest) -> Attempt {
-        let (room, lists) = match request.isolation {
-            Isolation::Unshare | Isolation::Vm => (self.sandboxed.room(request), Lists::Kept),
+        let (scratch, lists) = match request.isolation {
+            Isolation::Unshare | Isolation::Vm => (self.sandboxed.scratch(request), Lists::Kept),
             // schroot(1) writes where it is set up to, and the service keeps no lists for it.
-            Isolation::Schroot => (Room::Disk, Lists::Anew),
+            Isolation::Schroot => (Scratch::Disk, Lists::Anew),
         };
-        Attempt { room, lists, stale: Stale::default() }
+        Attempt { scratch, lists, stale: Stale::default() }
     }
 
     /// Says how a build that ended so is run once more, if it is. The log then says why, and
@@ -140,7 +140,7 @@ impl Builder {
             request.say(
                 "\nThe build needs more memory than it has for its files (chroots.in_memory): once more, on the disk.",
             )?;
-            return Ok(Some(Attempt { room: Room::Disk, ..attempt.clone() }));
+            return Ok(Some(Attempt { scratch: Scratch::Disk, ..attempt.clone() }));
         }
         if !outcome.had_old_lists(attempt) {
             return Ok(None);

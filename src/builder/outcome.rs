@@ -3,7 +3,7 @@
 use std::fs;
 use std::time::Duration;
 
-use crate::attempt::{Attempt, Room};
+use crate::attempt::{Attempt, Scratch};
 use crate::executor::{BuildOutcome, Target};
 use crate::proxy::Lists;
 use crate::reason::{self, Stage};
@@ -25,7 +25,7 @@ impl BuildOutcome {
 
     /// Tells whether a build had too little memory for its files, and may have more on the disk.
     pub fn outgrew(&self, request: &BuildRequest, attempt: &Attempt) -> bool {
-        matches!(attempt.room, Room::Memory(room) if room < request.limits.disk.0)
+        matches!(attempt.scratch, Scratch::Memory(room) if room < request.limits.disk.0)
             && self.status() == Some(Status::Disk)
     }
 

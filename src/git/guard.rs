@@ -23,7 +23,7 @@ use crate::repository::open;
 use invirtibuilder_core::config::{ByteSize, Config};
 
 /// The name of the hook that looks for room.
-pub const ROOM: &str = "pre-receive";
+pub const PRE_RECEIVE: &str = "pre-receive";
 
 /// The verb that is the hooks' interpreter.
 pub const VERB: &str = "update-hook";
@@ -117,14 +117,14 @@ impl Guard {
         };
         set().with_context(|| format!("cannot write the settings of {}", repo.display()))?;
         if !self.has_room_hook(repo)? {
-            self.write(&repo.join("hooks").join(ROOM))?;
+            self.write(&repo.join("hooks").join(PRE_RECEIVE))?;
         }
         Ok(true)
     }
 
     /// Tells whether the repository has a hook that looks for room, ours or somebody else's.
     fn has_room_hook(&self, repo: &Path) -> Result<bool> {
-        let hook = repo.join("hooks").join(ROOM);
+        let hook = repo.join("hooks").join(PRE_RECEIVE);
         Ok(match read(&hook)? {
             None => false,
             Some(text) if config_of(&text).is_none() => true,

@@ -14,7 +14,7 @@ mod rules;
 mod superproject;
 mod unreadable;
 
-pub use guard::{Guard, Installed, ROOM, config_of};
+pub use guard::{Guard, Installed, PRE_RECEIVE, config_of};
 pub use moves::{Applied, Sign, apply, branch_move, write_tag};
 pub use ours::{Marks, OURS, in_the_way, is_empty, is_mark, mark, set_aside, take_away};
 pub use repository::{

@@ -82,10 +82,10 @@ pub enum TestbedKind {
 
 impl TestbedKind {
     /// Returns the directory that is the testbed's own.
-    pub fn room(&self) -> &Path {
+    pub fn scratch(&self) -> &Path {
         match self {
-            Self::Root(root) => &root.room,
-            Self::Machine(machine) => &machine.room,
+            Self::Root(root) => &root.scratch,
+            Self::Machine(machine) => &machine.scratch,
         }
     }
 }
@@ -190,7 +190,7 @@ enum Stopped {
 /// Tells whether the build's file system was ever full.
 fn was_full(kind: &TestbedKind) -> bool {
     bounds::was_full()
-        || matches!(kind, TestbedKind::Machine(it) if it.room.join(machine::FULL).exists())
+        || matches!(kind, TestbedKind::Machine(it) if it.scratch.join(machine::FULL).exists())
 }
 
 /// Closes the files that the daemon inherited from the program that started it: nothing of that is
@@ -262,9 +262,9 @@ fn make_root(spec: &Spec) -> Result<()> {
         fs::create_dir(root.join(dir))?;
         chown(root.join(dir), Some(WORKER), Some(WORKER))?;
     }
-    let room = spec.testbed.kind.room();
-    let room = root.join(room.strip_prefix("/").unwrap_or(room));
-    DirBuilder::new().mode(0o755).create(&room)?;
+    let scratch = spec.testbed.kind.scratch();
+    let scratch = root.join(scratch.strip_prefix("/").unwrap_or(scratch));
+    DirBuilder::new().mode(0o755).create(&scratch)?;
     for (link, target) in
         [("bin", "usr/bin"), ("sbin", "usr/sbin"), ("lib", "usr/lib"), ("lib64", "usr/lib64")]
     {
@@ -273,7 +273,7 @@ fn make_root(spec: &Spec) -> Result<()> {
     for bind in &spec.binds {
         bind_one(&bind.from, &root.join(&bind.to), bind.writable)?;
     }
-    chown(&room, Some(TESTBED.0), Some(TESTBED.0))?;
+    chown(&scratch, Some(TESTBED.0), Some(TESTBED.0))?;
     if let TestbedKind::Root(Root { unpacked: Some(UnpackedRoot::Itself(path)), .. }) =
         &spec.testbed.kind
     {
@@ -356,7 +356,8 @@ fn limited(spec: &Spec) -> Command {
 }
 
 /// Starts the testbed's agent: that of a root in namespaces of its own, where root is none of the
-/// ids that are in use here; that of a machine as the user that owns its room, with no rights.
+/// ids that are in use here; that of a machine as the user that owns its scratch directory, with no
+/// rights.
 fn start_testbed(spec: &Spec) -> Result<Pid> {
     let testbed = &spec.testbed;
     let listener = UnixListener::bind(&testbed.socket).context("cannot listen for the testbed")?;

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
-use crate::attempt::Room;
+use crate::attempt::Scratch;
 use crate::executor::BuildOutcome;
 use crate::large::Large;
 use crate::proxy::LocalSuite;
@@ -76,12 +76,12 @@ impl Sandboxed {
     }
 
     /// Says where a build writes at first.
-    pub fn room(&self, request: &BuildRequest) -> Room {
-        let room = request.limits.disk.0.min(self.in_memory);
-        if room < request.limits.disk.0 && self.large.has(&request.package) {
-            Room::Disk
+    pub fn scratch(&self, request: &BuildRequest) -> Scratch {
+        let size = request.limits.disk.0.min(self.in_memory);
+        if size < request.limits.disk.0 && self.large.has(&request.package) {
+            Scratch::Disk
         } else {
-            Room::Memory(room)
+            Scratch::Memory(size)
         }
     }
 
@@ -170,16 +170,16 @@ impl Sandboxed {
         dir: &Path,
         most: u64,
     ) -> Result<(), Failure> {
-        let room = spec.testbed.kind.room().to_owned();
+        let scratch = spec.testbed.kind.scratch().to_owned();
         remove_tree(dir).await?;
         fs::create_dir_all(dir)?;
         spec.size = self.in_memory;
         spec.binds.push(Bind {
             from: dir.to_owned(),
-            to: inside(&room.to_string_lossy()),
+            to: inside(&scratch.to_string_lossy()),
             writable: true,
         });
-        spec.bounds.written = Some((room, most));
+        spec.bounds.written = Some((scratch, most));
         Ok(())
     }
 }

@@ -41,7 +41,7 @@ pub fn answer(args: &UpdateHookArgs) -> Result<Exit> {
     };
     // The hook names the configuration: the environment is that of whoever pushes.
     let config = config::load(&path).map_err(|problems| refused(problems[0].to_string()))?;
-    if hook.file_name().is_some_and(|name| name == git::ROOM) {
+    if hook.file_name().is_some_and(|name| name == git::PRE_RECEIVE) {
         let brought = std::env::var_os("GIT_QUARANTINE_PATH").map(PathBuf::from);
         return match git::no_room(&config, &repo, brought.as_deref()) {
             Some(why) => Err(Error::denied(why).into()),

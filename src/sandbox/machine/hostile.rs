@@ -26,7 +26,7 @@ const SOON: Duration = Duration::from_secs(60);
 struct Guest {
     port: UnixStream,
     link: Arc<Link>,
-    room: tempfile::TempDir,
+    scratch: tempfile::TempDir,
     end: Receiver<Result<Status>>,
     _proxy: TcpListener,
 }
@@ -38,15 +38,15 @@ impl Guest {
         setsockopt(&from, SndBuf, &(PIECE / 4)).unwrap();
         let proxy = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let link = Arc::new(Link::new(from.try_clone().unwrap(), proxy.local_addr().unwrap()));
-        let room = tempfile::tempdir().unwrap();
+        let scratch = tempfile::tempdir().unwrap();
         let (ended, end) = channel();
-        let (mut from, listening, place) = (from, link.clone(), room.path().to_owned());
+        let (mut from, listening, place) = (from, link.clone(), scratch.path().to_owned());
         thread::spawn(move || {
             let _ = ended.send(listen(&mut from, &listening, &place));
             // As when the process ends.
             from.shutdown(std::net::Shutdown::Both)
         });
-        Self { port, link, room, end, _proxy: proxy }
+        Self { port, link, scratch, end, _proxy: proxy }
     }
 
     /// Sends a frame. Returns whether anybody listens.
@@ -237,6 +237,6 @@ fn what_it_says_of_its_limits_is_its_own_loss() {
     }
     guest.says(b'B', 0, 0, b"peace");
     guest.is_refused("a frame of kind");
-    assert!(guest.room.path().join(FULL).exists());
-    assert_eq!(guest.room.path().read_dir().unwrap().count(), 1);
+    assert!(guest.scratch.path().join(FULL).exists());
+    assert_eq!(guest.scratch.path().read_dir().unwrap().count(), 1);
 }

@@ -41,7 +41,8 @@ use invirtibuilder_core::config::{ByteSize, Limits};
 use link::Link;
 pub use qemu::Accelerator;
 
-/// The name of a file in the machine's room: it is there when the machine's disk was ever full.
+/// The name of a file in the machine's scratch directory: it is there when the machine's disk was
+/// ever full.
 pub const FULL: &str = "full";
 
 /// The longest that a machine may take until its agent is there: by the host's processor, and
@@ -65,7 +66,7 @@ const PROCESSES: u64 = 512;
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Machine {
     /// An empty directory of the machine's own.
-    pub room: PathBuf,
+    pub scratch: PathBuf,
     /// The path of its kernel.
     pub kernel: PathBuf,
     /// The path of the kernel's initial file system.
@@ -87,16 +88,16 @@ pub struct Machine {
 }
 
 impl Machine {
-    /// Describes a machine for a build with these limits, in this room.
+    /// Describes a machine for a build with these limits, in this scratch directory.
     pub fn new(
-        room: &str,
+        scratch: &str,
         limits: &Limits,
         accelerator: Accelerator,
         files: Vec<(String, String)>,
     ) -> Self {
         let ram = (limits.memory.0 + KERNEL).min(most_ram());
         Self {
-            room: room.into(),
+            scratch: scratch.into(),
             kernel: "/kernel".into(),
             initrd: "/initrd".into(),
             image: "/image".into(),
@@ -125,9 +126,9 @@ pub fn around(disk: u64) -> u64 {
     disk.saturating_add(ROOM)
 }
 
-/// Returns the bytes of the room of a machine that may write `disk`. Its initial file system, which
-/// is in the room too, has `initrd` bytes.
-pub fn room_of(disk: u64, initrd: u64) -> u64 {
+/// Returns the bytes of the scratch directory of a machine that may write `disk`. Its initial file
+/// system, which is in it too, has `initrd` bytes.
+pub fn scratch_size(disk: u64, initrd: u64) -> u64 {
     // A qcow2 file has some hundred bytes of tables for each MiB.
     disk.saturating_add(disk >> 10).saturating_add(initrd).saturating_add(4 << 20)
 }
@@ -179,19 +180,19 @@ fn run(description: &str) -> Result<Status> {
     let link = Arc::new(Link::new(to, (Ipv4Addr::LOCALHOST, forwarder::PORT).into()));
     let server = link.clone();
     thread::spawn(move || accept(&listener, &server));
-    listen(&mut from, &link, &machine.room)
+    listen(&mut from, &link, &machine.scratch)
 }
 
 /// Listens to the machine until the build cannot go on. Returns the exit status that says why; an
 /// error says what is wrong with the machine.
-fn listen(from: &mut impl Read, link: &Arc<Link>, room: &Path) -> Result<Status> {
+fn listen(from: &mut impl Read, link: &Arc<Link>, scratch: &Path) -> Result<Status> {
     loop {
         match frame::hear(from)? {
             None => bail!("it has ended"),
             Some(Heard::Breach(MachineBreach::Memory)) => return Ok(Status::Memory),
             Some(Heard::Breach(MachineBreach::Processes)) => return Ok(Status::Processes),
             // It is for the build to fail by it.
-            Some(Heard::Breach(MachineBreach::Disk)) => drop(File::create(room.join(FULL))?),
+            Some(Heard::Breach(MachineBreach::Disk)) => drop(File::create(scratch.join(FULL))?),
             Some(heard) => link.take(heard).context("it said something about")?,
         }
     }
@@ -199,7 +200,7 @@ fn listen(from: &mut impl Read, link: &Arc<Link>, room: &Path) -> Result<Status>
 
 /// Makes the files that QEMU gets: the initial file system with ours in it, and the disk.
 fn prepare(machine: &Machine) -> Result<[PathBuf; 2]> {
-    let [initrd, disk] = ["initrd", "disk"].map(|name| machine.room.join(name));
+    let [initrd, disk] = ["initrd", "disk"].map(|name| machine.scratch.join(name));
     initrd::write(&machine.initrd, &initrd)?;
     qemu::make_disk(machine, &disk)?;
     Ok([initrd, disk])

@@ -66,7 +66,7 @@ pub fn start(
         .args(arguments(machine, initrd, disk, agent.as_raw_fd(), console.as_raw_fd()))
         .env_clear()
         .env("PATH", invirtibuilder_system::subprocess::PATH)
-        .env("TMPDIR", &machine.room)
+        .env("TMPDIR", &machine.scratch)
         .stdin(Stdio::null());
     command.spawn().context("cannot start QEMU")
 }

@@ -27,7 +27,7 @@ const NONE: Option<&str> = None;
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Root {
     /// An empty directory that root of the testbed owns, with room for what the build writes.
-    pub room: PathBuf,
+    pub scratch: PathBuf,
     /// The path of the chroot's tarball.
     pub tarball: PathBuf,
     /// The chroot as a directory, if there is one.
@@ -41,8 +41,8 @@ pub struct Root {
 /// A chroot that is a directory, of files that belong to the testbed's ids.
 #[derive(Debug, Serialize, Deserialize)]
 pub enum UnpackedRoot {
-    /// These directories, the uppermost first, lie below a layer in the room, and stay what they
-    /// are. One alone is copied there if need be.
+    /// These directories, the uppermost first, lie below a layer in the scratch directory, and stay
+    /// what they are. One alone is copied there if need be.
     Below(Vec<PathBuf>),
     /// This directory is the root, and what is written stays. If it is empty, the tarball is
     /// unpacked there.
@@ -79,7 +79,7 @@ impl Root {
         let root = match &self.unpacked {
             Some(UnpackedRoot::Itself(root)) => root.clone(),
             _ => {
-                let root = self.room.join("root");
+                let root = self.scratch.join("root");
                 fs::create_dir(&root)?;
                 root
             }
@@ -102,7 +102,7 @@ impl Root {
 
     /// Mounts a layer over a chroot. Returns whether the kernel can.
     fn layer(&self, lower: &[PathBuf], root: &Path) -> Result<bool> {
-        let (upper, work) = (self.room.join("upper"), self.room.join("work"));
+        let (upper, work) = (self.scratch.join("upper"), self.scratch.join("work"));
         for dir in [&upper, &work] {
             DirBuilder::new().mode(0o755).create(dir)?;
         }

@@ -9,7 +9,7 @@ use futures_util::future::BoxFuture;
 
 mod ready;
 
-use crate::attempt::Room;
+use crate::attempt::Scratch;
 use crate::executor::sandboxed::{Run, fill, inside};
 use crate::executor::{BuildOutcome, BuildPlan, Executor, Sandboxed};
 use crate::proxy::Lists;
@@ -33,7 +33,7 @@ pub use ready::{Ready, WantedLayers};
 const NARROW: [&str; 3] = ["i386", "armhf", "armel"];
 
 /// What the testbed of a chroot has to write in.
-const ROOM: &str = "/testbed";
+const SCRATCH: &str = "/testbed";
 
 /// Where the sandbox has the unpacked chroot.
 const UNPACKED: &str = "/unpacked";
@@ -146,9 +146,9 @@ impl Unshare {
             to: inside(to),
             writable: false,
         }));
-        match attempt.room {
-            Room::Memory(size) => spec.size = size,
-            Room::Disk => {
+        match attempt.scratch {
+            Scratch::Memory(size) => spec.size = size,
+            Scratch::Disk => {
                 self.sandboxed
                     .write_on_disk(&mut spec, &scratch.join("layer"), limits.disk.0)
                     .await?;
@@ -198,7 +198,7 @@ impl Unshare {
         unpacked: Option<UnpackedRoot>,
     ) -> Result<Spec, Failure> {
         let root = Root {
-            room: ROOM.into(),
+            scratch: SCRATCH.into(),
             tarball: "/chroot.tar".into(),
             unpacked,
             files: sbuild::chroot_files(&chroot.manifest.sources),

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
 
-use crate::attempt::Room;
+use crate::attempt::Scratch;
 use crate::executor::sandboxed::{Run, fill, inside};
 use crate::executor::{BuildOutcome, BuildPlan, Executor, Sandboxed};
 use crate::request::BuildRequest;
@@ -23,7 +23,7 @@ use invirtibuilder_sandbox::{Bind, TestbedKind};
 use invirtibuilder_system::subprocess::CancellationToken;
 
 /// What a machine has to write in.
-const ROOM: &str = "/machine";
+const SCRATCH: &str = "/machine";
 
 /// Builds in virtual machines.
 pub struct Vm {
@@ -99,21 +99,21 @@ impl Vm {
         let binaries = target.binaries;
         let (manifest, scratch) = (&image.manifest, &request.scratch);
         let files = sbuild::chroot_files(&manifest.sources);
-        let machine = Machine::new(ROOM, &request.limits, announced(request)?, files);
+        let machine = Machine::new(SCRATCH, &request.limits, announced(request)?, files);
         let limits = machine.outer(&request.limits);
         let mut spec = self.sandboxed.bare_spec(scratch, &limits, TestbedKind::Machine(machine))?;
         let initrd = fs::metadata(image.initrd())?.len();
-        match attempt.room {
-            Room::Memory(size) => {
+        match attempt.scratch {
+            Scratch::Memory(size) => {
                 spec.size = machine::around(size);
-                spec.bounds.written = Some((ROOM.into(), machine::room_of(size, initrd)));
+                spec.bounds.written = Some((SCRATCH.into(), machine::scratch_size(size, initrd)));
             }
-            Room::Disk => {
+            Scratch::Disk => {
                 self.sandboxed
                     .write_on_disk(
                         &mut spec,
                         &scratch.join("layer"),
-                        machine::room_of(request.limits.disk.0, initrd),
+                        machine::scratch_size(request.limits.disk.0, initrd),
                     )
                     .await?;
             }
