@@ -153,7 +153,7 @@ struct Daemon {
 
 impl Daemon {
     async fn new(path: PathBuf, config: Config) -> Result<Self> {
-        let shared = Arc::new(Shared::open(&config).await?);
+        let shared = Arc::new(Shared::open(&config)?);
         let config = Arc::new(config);
         // Before anything is changed.
         shared.read(|db| domains::demand(db, &config))?;

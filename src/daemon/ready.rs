@@ -12,6 +12,7 @@ use invirtibuilder_builder::{Builder, Ready};
 use invirtibuilder_core::config::{Config, Isolation, Pocket};
 use invirtibuilder_environment::programs::{From, UnpackedPrograms};
 use invirtibuilder_environment::{Chroot, Store};
+use invirtibuilder_system::architectures;
 use invirtibuilder_system::subprocess::CancellationToken;
 
 /// How long after a failure it is tried again.
@@ -55,7 +56,7 @@ impl Readier {
         let (shared, config, cancel, spare) =
             (shared.clone(), config.clone(), self.cancel.clone(), self.spare.clone());
         self.task.spawn(async move {
-            let done = get_ready(&shared, &config, &cancel, &spare).await;
+            let done = get_ready(&config, &cancel, &spare).await;
             if let Some(error) = done.err().filter(|_| !cancel.is_cancelled()) {
                 shared.complain("a build cannot be prepared", &error);
                 let _ = tokio::time::timeout(AGAIN, cancel.cancelled()).await;
@@ -79,14 +80,13 @@ impl Readier {
 /// Unpacks what has to be, and then installs one set of build dependencies: whether more is to be
 /// done is looked at anew.
 async fn get_ready(
-    shared: &Shared,
     config: &Config,
     cancel: &CancellationToken,
     spare: &CancellationToken,
 ) -> Result<()> {
-    unpack_programs(shared, config, cancel).await?;
+    unpack_programs(config, cancel).await?;
     let (builder, jobs) = (Builder::new(config)?, config.daemon.jobs as u32);
-    let chroots = if config.chroots.unpacked { wanted(shared, config)? } else { Vec::new() };
+    let chroots = if config.chroots.unpacked { wanted(config)? } else { Vec::new() };
     let unshare = builder.unshare();
     let sets = unshare.wanted(&chroots)?;
     unshare.forget(jobs, &chroots, &sets).await?;
@@ -104,17 +104,9 @@ async fn get_ready(
 
 /// Unpacks what makes source packages, and removes what is of chroots and images that were
 /// replaced.
-async fn unpack_programs(
-    shared: &Shared,
-    config: &Config,
-    cancel: &CancellationToken,
-) -> Result<()> {
+async fn unpack_programs(config: &Config, cancel: &CancellationToken) -> Result<()> {
     let unpacked = UnpackedPrograms::new(config);
-    let from = config
-        .build
-        .pockets
-        .values()
-        .filter_map(|pocket| From::of(config, pocket, shared.publisher.host()).ok());
+    let from = config.build.pockets.values().filter_map(|pocket| From::of(config, pocket).ok());
     let from: Vec<From> = from.collect();
     for one in &from {
         let is_there = one.manifest().is_none_or(|manifest| unpacked.has(&manifest.digest));
@@ -132,13 +124,14 @@ fn say(ready: &Ready) {
 }
 
 /// Lists the chroots that builds in user namespaces start from.
-fn wanted(shared: &Shared, config: &Config) -> Result<Vec<Chroot>> {
+fn wanted(config: &Config) -> Result<Vec<Chroot>> {
     let store = Store::new(config);
     let mut wanted = Vec::new();
     for pocket in config.pockets() {
-        let Pocket { distro, isolation, .. } = pocket.settings();
+        let settings = pocket.settings();
+        let Pocket { distro, isolation, .. } = settings;
         if *isolation == Isolation::Unshare {
-            let architectures = shared.publisher.architectures(pocket);
+            let architectures = architectures::of_pocket(settings);
             wanted.extend(
                 architectures.into_iter().map(|architecture| (distro.clone(), architecture)),
             );

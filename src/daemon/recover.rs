@@ -79,7 +79,7 @@ mod tests {
         config: &Arc<Config>,
     ) -> Vec<(State, Option<FailureKind>)> {
         // Every daemon has a connection of its own.
-        recover_jobs(config, &Shared::open(config).await.unwrap()).await.unwrap();
+        recover_jobs(config, &Shared::open(config).unwrap()).await.unwrap();
         let all = jobs::lately_finished(service.record.db(), 9).unwrap();
         let open = jobs::open(service.record.db()).unwrap();
         all.into_iter().chain(open).map(|job| (job.state, job.failure)).collect()

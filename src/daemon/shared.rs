@@ -25,12 +25,11 @@ pub struct Shared {
 
 impl Shared {
     /// Opens everything.
-    pub async fn open(config: &Config) -> Result<Self> {
-        let host = invirtibuilder_system::architectures::host().await?;
+    pub fn open(config: &Config) -> Result<Self> {
         let record = || Record::open(&config.database()).map(Record::mirrored);
         let stopping = CancellationToken::new();
         let patient = || record().map(|record| record.patient(stopping.clone()));
-        let publisher = Arc::new(Publisher::new(patient()?, host));
+        let publisher = Arc::new(Publisher::new(patient()?));
         let (record, work) = (Mutex::new(record()?), Mutex::new(patient()?));
         Ok(Self { publisher, record, work, stopping })
     }

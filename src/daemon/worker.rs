@@ -31,12 +31,13 @@ use invirtibuilder_environment::{Environment, programs};
 use invirtibuilder_publish::validate::{self, Decision, JobRequest, Valid};
 use invirtibuilder_publish::{Item, copies};
 use invirtibuilder_sandbox::machine::kvm;
-use invirtibuilder_service::rebuild::{self, Original};
+use invirtibuilder_service::reproduction::{self, Original};
 use invirtibuilder_store::audit::AuditEntry;
 use invirtibuilder_store::chroots;
 use invirtibuilder_store::jobs;
 use invirtibuilder_store::sources::{self, Conditions};
 use invirtibuilder_store::{builds, contents, pockets, pool};
+use invirtibuilder_system::architectures;
 use invirtibuilder_system::subprocess::CancellationToken;
 
 /// Carries the job out.
@@ -271,11 +272,11 @@ impl Task {
         targets: &[Target],
         cancel: &CancellationToken,
     ) -> Result<(), Failure> {
-        let first = rebuild::packages_in(&request.output)?;
+        let first = reproduction::packages_in(&request.output)?;
         let again = self.again(request)?;
         builder.build(&again, targets, cancel).await?;
-        let compared = rebuild::compare(&first, &rebuild::packages_in(&again.output)?);
-        self.proven(&compared, &first, request.isolation, &rebuild::environments(targets))
+        let compared = reproduction::compare(&first, &reproduction::packages_in(&again.output)?);
+        self.proven(&compared, &first, request.isolation, &reproduction::environments(targets))
     }
 
     /// Machines that are emulated are slow: the administrator may not know that they are.
@@ -372,8 +373,8 @@ impl Task {
             })?;
         let as_before = Reproduced {
             at: 0,
-            isolation: Some(rebuild::isolation(&original.environments)),
-            chroots: rebuild::built_in(&original.environments),
+            isolation: Some(reproduction::isolation(&original.environments)),
+            chroots: reproduction::built_in(&original.environments),
         };
         let as_before = self.shared.read(|db| copies::is_alike(db, config, pocket, &as_before))?;
         let log = self.begin().await?;
@@ -383,12 +384,17 @@ impl Task {
         let own = if as_before {
             Vec::new()
         } else {
-            rebuild::environments(&builder.targets(&original.request(request.clone())?)?)
+            reproduction::environments(&builder.targets(&original.request(request.clone())?)?)
         };
         let environments = if as_before { &original.environments } else { &own };
         let compared = original.build_again(&builder, request, environments, &self.cancel).await;
         self.say_how_it_was_carried_out(pocket);
-        self.proven(&compared?, &original.packages, rebuild::isolation(environments), environments)
+        self.proven(
+            &compared?,
+            &original.packages,
+            reproduction::isolation(environments),
+            environments,
+        )
     }
 
     /// Copies the request, for the second build.
@@ -409,8 +415,8 @@ impl Task {
         isolation: Isolation,
         environments: &[Environment],
     ) -> Result<(), Failure> {
-        rebuild::demand_same(compared)?;
-        let (id, built_in) = (self.job.identity(), rebuild::built_in(environments));
+        reproduction::demand_same(compared)?;
+        let (id, built_in) = (self.job.identity(), reproduction::built_in(environments));
         Ok(self
             .shared
             .write_for_job(|tx| chroots::set_reproduced(tx, &id, isolation, &built_in, packages))?)
@@ -453,7 +459,7 @@ impl Task {
     ) -> Result<(source::SourceRequest, programs::From), Failure> {
         let config = &self.config;
         let settings = pocket.settings();
-        let from = programs::From::of(config, settings, self.shared.publisher.host())?;
+        let from = programs::From::of(config, settings)?;
         let programs = programs::UnpackedPrograms::new(config).get(&from, &self.cancel).await?;
         let request = source::SourceRequest {
             subject: JobRequest::of(&self.job).subject(config, &settings.distro),
@@ -520,7 +526,7 @@ impl Task {
             output: workspace.output(),
             log: log.to_owned(),
         };
-        let architectures = self.shared.publisher.architectures(pocket);
+        let architectures = architectures::of_pocket(pocket.settings());
         let version = (&job.package, &job.version);
         builder::BuildRequest::new(&self.config, pocket, version, architectures, places)
     }

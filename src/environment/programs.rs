@@ -16,7 +16,8 @@ use crate::{Chroot, Image, Store};
 use invirtibuilder_core::config::{Config, Isolation, Pocket};
 use invirtibuilder_core::error::Failure;
 use invirtibuilder_core::manifest::Manifest;
-use invirtibuilder_core::names::{Architecture, ChrootDigest};
+use invirtibuilder_core::names::ChrootDigest;
+use invirtibuilder_system::architectures;
 use invirtibuilder_system::remove::remove_tree;
 use invirtibuilder_system::subprocess::{CancellationToken, Cmd};
 
@@ -47,13 +48,13 @@ impl From {
     /// Chooses what makes a pocket's source packages: for `vm` an image, for others a chroot. It
     /// takes one of the host's own architecture first, if the pocket builds for that. A pocket
     /// whose builds are schroot's does without one, with the host's programs.
-    pub fn of(config: &Config, pocket: &Pocket, host: &Architecture) -> Result<Self, Failure> {
-        let store = Store::new(config);
-        let named = pocket.architectures.iter().filter(|one| *one != host);
-        let is_hosts = pocket.architectures.is_empty() || pocket.architectures.contains(host);
-        let first =
-            std::iter::once(host).filter(|_| is_hosts).chain(named).chain(std::iter::once(host));
-        for architecture in first {
+    pub fn of(config: &Config, pocket: &Pocket) -> Result<Self, Failure> {
+        let (store, host) = (Store::new(config), architectures::host());
+        let mut others = architectures::of_pocket(pocket);
+        let is_hosts = others.contains(&host);
+        others.retain(|one| *one != host);
+        let first = is_hosts.then_some(&host).into_iter();
+        for architecture in first.chain(&others).chain([&host]) {
             let found = match pocket.isolation {
                 Isolation::Vm => store.image(&pocket.distro, architecture)?.map(Self::Image),
                 Isolation::Unshare | Isolation::Schroot => {
@@ -67,7 +68,7 @@ impl From {
         if pocket.isolation == Isolation::Schroot {
             return Ok(Self::Host);
         }
-        let architecture = pocket.architectures.first().unwrap_or(host);
+        let architecture = pocket.architectures.first().unwrap_or(&host);
         Err(super::missing(&pocket.distro, architecture, pocket.isolation))
     }
 

@@ -43,7 +43,7 @@ pub fn check(
         Error::bug(format!("the record does not say whose build the archive has of {id}"))
     })?;
     let (name, target) = (pocket.name(), pocket.settings());
-    let (parts, architectures) = (contents::outline(db, id)?, architectures::of_pocket(target)?);
+    let (parts, architectures) = (contents::outline(db, id)?, architectures::of_pocket(target));
     let raised = format!("raise the version in debian/changelog, and submit that to {pocket}");
     if let Some(why) = hidden(pocket, &architectures, &parts) {
         let ways = format!(

@@ -382,7 +382,7 @@ fn a_pocket_moves_with_all_that_it_has() {
     let archive = Archive::open(&service.config, &lab()).unwrap();
     let state = contents::suite(service.record.db(), &suite).unwrap().unwrap();
     let shown = shown.into_iter().collect();
-    let spec = service.publisher.suite(service.config.pocket("dev").unwrap());
+    let spec = suite_spec(service.config.pocket("dev").unwrap());
     assert_eq!(archive.inspect(service.record.db(), &spec, &state, &shown).unwrap(), [""; 0]);
     // Its past stays where it was: 1.0 is in main, and names its commit there alone.
     let known =

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use crate::publication::{JobShare, Publication, in_step, superproject};
 use crate::validate::{self, JobRequest};
-use crate::{Item, Publisher, tags};
+use crate::{Item, suite_spec, tags};
 use invirtibuilder_api::job::Job;
 use invirtibuilder_archive::{Admission, Admitted, Archive, Foreseen, SuiteChange};
 use invirtibuilder_builder::source::{self, Control};
@@ -19,6 +19,7 @@ use invirtibuilder_git::Move;
 use invirtibuilder_store::contents::{self, Content};
 use invirtibuilder_store::pockets::{self, KnownVersion};
 use invirtibuilder_store::{Record, builds, pool, sources};
+use invirtibuilder_system::architectures;
 
 /// The part of a publication that can be done before anybody has to wait for it.
 pub struct Beforehand {
@@ -31,18 +32,15 @@ pub struct Beforehand {
 impl Beforehand {
     /// Reads what was built, and compresses what will be in indexes. It writes nothing, and keeps
     /// nobody from publishing.
-    pub fn of(publisher: &Publisher, config: &Config, items: &[Item]) -> Result<Self, Failure> {
+    pub fn of(config: &Config, items: &[Item]) -> Result<Self, Failure> {
         let mut admitted = Vec::new();
         for item in items {
-            let admission = item
-                .built
-                .as_ref()
-                .map(|dir| admission(publisher, config, &item.job, dir))
-                .transpose()?;
+            let admission =
+                item.built.as_ref().map(|dir| admission(config, &item.job, dir)).transpose()?;
             admitted.push(admission.map(|admission| Archive::examine(&admission)).transpose()?);
         }
         let foreseen = Foreseen::default();
-        let compress = || foresee(publisher, config, items, &admitted, &foreseen);
+        let compress = || foresee(config, items, &admitted, &foreseen);
         // In threads of its own: those that others wait for have better things to do. What is wrong
         // is said under the lock.
         let threads = rayon::ThreadPoolBuilder::new().build().map_err(anyhow::Error::from)?;
@@ -52,7 +50,6 @@ impl Beforehand {
 }
 
 fn foresee(
-    publisher: &Publisher,
     config: &Config,
     items: &[Item],
     admitted: &[Option<Admitted>],
@@ -68,7 +65,7 @@ fn foresee(
         changes.entry(&item.job.pocket).or_default().extend(content.map(SuiteChange::Put));
     }
     for (pocket, changes) in changes {
-        let suite = publisher.suite(config.pocket_of_job(pocket)?);
+        let suite = suite_spec(config.pocket_of_job(pocket)?);
         let archive = Archive::open(config, &suite.suite.domain)?;
         archive.foresee(record.db(), &suite, &changes, foreseen)?;
     }
@@ -78,7 +75,6 @@ fn foresee(
 /// Puts what was built into the pool, and writes Git objects and the next generation of every suite
 /// that changes.
 pub fn prepare(
-    publisher: &Publisher,
     config: &Config,
     record: &mut Record,
     items: &[Item],
@@ -119,7 +115,7 @@ pub fn prepare(
         let changes: Vec<SuiteChange> = changes.into_iter().map(|(_, change)| change).collect();
         let prepared = Archive::open(config, pocket.domain())?.prepare_foreseen(
             record.db(),
-            &publisher.suite(pocket),
+            &suite_spec(pocket),
             &changes,
             &foreseen,
         )?;
@@ -192,12 +188,7 @@ fn part(config: &Config, record: &Record, item: &Item) -> Result<JobShare, Failu
     })
 }
 
-fn admission(
-    publisher: &Publisher,
-    config: &Config,
-    job: &Job,
-    dir: &Path,
-) -> Result<Admission, Failure> {
+fn admission(config: &Config, job: &Job, dir: &Path) -> Result<Admission, Failure> {
     let pocket = config.pocket_of_job(&job.pocket)?;
     let control = Control::of_commit(&config.git.package(&job.package), &job.commit)?;
     Ok(Admission {
@@ -205,7 +196,7 @@ fn admission(
         source: job.package.clone(),
         version: job.version.clone(),
         components: pocket.settings().components.clone(),
-        architectures: publisher.architectures(pocket),
+        architectures: architectures::of_pocket(pocket.settings()),
         section: control.section,
         suite: pocket.suite(),
         changelog: changelog(config, job, &pocket.settings().distro)?,

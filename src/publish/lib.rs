@@ -41,11 +41,12 @@ use invirtibuilder_core::config::{Config, ConfiguredPocket};
 use invirtibuilder_core::domain::{Identity, SuiteId};
 use invirtibuilder_core::error::{Failure, FailureKind};
 use invirtibuilder_core::failpoint::{Point, reach};
-use invirtibuilder_core::names::{Architecture, DomainName, Principal};
+use invirtibuilder_core::names::{DomainName, Principal};
 use invirtibuilder_git as git;
 use invirtibuilder_store::moves::{self, OwedMove, RefOrSuite};
 use invirtibuilder_store::seals;
 use invirtibuilder_store::{Record, contents, domains, pool};
+use invirtibuilder_system::architectures;
 pub use lock::PublishLock;
 use publication::Publication;
 pub use publication::stamp;
@@ -63,7 +64,6 @@ pub struct Item {
 /// The publisher: its locks make publications follow each other.
 pub struct Publisher {
     record: Mutex<Record>,
-    host: Architecture,
 }
 
 /// Access to the record while nobody else publishes.
@@ -87,16 +87,14 @@ impl std::ops::DerefMut for Exclusive<'_> {
 }
 
 impl Publisher {
-    /// Makes a publisher with a connection of its own. `host` is the architecture that a pocket
-    /// without architectures builds for.
-    pub fn new(record: Record, host: Architecture) -> Self {
-        Self { record: Mutex::new(record), host }
+    /// Makes a publisher with a connection of its own.
+    pub fn new(record: Record) -> Self {
+        Self { record: Mutex::new(record) }
     }
 
     /// Opens a publisher for a program that does nothing else meanwhile.
     pub fn open(config: &Config) -> Result<Self> {
-        let host = invirtibuilder_system::architectures::host_blocking()?;
-        Ok(Self::new(Record::open(&config.database())?.mirrored(), host))
+        Ok(Self::new(Record::open(&config.database())?.mirrored()))
     }
 
     /// Waits until nobody else publishes, and keeps others from it until the result is dropped. It
@@ -116,38 +114,14 @@ impl Publisher {
         Ok(Exclusive { record, _lock: PublishLock::take(&config.state_dir)? })
     }
 
-    /// Returns this machine's own architecture.
-    pub fn host(&self) -> &Architecture {
-        &self.host
-    }
-
-    /// Lists the architectures that a pocket's suite has.
-    pub fn architectures(&self, pocket: ConfiguredPocket) -> Vec<Architecture> {
-        let configured = &pocket.settings().architectures;
-        if configured.is_empty() { vec![self.host.clone()] } else { configured.clone() }
-    }
-
-    /// Describes a pocket's suite: its name, components and architectures.
-    pub fn suite(&self, pocket: ConfiguredPocket) -> SuiteSpec {
-        SuiteSpec {
-            keep: pocket.settings().keep,
-            description: pocket.settings().description.clone(),
-            codename: pocket.settings().codename.clone().unwrap_or_else(|| pocket.suite().suite),
-            automatic: pocket.settings().automatic,
-            suite: pocket.suite(),
-            components: pocket.settings().components.clone(),
-            architectures: self.architectures(pocket),
-        }
-    }
-
     /// Publishes all of `items` or none. When this returns `Ok` they are in the record for good. It
     /// returns what could not be done after that, each a sentence. [`Publisher::upkeep`] tries
     /// again to make the moves that are still owed.
     pub fn publish(&self, config: &Config, items: &[Item]) -> Result<Vec<String>, Failure> {
-        let beforehand = items::Beforehand::of(self, config, items)?;
+        let beforehand = items::Beforehand::of(config, items)?;
         let mut record = self.exclusive(config)?;
         let settled = settle(config, &mut record)?;
-        let published = items::prepare(self, config, &mut record, items, beforehand)
+        let published = items::prepare(config, &mut record, items, beforehand)
             .and_then(|publication| commit(config, &mut record, &settled, &publication));
         if published.is_err() {
             // What was put into the pool for it goes again: now, or when the daemon starts.
@@ -167,7 +141,7 @@ impl Publisher {
     ) -> Result<(RolledBack, Vec<String>), Failure> {
         let mut record = self.exclusive(config)?;
         let settled = settle(config, &mut record)?;
-        let (publication, done) = rollback::prepare(self, config, &record, (suite, number), by)?;
+        let (publication, done) = rollback::prepare(config, &record, (suite, number), by)?;
         Ok((done, commit(config, &mut record, &settled, &publication)?))
     }
 
@@ -180,7 +154,7 @@ impl Publisher {
     ) -> Result<(Removed, Vec<String>), Failure> {
         let mut record = self.exclusive(config)?;
         let settled = settle(config, &mut record)?;
-        let (publication, removed) = remove::prepare(self, config, &record, removed)?;
+        let (publication, removed) = remove::prepare(config, &record, removed)?;
         let troubles = commit(config, &mut record, &settled, &publication)?;
         Ok((removed, troubles))
     }
@@ -246,11 +220,10 @@ impl Publisher {
         }
         // What a move that died has left.
         sweep_pool(config, &mut record)?;
-        let moved = relocate::prepare(self, config, &mut record, pocket, by).and_then(
-            |(publication, moved)| {
+        let moved =
+            relocate::prepare(config, &mut record, pocket, by).and_then(|(publication, moved)| {
                 Ok((moved, commit(config, &mut record, &settled, &publication)?))
-            },
-        );
+            });
         if moved.is_err() {
             let _ = sweep_pool(config, &mut record);
         }
@@ -294,7 +267,7 @@ impl Publisher {
         troubles.extend(suites.iter().filter_map(|suite| dated_ahead(config, suite)));
         troubles.extend(self.refresh(config, &mut record, Archive::prepare_at_start)?);
         let mut rest = vec![sweep_pool(config, &mut record)];
-        let specs: Vec<SuiteSpec> = config.pockets().map(|pocket| self.suite(pocket)).collect();
+        let specs: Vec<SuiteSpec> = config.pockets().map(suite_spec).collect();
         for (domain, _) in config.domains() {
             let archive = Archive::open(config, &domain)?;
             let (mut mine, mut shown) = (suites.clone(), specs.clone());
@@ -332,7 +305,7 @@ impl Publisher {
         let mut written = false;
         for pocket in config.pockets().filter(|pocket| !settled.is_leaving(&pocket.suite())) {
             let archive = Archive::open(config, pocket.domain())?;
-            match prepare(&archive, record.db(), &self.suite(pocket)) {
+            match prepare(&archive, record.db(), &suite_spec(pocket)) {
                 Ok(prepared) if prepared.is_empty() => {}
                 Ok(prepared) => {
                     record.write(|tx| {
@@ -352,6 +325,20 @@ impl Publisher {
         }
         troubles.extend(settled.troubles());
         Ok(troubles)
+    }
+}
+
+/// Describes a pocket's suite, as the configuration has it.
+pub fn suite_spec(pocket: ConfiguredPocket) -> SuiteSpec {
+    let settings = pocket.settings();
+    SuiteSpec {
+        keep: settings.keep,
+        description: settings.description.clone(),
+        codename: settings.codename.clone().unwrap_or_else(|| pocket.suite().suite),
+        automatic: settings.automatic,
+        suite: pocket.suite(),
+        components: settings.components.clone(),
+        architectures: architectures::of_pocket(settings),
     }
 }
 

@@ -7,7 +7,7 @@
 use anyhow::Result;
 
 use crate::publication::{MovedVersion, Publication, Relocation};
-use crate::{Publisher, items, tags};
+use crate::{items, suite_spec, tags};
 use invirtibuilder_api::archive::Relocated;
 use invirtibuilder_api::pocket::Held;
 use invirtibuilder_archive::{Archive, SuiteChange};
@@ -23,7 +23,6 @@ use invirtibuilder_store::{Record, beside, domains, jobs, released, relocation};
 /// Copies everything that a pocket has into the pool of the domain that the configuration puts it
 /// into, and writes its suite there. Refuses, naming it, what that domain cannot take.
 pub fn prepare(
-    publisher: &Publisher,
     config: &Config,
     record: &mut Record,
     pocket: ConfiguredPocket,
@@ -57,7 +56,7 @@ pub fn prepare(
         part.changes.push(SuiteChange::Put(content));
         publication.refs.extend(part.refs(&held)?.into_iter().map(|mv| (None, mv)));
     }
-    let prepared = new.prepare(record.db(), &publisher.suite(pocket), &part.changes)?;
+    let prepared = new.prepare(record.db(), &suite_spec(pocket), &part.changes)?;
     publication.suites.push((None, prepared));
     let RelocatedPart { relocation, .. } = part;
     let moved = Relocated {

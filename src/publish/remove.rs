@@ -1,7 +1,7 @@
 //! Takes a package out of a pocket: with a publication like any other, of nothing.
 
-use crate::Publisher;
 use crate::publication::{Publication, in_step, superproject};
+use crate::suite_spec;
 use invirtibuilder_api::pocket::{Held, Removed};
 use invirtibuilder_archive::{Archive, SuiteChange};
 use invirtibuilder_core::config::Config;
@@ -14,7 +14,6 @@ use invirtibuilder_store::{Record, jobs, pockets};
 /// package. Tags stay: a version names its commit for ever. `removed` says what the pocket had when
 /// it was asked.
 pub fn prepare(
-    publisher: &Publisher,
     config: &Config,
     record: &Record,
     removed: Removed,
@@ -42,7 +41,7 @@ pub fn prepare(
     );
     let change = git::SubmoduleChange { package: package.clone(), commit: None };
     let mv = superproject(config, record, pocket, &[change], &message)?;
-    let suite = publisher.suite(config.pocket_of_job(pocket)?);
+    let suite = suite_spec(config.pocket_of_job(pocket)?);
     let change = SuiteChange::Remove(package.clone());
     let archive = Archive::open(config, &suite.suite.domain)?;
     let prepared = archive.prepare(record.db(), &suite, &[change])?;

@@ -3,8 +3,8 @@
 
 use std::collections::BTreeMap;
 
-use crate::Publisher;
 use crate::publication::{Publication, in_step, superproject};
+use crate::suite_spec;
 use invirtibuilder_api::archive::RolledBack;
 use invirtibuilder_api::pocket::Held;
 use invirtibuilder_archive::{Archive, SuiteChange};
@@ -20,7 +20,6 @@ use invirtibuilder_store::{Record, contents, jobs, released, snapshots};
 /// Writes what is needed to show again what snapshot `number` of `suite` had. Tags stay: a version
 /// names its commit for ever.
 pub fn prepare(
-    publisher: &Publisher,
     config: &Config,
     record: &Record,
     (suite, number): (&SuiteId, i64),
@@ -78,7 +77,7 @@ pub fn prepare(
     publication.refs.push((None, mv));
     let prepared = Archive::open(config, pocket.domain())?.prepare(
         record.db(),
-        &publisher.suite(pocket),
+        &suite_spec(pocket),
         &changes,
     )?;
     let done = RolledBack { suite: suite.clone(), to: number, now: prepared.generation(), changed };

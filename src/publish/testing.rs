@@ -58,8 +58,7 @@ impl TestService {
         git::init_superproject(&config.git.superproject).unwrap();
         a_key(&at("key.asc"));
         let record = Record::open(&config.database()).unwrap();
-        let publisher =
-            Publisher::new(Record::open(&config.database()).unwrap(), "amd64".parse().unwrap());
+        let publisher = Publisher::new(Record::open(&config.database()).unwrap());
         publisher.project(&config).unwrap();
         Self { dir, config, publisher, record }
     }
@@ -126,7 +125,7 @@ impl TestService {
         }
         std::fs::copy(backup, &database).unwrap();
         let record = Record::open(&database).unwrap();
-        let publisher = Publisher::new(Record::open(&database).unwrap(), "amd64".parse().unwrap());
+        let publisher = Publisher::new(Record::open(&database).unwrap());
         Self { dir, config, publisher, record }
     }
 

@@ -309,8 +309,7 @@ pub fn plan_source(
     }
     if plan.format == source::Format::Native && version.has_revision() {
         // Only some releases of dpkg-source take that.
-        let host = architectures::host_blocking()?;
-        let programs = environment::programs::From::of(config, pocket.settings(), &host)?;
+        let programs = environment::programs::From::of(config, pocket.settings())?;
         plan.format.check(version, programs.dpkg())?;
     }
     check_control(pocket, &plan.control)?;
@@ -326,7 +325,7 @@ fn check_control(pocket: ConfiguredPocket, control: &source::Control) -> Result<
         // dpkg-source says what is wrong with it.
         return Ok(());
     }
-    let (table, ours) = (Table::read()?, architectures::of_pocket(pocket)?);
+    let (table, ours) = (Table::read()?, architectures::of_pocket(pocket));
     let targets = architectures::to_build(&table, &words, &ours);
     if targets.is_empty() {
         return Err(Failure::new(

@@ -133,10 +133,7 @@ fn make(config: &Config, request: &ChrootRequest, progress: &impl Progress) -> R
     let log = config.state_dir.join("logs").join(format!("{}-{distro}.log", form.word()));
     let store = Store::new(config);
     let made = progress.follow(&log, async |cancel| {
-        let architecture = match architecture {
-            Some(architecture) => architecture.clone(),
-            None => architectures::host().await?,
-        };
+        let architecture = architecture.clone().unwrap_or_else(architectures::host);
         match form {
             Form::Chroot => store.create(distro, &architecture, &log, &cancel).await,
             Form::Image => store.create_image(distro, &architecture, &log, &cancel).await,

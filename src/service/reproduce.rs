@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 
 use crate::progress::Progress;
-use crate::rebuild::{self, Original};
+use crate::reproduction::{self, Original};
 use crate::session::AtServer;
 use invirtibuilder_api::builds::{
     ComparedPackage, PackageVerdict, RebuildDetail, RebuildRequest, Rebuilt,
@@ -70,8 +70,8 @@ pub fn reproduce_job(
         let same = compared.iter().all(|one| one.verdict == PackageVerdict::Same);
         if same {
             let (isolation, built_in) = (
-                rebuild::isolation(&original.environments),
-                rebuild::built_in(&original.environments),
+                reproduction::isolation(&original.environments),
+                reproduction::built_in(&original.environments),
             );
             session.write(|tx| {
                 let packages = &original.packages;
@@ -102,8 +102,10 @@ fn installed(original: &Original, output: &Path) -> Result<Vec<String>> {
     for (name, old) in original.pool.iter().filter(|(name, _)| name.ends_with(".buildinfo")) {
         let new = output.join(name);
         if new.exists() {
-            lines
-                .extend(rebuild::environment(&fs::read_to_string(old)?, &fs::read_to_string(new)?));
+            lines.extend(reproduction::environment(
+                &fs::read_to_string(old)?,
+                &fs::read_to_string(new)?,
+            ));
         }
     }
     Ok(lines.iter().map(|line| text::one_line(line)).collect())

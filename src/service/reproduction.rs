@@ -222,7 +222,7 @@ pub fn built_in(environments: &[Environment]) -> Vec<BuiltIn> {
 
 #[cfg(test)]
 mod tests {
-    use crate::rebuild::*;
+    use crate::reproduction::*;
 
     #[test]
     fn what_was_installed_is_compared() {

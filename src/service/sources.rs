@@ -23,7 +23,6 @@ use invirtibuilder_core::names::PocketName;
 use invirtibuilder_environment::programs::{From, UnpackedPrograms};
 use invirtibuilder_publish::validate::{self, JobRequest};
 use invirtibuilder_store::{jobs, pockets};
-use invirtibuilder_system::architectures;
 use invirtibuilder_system::remove::remove_tree;
 use invirtibuilder_system::runtime::block_on;
 use invirtibuilder_system::subprocess::CancellationToken;
@@ -90,7 +89,7 @@ async fn make(
     let request = asked.request.clone();
     let plan = validate::plan_source(config, &request, &asked.pool, source::Branch::Now, None)?;
     let rules = config.pocket_of_job(&request.pocket)?.settings();
-    let from = From::of(config, rules, &architectures::host().await?)?;
+    let from = From::of(config, rules)?;
     let request = source::SourceRequest {
         subject: request.subject(config, &rules.distro),
         plan,

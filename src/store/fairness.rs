@@ -4,8 +4,9 @@
 //! the one that was charged least is next. So domains that always have work get places in the
 //! proportion of their shares, whatever the length of their builds, and what one does not want is
 //! for the others. Within a domain the same holds between pockets, and within a pocket between
-//! principals, whose jobs run the oldest first. A reserved place is apart: only its pocket may use
-//! it, and what runs there costs neither pocket nor domain anything.
+//! principals, whose jobs run the oldest first: that part is `next_of` in `claim.rs`, in SQL. A
+//! reserved place is apart: only its pocket may use it, and what runs there costs neither pocket
+//! nor domain anything.
 
 use std::collections::BTreeMap;
 

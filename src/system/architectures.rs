@@ -120,11 +120,8 @@ fn parts(tuple: &str) -> Option<[String; 4]> {
 }
 
 /// Lists the architectures that a pocket builds for: this machine's own, if it names none.
-pub fn of_pocket(pocket: &Pocket) -> Result<Vec<Architecture>> {
-    if pocket.architectures.is_empty() {
-        return Ok(vec![host_blocking()?]);
-    }
-    Ok(pocket.architectures.clone())
+pub fn of_pocket(pocket: &Pocket) -> Vec<Architecture> {
+    if pocket.architectures.is_empty() { vec![host()] } else { pocket.architectures.clone() }
 }
 
 /// Lists on which of a pocket's architectures a source package is built, and what is built there:
@@ -166,17 +163,46 @@ pub fn nothing_for(pocket: &PocketName, words: &[&str], architectures: &[Archite
     )
 }
 
+/// Returns the architecture that this program was compiled for. It is that of this machine's own
+/// packages; `init --check` asks dpkg whether it is ([`dpkgs_own`]).
+pub fn host() -> Architecture {
+    HOST.parse().expect("it is Debian's name of an architecture")
+}
+
+/// Debian's name of the architecture that this program is compiled for (cputable and tupletable of
+/// dpkg).
+const HOST: &str = {
+    let is_little = cfg!(target_endian = "little");
+    if cfg!(all(target_arch = "x86_64", target_pointer_width = "32")) {
+        "x32"
+    } else if cfg!(target_arch = "x86_64") {
+        "amd64"
+    } else if cfg!(target_arch = "x86") {
+        "i386"
+    } else if cfg!(target_arch = "aarch64") {
+        "arm64"
+    } else if cfg!(all(target_arch = "arm", target_abi = "eabihf")) {
+        "armhf"
+    } else if cfg!(target_arch = "arm") {
+        "armel"
+    } else if cfg!(target_arch = "powerpc64") {
+        if is_little { "ppc64el" } else { "ppc64" }
+    } else if cfg!(target_arch = "riscv64") {
+        "riscv64"
+    } else if cfg!(target_arch = "s390x") {
+        "s390x"
+    } else if cfg!(target_arch = "loongarch64") {
+        "loong64"
+    } else {
+        panic!("name this architecture here as dpkg-architecture(1) lists it")
+    }
+};
+
 /// Asks dpkg for the architecture of this machine's own packages.
-pub async fn host() -> Result<Architecture> {
+pub async fn dpkgs_own() -> Result<Architecture> {
     let done = Cmd::new("dpkg").arg("--print-architecture").run(&CancellationToken::new()).await?;
     let name = String::from_utf8(done.success()?)?;
     Ok(name.trim().parse()?)
-}
-
-/// Does what [`host`] does, for a caller that is not asynchronous.
-pub fn host_blocking() -> Result<Architecture> {
-    let done = Cmd::new("dpkg").arg("--print-architecture").run_blocking()?;
-    Ok(String::from_utf8(done.success()?)?.trim().parse()?)
 }
 
 #[cfg(test)]
@@ -187,6 +213,11 @@ mod tests {
 
     fn named(names: &[&str]) -> Vec<Architecture> {
         names.iter().map(|name| name.parse().unwrap()).collect()
+    }
+
+    #[tokio::test]
+    async fn this_programs_architecture_is_dpkgs() {
+        assert_eq!(host(), dpkgs_own().await.unwrap());
     }
 
     #[test]

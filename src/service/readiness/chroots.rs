@@ -8,10 +8,10 @@ use invirtibuilder_environment::Store;
 use invirtibuilder_system::architectures;
 
 /// Looks whether each pocket's chroots and images are there.
-pub(super) async fn chroots(config: &Config) -> Vec<Check> {
-    let host = architectures::host().await.ok();
+pub(super) fn chroots(config: &Config) -> Vec<Check> {
+    let host = architectures::host();
     let store = Store::new(config);
-    let of = |kind| wanted(config, host.as_ref(), |isolation| isolation == kind);
+    let of = |kind| wanted(config, |isolation| isolation == kind);
     let chroots = of(Isolation::Unshare)
         .into_iter()
         .map(|(distro, architecture)| (false, distro, architecture));
@@ -28,7 +28,7 @@ pub(super) async fn chroots(config: &Config) -> Vec<Check> {
         if is_vm {
             mend += " --vm";
         }
-        if host.as_ref() != Some(&architecture) {
+        if host != architecture {
             mend += &format!(" --arch {architecture}");
         }
         match found {
@@ -55,14 +55,12 @@ pub(super) async fn chroots(config: &Config) -> Vec<Check> {
 /// Returns what the pockets of some kinds of isolation build in.
 pub(super) fn wanted(
     config: &Config,
-    host: Option<&Architecture>,
     kind: impl Fn(Isolation) -> bool,
 ) -> Vec<(Distro, Architecture)> {
     let mut wanted = Vec::new();
     for pocket in config.build.pockets.values().filter(|pocket| kind(pocket.isolation)) {
-        let named =
-            pocket.architectures.iter().chain(host.filter(|_| pocket.architectures.is_empty()));
-        wanted.extend(named.map(|architecture| (pocket.distro.clone(), architecture.clone())));
+        let architectures = architectures::of_pocket(pocket).into_iter();
+        wanted.extend(architectures.map(|architecture| (pocket.distro.clone(), architecture)));
     }
     wanted.sort();
     wanted.dedup();

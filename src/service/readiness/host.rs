@@ -8,6 +8,7 @@ use nix::unistd::{User, getuid};
 use crate::readiness::check::{fine, note, wrong};
 use invirtibuilder_api::readiness::Check;
 use invirtibuilder_core::config::Config;
+use invirtibuilder_system::architectures;
 use invirtibuilder_system::subids;
 use invirtibuilder_system::subprocess::{CancellationToken, Cmd, PATH};
 
@@ -45,6 +46,17 @@ pub(super) fn programs(what: &str, all: &[(&str, &str)]) -> Check {
             .join(" ")
     };
     wrong(what, format!("missing: {}", list(0)), format!("apt-get install {}", list(1)))
+}
+
+/// Complains if dpkg installs packages of another architecture than that of these programs.
+pub(super) async fn architecture() -> Option<Check> {
+    let (ours, dpkgs) = (architectures::host(), architectures::dpkgs_own().await.ok()?);
+    (ours != dpkgs).then(|| {
+        let found = format!(
+            "these programs are for {ours}, and so are pockets without architectures; dpkg's packages are for {dpkgs}"
+        );
+        wrong("architecture", found, format!("apt-get install invirtibuilder:{dpkgs}"))
+    })
 }
 
 fn in_path(program: &str) -> bool {

@@ -44,6 +44,7 @@ async fn look_for(config: &Config, path: &Path, user: &User) -> Vec<Check> {
         host::subordinate_ids(config, user),
         host::namespaces(user).await,
     ];
+    checks.extend(host::architecture().await);
     checks.extend(machines::look(config, user).await);
     checks.extend(schroot::look(config, path, user).await);
     checks.extend(files::directories(config, user));
@@ -51,7 +52,7 @@ async fn look_for(config: &Config, path: &Path, user: &User) -> Vec<Check> {
     checks.extend(files::domains(config));
     checks.extend(suites::look(config));
     checks.extend(repositories::hooks(config, path));
-    checks.extend(chroots::chroots(config).await);
+    checks.extend(chroots::chroots(config));
     checks.extend(access::access_lists(config));
     checks.push(access::realm(config));
     checks.extend(access::remctl());

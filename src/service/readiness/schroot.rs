@@ -9,7 +9,6 @@ use crate::readiness::chroots::wanted;
 use invirtibuilder_api::readiness::Check;
 use invirtibuilder_builder::schroot::{self, UnfitChroot};
 use invirtibuilder_core::config::{Config, Isolation};
-use invirtibuilder_system::architectures;
 
 /// The group whose members may use chroots that sbuild-createchroot(8) made.
 const GROUP: &str = "sbuild";
@@ -39,10 +38,7 @@ pub(super) async fn look(config: &Config, path: &Path, user: &User) -> Vec<Check
         return checks;
     }
     checks.push(membership(user));
-    let host = architectures::host().await.ok();
-    for (distro, architecture) in
-        wanted(config, host.as_ref(), |isolation| isolation == Isolation::Schroot)
-    {
+    for (distro, architecture) in wanted(config, |isolation| isolation == Isolation::Schroot) {
         let name = schroot::name(&distro, &architecture);
         let what = format!("schroot {distro}");
         checks.push(match schroot::look(&name).await {

@@ -13,17 +13,15 @@ use invirtibuilder_archive::Archive;
 use invirtibuilder_core::config::{Config, ConfiguredPocket};
 use invirtibuilder_core::domain::Identity;
 use invirtibuilder_core::names::DomainName;
-use invirtibuilder_publish::{Publisher, copies};
+use invirtibuilder_publish::{copies, suite_spec};
 use invirtibuilder_store::{Record, builds, contents};
-use invirtibuilder_system::architectures::Table;
+use invirtibuilder_system::architectures::{self, Table};
 
 /// What the archive is compared with.
 #[derive(Clone, Copy)]
 pub struct Seen<'a> {
     /// The configuration.
     pub config: &'a Config,
-    /// What would publish.
-    pub publisher: &'a Publisher,
     /// The record.
     pub record: &'a Record,
     /// What the record says.
@@ -73,12 +71,12 @@ fn files(seen: &Seen, domain: &DomainName, deep: &Deep) -> Result<Vec<Fault>> {
 /// Checks whether each pocket's suite has a place for all that its versions are: components and
 /// architectures.
 pub fn places(seen: &Seen, compared: &mut Examined) -> Result<()> {
-    let Seen { config, publisher, record, facts } = *seen;
+    let Seen { config, record, facts } = *seen;
     let table = Table::read()?;
     for held in &facts.held {
         let Held { pocket, package, version, .. } = held;
         let Some(target) = config.find_pocket(pocket) else { continue };
-        let architectures = publisher.architectures(target);
+        let architectures = architectures::of_pocket(target.settings());
         let id = Identity {
             domain: target.domain().clone(),
             package: package.clone(),
@@ -104,7 +102,7 @@ pub fn places(seen: &Seen, compared: &mut Examined) -> Result<()> {
 }
 
 fn suite(seen: &Seen, archive: &Archive, pocket: ConfiguredPocket) -> Result<Vec<Fault>> {
-    let Seen { publisher, record, facts, .. } = *seen;
+    let Seen { record, facts, .. } = *seen;
     let suite = pocket.suite();
     let place = format!("suite {suite}");
     let one = |text: String, mend: Mend| Ok(vec![Fault::new(&place, text, mend)]);
@@ -131,7 +129,7 @@ fn suite(seen: &Seen, archive: &Archive, pocket: ConfiguredPocket) -> Result<Vec
             )
         }
         (Some((state, contents)), _) => {
-            let wrong = archive.inspect(record.db(), &publisher.suite(pocket), state, contents)?;
+            let wrong = archive.inspect(record.db(), &suite_spec(pocket), state, contents)?;
             Ok(wrong.into_iter().map(|text| Fault::new(&place, text, again())).collect())
         }
     }

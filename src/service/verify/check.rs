@@ -6,20 +6,14 @@ use crate::verify::facts::Facts;
 use crate::verify::fault::{Deep, Examined};
 use crate::verify::{archive, git};
 use invirtibuilder_core::config::Config;
-use invirtibuilder_publish::Publisher;
 use invirtibuilder_store::Record;
 
 /// Compares everything.
-pub fn check(
-    config: &Config,
-    publisher: &Publisher,
-    record: &mut Record,
-    deep: &Deep,
-) -> Result<Examined> {
+pub fn check(config: &Config, record: &mut Record, deep: &Deep) -> Result<Examined> {
     let facts = record.read(|tx| Facts::read(tx, config))?;
     let mut faults = facts.contradictions(config);
     faults.extend(git::check(config, &facts)?);
-    let seen = archive::Seen { config, publisher, record, facts: &facts };
+    let seen = archive::Seen { config, record, facts: &facts };
     faults.extend(archive::check(&seen, deep)?);
     let mut compared = Examined {
         packages: facts.packages().len(),

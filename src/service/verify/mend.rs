@@ -21,7 +21,7 @@ use invirtibuilder_core::names::{CommitId, PocketName, Principal};
 use invirtibuilder_git as git;
 use invirtibuilder_git::Move;
 use invirtibuilder_publish as publish;
-use invirtibuilder_publish::{Exclusive, Publisher, stamp};
+use invirtibuilder_publish::{Exclusive, Publisher, stamp, suite_spec};
 use invirtibuilder_store::audit::AuditEntry;
 use invirtibuilder_store::{moves, pockets, queue};
 
@@ -36,10 +36,10 @@ pub fn mend(
     let mut record = publisher.exclusive(config)?;
     publisher.finish(config, &mut record)?;
     let mut mended = Vec::new();
-    for fault in check(config, publisher, &mut record, &Deep::none())?.faults {
+    for fault in check(config, &mut record, &Deep::none())?.faults {
         let done = match &fault.adopt {
             Some(there) if repair == Repair::Adopt => take(config, &mut record, there, by),
-            _ => apply(config, publisher, &mut record, &fault.mend),
+            _ => apply(config, &mut record, &fault.mend),
         };
         let done = done.map_err(|error| format!("{error:#}"));
         let Difference { place, text } = fault.difference;
@@ -53,16 +53,11 @@ pub fn mend(
         mended.push(MendedDifference { done, failed, place, text });
     }
     publisher.finish(config, &mut record)?;
-    let left = check(config, publisher, &mut record, &Deep::none())?.report();
+    let left = check(config, &mut record, &Deep::none())?.report();
     Ok(Repaired { left, mended })
 }
 
-fn apply(
-    config: &Config,
-    publisher: &Publisher,
-    record: &mut Exclusive,
-    mend: &Mend,
-) -> Result<String> {
+fn apply(config: &Config, record: &mut Exclusive, mend: &Mend) -> Result<String> {
     match mend {
         Mend::Settle => bail!("it could not be made"),
         Mend::Owed(id, mv) => owe_again(record, *id, mv),
@@ -77,7 +72,7 @@ fn apply(
         }
         Mend::Tag(id) => tag(config, record, id),
         Mend::Superproject(pocket) => superproject(config, record, pocket),
-        Mend::Suite(pocket) => suite(config, publisher, record, config.pocket(pocket.as_str())?),
+        Mend::Suite(pocket) => suite(config, record, config.pocket(pocket.as_str())?),
         Mend::Queue => {
             record.write(queue::mend)?;
             Ok("written anew from the jobs".to_owned())
@@ -163,14 +158,9 @@ fn superproject(config: &Config, record: &mut Exclusive, pocket: &PocketName) ->
 
 /// Writes the next generation from the record alone. What is shown now may have a higher number
 /// than the record knows.
-fn suite(
-    config: &Config,
-    publisher: &Publisher,
-    record: &mut Exclusive,
-    pocket: ConfiguredPocket,
-) -> Result<String> {
+fn suite(config: &Config, record: &mut Exclusive, pocket: ConfiguredPocket) -> Result<String> {
     let prepared =
-        Archive::open(config, pocket.domain())?.rewrite(record.db(), &publisher.suite(pocket))?;
+        Archive::open(config, pocket.domain())?.rewrite(record.db(), &suite_spec(pocket))?;
     record.write(|tx| {
         Archive::record(tx, &prepared, "verify --repair")?;
         moves::owe_suite(tx, None, prepared.suite(), Some(prepared.generation()))

@@ -33,7 +33,7 @@ pub fn compare_all(session: &mut AtServer, depth: Depth) -> Result<Report> {
         Depth::Sizes => Deep::none(),
         Depth::Contents => Deep::All,
     };
-    let compared = check(&config, &publisher, &mut session.record, &deep)?;
+    let compared = check(&config, &mut session.record, &deep)?;
     if compared.faults.is_empty() {
         return Ok(compared.report());
     }
@@ -45,7 +45,7 @@ pub fn compare_all(session: &mut AtServer, depth: Depth) -> Result<Report> {
         }
     };
     let mut record = publisher.exclusive(&config)?;
-    Ok(check(&config, &publisher, &mut record, &again)?.report())
+    Ok(check(&config, &mut record, &again)?.report())
 }
 
 /// Mends what differs, tells the daemon, and compares again.

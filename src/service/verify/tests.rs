@@ -24,8 +24,7 @@ fn service() -> TestService {
 
 /// Lists every warning, as a person reads it.
 fn warned(service: &mut TestService) -> Vec<String> {
-    let report =
-        check(&service.config, &service.publisher, &mut service.record, &Deep::none()).unwrap();
+    let report = check(&service.config, &mut service.record, &Deep::none()).unwrap();
     report.warnings.iter().map(|warning| format!("{}: {}", warning.place, warning.text)).collect()
 }
 
@@ -121,8 +120,7 @@ fn a_pockets_branch_that_is_a_symbolic_ref_is_refused() {
 
 /// Lists every difference, as a person reads it.
 fn found(service: &mut TestService) -> Vec<String> {
-    let report =
-        check(&service.config, &service.publisher, &mut service.record, &Deep::none()).unwrap();
+    let report = check(&service.config, &mut service.record, &Deep::none()).unwrap();
     report.report().differences.iter().map(|d| format!("{}: {}", d.place, d.text)).collect()
 }
 
@@ -333,7 +331,7 @@ fn what_cannot_be_put_back_is_named_and_left() {
         assert!(line.contains(words), "{words}: {line}");
     }
     // The same size, other bytes: only who reads it knows.
-    let deep = check(&service.config, &service.publisher, &mut service.record, &Deep::All).unwrap();
+    let deep = check(&service.config, &mut service.record, &Deep::All).unwrap();
     assert!(
         deep.faults.iter().any(|fault| fault.difference.place.ends_with("hello_2.0_amd64.deb")),
         "{deep:?}"
