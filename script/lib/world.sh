@@ -31,7 +31,8 @@ leave_cgroups() {
 }
 
 # Runs a command in a new world and returns its exit status. Everything in the world ends with the command.
-# IB_PROGRAMS: directory of our programs. IB_DATA=disk: the state is kept on disk and not in memory.
+# IB_PROGRAMS: directory of our programs. IB_DATA=disk: the state is kept on disk and not in memory. IB_WORLD_NUMBER: worlds of different
+# numbers can stand beside each other; what they change of the cache is lost.
 in_world() {
 	[ "$(id -u)" = 0 ] || die "the world needs root: it mounts, and adds the service's user"
 	mkdir -p "$CACHE/chroots"
