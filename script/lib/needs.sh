@@ -10,7 +10,7 @@ declare -A NEEDS=(
 	[demo]="devscripts git-buildpackage libdistro-info-perl"
 	[layouts]="devscripts dgit git-buildpackage git-debrebase gpg libgit-wrapper-perl liblist-compare-perl libstring-shellquote-perl
 		pristine-tar quilt"
-	[lint]="shellcheck"
+	[lint]="prometheus shellcheck"
 	[package]="debhelper dpkg-dev lintian man-db po-debconf"
 	[foreign]="qemu-user-static"
 	[readers]="nginx-light"

@@ -14,6 +14,11 @@ use crate::audit::{BrokenTrail, IntactTrail, Recorded, TrailState};
 use crate::builds::{Build, BuildFacts, BuiltIn, ComparedPackage, PackageVerdict, Rebuilt};
 use crate::chroots::{Form, MadeChroot};
 use crate::configuration::ConfigReport;
+use crate::job::State;
+use crate::metrics::{
+    ChrootDate, DiskRoom, Ended, KeyDates, Metrics, OldestJob, OpenJobs, PhaseBucket, PhaseTime,
+    SuiteDates,
+};
 use crate::readiness::{Check, Readiness};
 use crate::verify::{
     Difference, MendedDifference, RefusedSource, Repaired, Report, SourcesChecked, Warning,
@@ -254,6 +259,50 @@ fn the_json_of_verify_is_pinned() {
         contents: BTreeMap::from([("hello_1.0-1_amd64.deb".to_owned(), "  a line".to_owned())]),
     };
     is_pinned(&rebuilt, include_str!("json/rebuilt.json"));
+}
+
+#[test]
+fn the_json_of_metrics_is_pinned() {
+    let metrics = Metrics {
+        version: "0.2.0".to_owned(),
+        daemon: true,
+        places: 2,
+        open: vec![OpenJobs { pocket: name("prod"), state: State::Queued, jobs: 3 }],
+        oldest: vec![OldestJob { pocket: name("prod"), submitted: 1_700_000_000_000 }],
+        ended: vec![Ended {
+            pocket: name("prod"),
+            state: State::Failed,
+            failure: Some(FailureKind::BuildFailed),
+            jobs: 4,
+        }],
+        phases: vec![PhaseTime {
+            pocket: name("prod"),
+            state: State::Building,
+            buckets: vec![PhaseBucket { up_to_ms: 60_000, jobs: 1 }],
+            jobs: 2,
+            ms: 95_000,
+        }],
+        owed_moves: 1,
+        suites: vec![SuiteDates {
+            domain: name("main"),
+            suite: name("stable"),
+            signed: 1_700_000_000_000,
+            valid_until: Some(1_700_600_000_000),
+        }],
+        keys: vec![KeyDates {
+            domain: name("main"),
+            fingerprint: "A".repeat(40),
+            created: 1_600_000_000_000,
+            expires: Some(1_800_000_000_000),
+        }],
+        chroots: vec![ChrootDate {
+            distro: name("bookworm"),
+            architecture: name("amd64"),
+            created: 1_700_000_000_000,
+        }],
+        disks: vec![DiskRoom { directory: "state".to_owned(), free: 5, size: 10 }],
+    };
+    is_pinned(&metrics, include_str!("json/metrics.json"));
 }
 
 #[test]

@@ -15,6 +15,7 @@ mod examples;
 pub mod explain;
 pub mod follow;
 pub mod job;
+pub mod metrics;
 pub mod pocket;
 pub mod progress;
 pub mod readiness;

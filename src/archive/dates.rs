@@ -31,11 +31,11 @@ const DRIFT: i64 = 60;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Shown {
     /// The date of the suite's Release.
-    date: i64,
+    pub date: i64,
     /// The time of the files.
     files: i64,
     /// The end of the Release's validity.
-    until: Option<i64>,
+    pub until: Option<i64>,
 }
 
 /// An error in the date of a suite.

@@ -124,6 +124,14 @@ impl ArchiveKeys {
         self.keys.iter().map(|key| key.cert.fingerprint().to_hex())
     }
 
+    /// Lists the fingerprint of each key with when it was made and when it expires, if ever.
+    pub fn dates(&self) -> impl Iterator<Item = (String, SystemTime, Option<SystemTime>)> {
+        self.keys.iter().map(|key| {
+            let made = key.cert.primary_key().key().creation_time();
+            (key.cert.fingerprint().to_hex(), made, key.expiry())
+        })
+    }
+
     /// Refuses keys that no client of Debian 12 can use together, and one that can never sign.
     pub fn check(&self) -> Result<()> {
         let is_new = |key: &&Key| matches!(key.cert.fingerprint(), Fingerprint::V6(_));

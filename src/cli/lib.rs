@@ -95,6 +95,8 @@ enum Verb {
     Audit(verbs::audit::Audit),
     /// Compare database, Git and archive, and mend what differs (on the server only)
     Verify(verbs::verify::VerifyArgs),
+    /// Print numbers for Prometheus, in its text format (on the server only)
+    Metrics,
     /// Explain a verb
     Help {
         /// The verb
@@ -236,6 +238,7 @@ fn serve(cli: Cli, caller: &Caller) -> anyhow::Result<Exit> {
         Verb::Archive(verb) => return verbs::archive::answer(&mut open()?, &verb),
         Verb::Audit(verb) => return verbs::audit::answer(&mut open()?, &verb),
         Verb::Verify(args) => return verbs::verify::answer(&mut open()?, &args),
+        Verb::Metrics => return verbs::metrics::answer(&mut open()?),
         Verb::Chroot(verb) => return verbs::chroot::answer(&mut open()?, &verb),
     }
     Ok(Exit::Ok)

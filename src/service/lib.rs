@@ -13,6 +13,7 @@ pub mod create_repo;
 pub mod explain;
 pub mod follow;
 pub mod history;
+pub mod metrics;
 pub mod pockets;
 pub mod progress;
 pub mod readiness;

@@ -152,7 +152,7 @@ fn transition(tx: &Transaction, id: JobId, from: State, to: State, with: With) -
     };
     let changed = tx
         .prepare_cached(
-            "UPDATE job SET state = :to, ready = 0, failure = :failure, reason = :reason,
+            "UPDATE job SET state = :to, since = :at, ready = 0, failure = :failure, reason = :reason,
                     finished = iif(:ends, :at, NULL),
                     started = CASE WHEN :to = 'preparing' THEN :at WHEN :again THEN NULL ELSE started END,
                     attempt = attempt + (:to = 'preparing'),
@@ -175,9 +175,10 @@ fn transition(tx: &Transaction, id: JobId, from: State, to: State, with: With) -
         let actual = tx.query_row("SELECT state FROM job WHERE id = ?", [id], |row| row.get(0))?;
         return Err(LostRace { id, expected: from, actual }.into());
     }
+    let step = queue::Step { from, to, at, weight: with.weight.unwrap_or_default() };
+    moving.count(tx, &step, with.failure.map(|failure| failure.kind))?;
     // Whoever retries a job has it from then on.
     let moving = if from.is_end() { Moving::of(tx, id)? } else { moving };
-    let step = queue::Step { from, to, at, weight: with.weight.unwrap_or_default() };
     moving.moved(tx, id, &step)?;
     let failure = with.failure.map(Failure::to_string);
     entered(tx, id, to, with.by, with.note.or(failure.as_deref()))

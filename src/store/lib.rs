@@ -28,6 +28,7 @@ pub mod hooks;
 pub mod jobs;
 pub mod kept;
 mod line;
+pub mod measures;
 #[cfg(test)]
 mod migration_tests;
 pub mod moves;
@@ -65,6 +66,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("schema/0011-domains.sql"),
     include_str!("schema/0012-removed.sql"),
     include_str!("schema/0013-kept.sql"),
+    include_str!("schema/0014-measures.sql"),
 ];
 
 /// The longest that a writer stands in line before we tell the caller to try again.

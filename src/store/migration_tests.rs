@@ -5,8 +5,8 @@ use std::path::Path;
 use rusqlite::Connection;
 
 use crate::{
-    MIGRATIONS, Record, beside, builds, chroots, domains, forecast, hooks, jobs, moves, pockets,
-    pool, queue_check, released, snapshots, sources,
+    MIGRATIONS, Record, beside, builds, chroots, domains, forecast, hooks, jobs, measures, moves,
+    pockets, pool, queue_check, released, snapshots, sources,
 };
 use invirtibuilder_api::job::State;
 use invirtibuilder_core::domain::Identity;
@@ -14,7 +14,7 @@ use invirtibuilder_core::names::{CommitId, DomainName, JobId};
 
 /// What a database of each schema has more than one of the schema before, in every table that is
 /// new and every column that is.
-const ROWS: [&str; 13] = [
+const ROWS: [&str; 14] = [
     "INSERT INTO job (id, pocket, package, commit_id, version, principal, state, failure, reason, turn,
                       attempt, submitted, started, finished, lease_until, cancel_by) VALUES
      (1, 'dev', 'hello', 'aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa', '1.0', 'alice@R', 'published', NULL, NULL, 1, 1, 10, 20, 120, NULL, NULL),
@@ -80,6 +80,9 @@ const ROWS: [&str; 13] = [
      INSERT INTO domain_use VALUES ('dev', 0, 0);",
     "INSERT INTO removed VALUES ('prod', 'hello', 'aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa', '1.0', 1, 150, 'carol@R', 'nobody uses it');",
     "INSERT INTO suite_kept VALUES ('main', 'unstable', 'hello', '1.0', 1, NULL);",
+    "INSERT INTO ended VALUES ('gone', 'published', '', 3);
+     INSERT INTO phase_time VALUES ('gone', 'building', 1000, 3, 900);
+     UPDATE job SET since = 95 WHERE id = 3;",
 ];
 
 /// Makes a database as the release with this schema has left it.
@@ -184,4 +187,7 @@ fn read_everything(db: &Connection, schema: usize) {
     // Of which packages it was a proof is known since schema 8; here it was of others.
     assert_eq!(proof.is_some(), (3..8).contains(&schema));
     assert_eq!(beside::of_version(db, &id).unwrap().len(), has(9));
+    let ended: u32 = measures::ended(db).unwrap().iter().map(|it| it.jobs).sum();
+    assert_eq!(ended as usize, 3 + has(11) + 3 * has(14), "those of before are counted");
+    assert_eq!(measures::phase_times(db).unwrap().len(), has(14));
 }

@@ -15,7 +15,9 @@ use anyhow::Result;
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
 
 use crate::fairness::{Load, Rules, Weight};
+use crate::measures;
 use invirtibuilder_api::job::State;
+use invirtibuilder_core::error::FailureKind;
 use invirtibuilder_core::names::{CommitId, DomainName, JobId, PackageName, PocketName, Principal};
 
 /// The least that any job is charged, in milliseconds.
@@ -41,6 +43,8 @@ pub(super) struct Moving {
     ready: bool,
     started: Option<i64>,
     lease_until: Option<i64>,
+    /// When it entered the state that it leaves.
+    since: i64,
 }
 
 /// A move of a job from one state to another.
@@ -69,13 +73,31 @@ impl Moving {
                 started: row.get(5)?,
                 lease_until: row.get(6)?,
                 domain: row.get(7)?,
+                since: row.get(8)?,
             })
         };
         Ok(tx
             .prepare_cached(
-                "SELECT pocket, package, commit_id, principal, ready, started, lease_until, domain FROM job WHERE id = ?",
+                "SELECT pocket, package, commit_id, principal, ready, started, lease_until, domain,
+                        coalesce(since, started, submitted) FROM job WHERE id = ?",
             )?
             .query_row([id], of_row)?)
+    }
+
+    /// Counts the move from one state to another. `failure` is why the job failed, if it has.
+    pub(super) fn count(
+        &self,
+        tx: &Transaction,
+        step: &Step,
+        failure: Option<FailureKind>,
+    ) -> Result<()> {
+        if !step.from.is_end() {
+            measures::count_phase(tx, &self.pocket, step.from, step.at - self.since)?;
+        }
+        if step.to.is_end() {
+            measures::count_end(tx, &self.pocket, step.to, failure)?;
+        }
+        Ok(())
     }
 
     /// Writes down what the move from one state to another means for the queue. The job is in `to`

@@ -9,10 +9,25 @@ use invirtibuilder_core::config::Config;
 /// The room that a disk has to have for a program not to fail for want of it, in bytes.
 const LITTLE: u64 = 1 << 20;
 
+/// The size of a disk, and what can be written to it, in bytes.
+#[derive(Debug, Clone, Copy)]
+pub struct DiskSpace {
+    /// All of it.
+    pub size: u64,
+    /// What those who are not root can write.
+    pub free: u64,
+}
+
+/// Measures the disk that a directory is on.
+pub fn space(dir: &Path) -> std::io::Result<DiskSpace> {
+    let disk = nix::sys::statvfs::statvfs(dir)?;
+    let bytes = |blocks: u64| blocks.saturating_mul(disk.fragment_size());
+    Ok(DiskSpace { size: bytes(disk.blocks()), free: bytes(disk.blocks_available()) })
+}
+
 /// Tells whether the disk that a directory is on is full.
 pub fn is_full(dir: &Path) -> std::io::Result<bool> {
-    let disk = nix::sys::statvfs::statvfs(dir)?;
-    Ok(disk.blocks_available().saturating_mul(disk.fragment_size()) < LITTLE)
+    Ok(space(dir)?.free < LITTLE)
 }
 
 /// The room that the next job needs to start, where jobs work and where the record is, in bytes.
@@ -20,11 +35,8 @@ const ROOM: u64 = 64 << 20;
 
 /// Finds the directory that has too little room for another job, if one has.
 pub fn short_of_room(config: &Config) -> Option<PathBuf> {
-    let is_short = |dir: &PathBuf| {
-        // What cannot be looked at is for the job to say.
-        nix::sys::statvfs::statvfs(dir)
-            .is_ok_and(|disk| disk.blocks_available().saturating_mul(disk.fragment_size()) < ROOM)
-    };
+    // What cannot be looked at is for the job to say.
+    let is_short = |dir: &PathBuf| space(dir).is_ok_and(|disk| disk.free < ROOM);
     [config.scratch(), config.state_dir.clone()].into_iter().find(is_short)
 }
 

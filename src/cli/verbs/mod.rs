@@ -14,6 +14,7 @@ pub mod generate;
 pub mod history;
 pub mod init;
 pub mod log;
+pub mod metrics;
 pub mod package_setup;
 pub mod packages;
 pub mod pockets;

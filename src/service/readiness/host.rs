@@ -2,15 +2,14 @@
 
 use std::path::Path;
 
-use nix::sys::statvfs::statvfs;
 use nix::unistd::{User, getuid};
 
 use crate::readiness::check::{fine, note, wrong};
 use invirtibuilder_api::readiness::Check;
 use invirtibuilder_core::config::Config;
-use invirtibuilder_system::architectures;
 use invirtibuilder_system::subids;
 use invirtibuilder_system::subprocess::{CancellationToken, Cmd, PATH};
+use invirtibuilder_system::{architectures, disk};
 
 /// Programs that we run, and Debian's packages of them.
 pub(super) const PROGRAMS: [(&str, &str); 13] = [
@@ -110,13 +109,12 @@ pub(super) async fn namespaces(user: &User) -> Check {
 }
 
 /// Looks whether there is room where builds, Git and the archive are.
-pub(super) fn disk(config: &Config) -> Vec<Check> {
+pub(super) fn disks(config: &Config) -> Vec<Check> {
     let mut places: Vec<(&str, &Path)> =
         vec![("space for builds", &config.state_dir), ("space for Git", &config.git.packages)];
     places.extend(config.domains().map(|(_, archive)| ("space for the archive", &*archive.root)));
     let one = |(what, path): (&str, &Path)| {
-        let room = statvfs(path).ok()?;
-        let free = room.blocks_available() as u64 * room.fragment_size() as u64;
+        let free = disk::space(path).ok()?.free;
         let found =
             format!("{:.1} GiB free in {}", free as f64 / f64::from(1 << 30), path.display());
         Some(if free < LITTLE {

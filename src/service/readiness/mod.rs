@@ -56,7 +56,7 @@ async fn look_for(config: &Config, path: &Path, user: &User) -> Vec<Check> {
     checks.extend(access::access_lists(config));
     checks.push(access::realm(config));
     checks.extend(access::remctl());
-    checks.extend(host::disk(config));
+    checks.extend(host::disks(config));
     checks.push(running::line(config, user));
     checks.push(running::daemon(config));
     checks.push(running::limits(config));

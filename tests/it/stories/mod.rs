@@ -20,6 +20,7 @@ mod layers;
 mod limits;
 mod machines;
 mod main_job;
+mod metrics;
 mod privilege;
 mod pushes;
 mod queue;
