@@ -16,8 +16,8 @@ use crate::chroots::{Form, MadeChroot};
 use crate::configuration::ConfigReport;
 use crate::job::State;
 use crate::metrics::{
-    ChrootDate, DiskRoom, Ended, KeyDates, Metrics, OldestJob, OpenJobs, PhaseBucket, PhaseTime,
-    SuiteDates,
+    ChrootDate, DiskRoom, EndedJobs, JobsInState, KeyDates, Metrics, OldestJob, PhaseBucket,
+    PhaseTime, SuiteDates,
 };
 use crate::readiness::{Check, Readiness};
 use crate::verify::{
@@ -267,9 +267,9 @@ fn the_json_of_metrics_is_pinned() {
         version: "0.2.0".to_owned(),
         daemon: true,
         places: 2,
-        open: vec![OpenJobs { pocket: name("prod"), state: State::Queued, jobs: 3 }],
+        open: vec![JobsInState { pocket: name("prod"), state: State::Queued, jobs: 3 }],
         oldest: vec![OldestJob { pocket: name("prod"), submitted: 1_700_000_000_000 }],
-        ended: vec![Ended {
+        ended: vec![EndedJobs {
             pocket: name("prod"),
             state: State::Failed,
             failure: Some(FailureKind::BuildFailed),

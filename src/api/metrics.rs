@@ -16,11 +16,11 @@ pub struct Metrics {
     /// The places that jobs run in.
     pub places: usize,
     /// The jobs that have not ended.
-    pub open: Vec<OpenJobs>,
+    pub open: Vec<JobsInState>,
     /// The jobs that wait the longest.
     pub oldest: Vec<OldestJob>,
     /// The jobs that have ended.
-    pub ended: Vec<Ended>,
+    pub ended: Vec<EndedJobs>,
     /// How long jobs were in each state.
     pub phases: Vec<PhaseTime>,
     /// The moves of Git and of the archive that committed publications owe still.
@@ -37,7 +37,7 @@ pub struct Metrics {
 
 /// How many jobs of a pocket are in a state.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct OpenJobs {
+pub struct JobsInState {
     /// The pocket.
     pub pocket: PocketName,
     /// The state.
@@ -57,7 +57,7 @@ pub struct OldestJob {
 
 /// How many jobs of a pocket have come to an end, ever.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Ended {
+pub struct EndedJobs {
     /// The pocket.
     pub pocket: PocketName,
     /// The end.

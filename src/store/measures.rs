@@ -5,7 +5,7 @@ use anyhow::Result;
 use rusqlite::{Connection, Transaction, params};
 
 use invirtibuilder_api::job::State;
-use invirtibuilder_api::metrics::{Ended, OldestJob, OpenJobs, PhaseBucket, PhaseTime};
+use invirtibuilder_api::metrics::{EndedJobs, JobsInState, OldestJob, PhaseBucket, PhaseTime};
 use invirtibuilder_core::error::FailureKind;
 use invirtibuilder_core::names::PocketName;
 
@@ -50,11 +50,11 @@ pub(super) fn count_phase(
 }
 
 /// Tells how many jobs have come to each end.
-pub fn ended(db: &Connection) -> Result<Vec<Ended>> {
+pub fn ended(db: &Connection) -> Result<Vec<EndedJobs>> {
     let mut statement =
         db.prepare_cached("SELECT pocket, state, nullif(failure, ''), jobs FROM ended")?;
     let rows = statement.query_map([], |row| {
-        Ok(Ended {
+        Ok(EndedJobs {
             pocket: row.get(0)?,
             state: row.get(1)?,
             failure: row.get(2)?,
@@ -91,13 +91,13 @@ pub fn phase_times(db: &Connection) -> Result<Vec<PhaseTime>> {
 }
 
 /// Counts the jobs that have not ended, by pocket and state.
-pub fn open(db: &Connection) -> Result<Vec<OpenJobs>> {
+pub fn open(db: &Connection) -> Result<Vec<JobsInState>> {
     let mut statement = db.prepare_cached(
         "SELECT pocket, state, count(*) FROM job INDEXED BY job_open
          WHERE state IN ('queued', 'preparing', 'building', 'publishing') GROUP BY pocket, state",
     )?;
     let rows = statement.query_map([], |row| {
-        Ok(OpenJobs { pocket: row.get(0)?, state: row.get(1)?, jobs: row.get(2)? })
+        Ok(JobsInState { pocket: row.get(0)?, state: row.get(1)?, jobs: row.get(2)? })
     })?;
     Ok(rows.collect::<Result<_, _>>()?)
 }

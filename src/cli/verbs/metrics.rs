@@ -200,7 +200,7 @@ fn families(all: &Metrics) -> Vec<MetricFamily> {
 mod tests {
     use super::*;
     use invirtibuilder_api::job::State;
-    use invirtibuilder_api::metrics::{Ended, OpenJobs, PhaseBucket};
+    use invirtibuilder_api::metrics::{EndedJobs, JobsInState, PhaseBucket};
     use invirtibuilder_core::error::FailureKind;
 
     #[test]
@@ -210,9 +210,9 @@ mod tests {
             version: "1.0".to_owned(),
             daemon: true,
             places: 2,
-            open: vec![OpenJobs { pocket: pocket(), state: State::Queued, jobs: 3 }],
+            open: vec![JobsInState { pocket: pocket(), state: State::Queued, jobs: 3 }],
             oldest: vec![],
-            ended: vec![Ended {
+            ended: vec![EndedJobs {
                 pocket: pocket(),
                 state: State::Failed,
                 failure: Some(FailureKind::BuildFailed),

@@ -85,9 +85,13 @@ fn what_a_dead_daemon_left_is_ended_and_removed_whoever_owns_it() {
     // A directory of one of its builds' users, one that even its owner may not enter, and a
     // process.
     let left = "/var/lib/invirtibuilder/work/job-999";
+    let subordinate = fs::read_to_string("/etc/subuid").unwrap();
+    let first = subordinate.lines().find_map(|line| line.strip_prefix("_invirtibuilder:"));
+    let first: u32 = first.and_then(|rest| rest.split(':').next()).unwrap().parse().unwrap();
+    let theirs = first + 123;
     let script = format!(
         "install -d -o _invirtibuilder -g _invirtibuilder {left} {left}/build {left}/closed && \
-         install -d -o 1000123 -g 1000123 {left}/build/theirs && touch {left}/build/theirs/file {left}/closed/file && \
+         install -d -o {theirs} -g {theirs} {left}/build/theirs && touch {left}/build/theirs/file {left}/closed/file && \
          chown _invirtibuilder {left}/closed/file && chmod 000 {left}/closed"
     );
     run("sh", &["-c", &script]);

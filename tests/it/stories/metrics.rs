@@ -41,7 +41,9 @@ fn what_happens_is_in_the_numbers() {
     has("invirtibuilder_daemon_up 1");
     has("invirtibuilder_owed_moves 0");
     has(r#"invirtibuilder_jobs_ended_total{pocket="prod",state="published",failure=""} 1"#);
-    has(r#"invirtibuilder_jobs_ended_total{pocket="prod",state="failed",failure="build.failed"} 1"#);
+    has(
+        r#"invirtibuilder_jobs_ended_total{pocket="prod",state="failed",failure="build.failed"} 1"#,
+    );
     has(r#"invirtibuilder_job_phase_duration_seconds_count{pocket="prod",state="building"} 2"#);
     let all = numbers();
     is_read_by_prometheus(&all);
