@@ -70,9 +70,9 @@ need_cargo_style() {
 	apt_get install --no-install-recommends "${packages[@]}"
 }
 
-# Installs a program of the Rust registry if it is not there.
+# Installs a program of the Rust registry if it is not there. It runs for seconds, so it is not optimised: that would take minutes.
 need_cargo_tool() {
 	command -v "$1" >/dev/null && return 0
 	say "installing $1 (it is compiled: this takes minutes)"
-	quietly cargo install --locked "$1"
+	quietly env CARGO_PROFILE_DEV_DEBUG=0 cargo install --locked --debug "$1"
 }
