@@ -18,7 +18,7 @@ use invirtibuilder_core::names::{
 };
 use invirtibuilder_git as git;
 use invirtibuilder_git::Stamp;
-use invirtibuilder_publish::Publisher;
+use invirtibuilder_publish::{Publisher, suite_spec};
 use invirtibuilder_service::verify::{self, Deep};
 use invirtibuilder_store::Record;
 use invirtibuilder_store::contents::{Content, Part, PartKind};
@@ -43,13 +43,13 @@ fn main() -> Result<()> {
 fn measure(n: usize, dir: &Path) -> Result<()> {
     let config = configure(dir)?;
     let mut record = Record::open(&config.database())?;
-    let publisher = Publisher::new(Record::open(&config.database())?, "amd64".parse()?);
-    fill(&config, &publisher, &mut record, n)?;
+    let publisher = Publisher::new(Record::open(&config.database())?);
+    fill(&config, &mut record, n)?;
     publisher.project(&config)?;
     let mut times = Vec::new();
     for _ in 0..TIMES {
         let start = Instant::now();
-        let compared = verify::check(&config, &publisher, &mut record, &Deep::none())?;
+        let compared = verify::check(&config, &mut record, &Deep::none())?;
         times.push(start.elapsed().as_secs_f64());
         ensure!(
             compared.packages == n && compared.faults.is_empty(),
@@ -81,7 +81,7 @@ fn configure(dir: &Path) -> Result<Config> {
 }
 
 /// Puts the packages where publications would have put them.
-fn fill(config: &Config, publisher: &Publisher, record: &mut Record, n: usize) -> Result<()> {
+fn fill(config: &Config, record: &mut Record, n: usize) -> Result<()> {
     let stamp = Stamp { name: "A".into(), email: "a@example.org".into(), time: 1_700_000_000 };
     let pockets: Vec<PocketName> = config.build.pockets.keys().cloned().collect();
     let version: Version = "1.0-1".parse()?;
@@ -131,7 +131,7 @@ fn fill(config: &Config, publisher: &Publisher, record: &mut Record, n: usize) -
             .map(|(package, _)| Ok(SuiteChange::Put(content(config, package, &version)?)));
         let changes: Vec<SuiteChange> = changes.collect::<Result<_>>()?;
         let configured = config.pocket(pocket.as_str())?;
-        let prepared = archive.prepare(record.db(), &publisher.suite(configured), &changes)?;
+        let prepared = archive.prepare(record.db(), &suite_spec(configured), &changes)?;
         record.write(|tx| {
             Archive::record(tx, &prepared, "bench")?;
             pockets::set_superproject(

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result};
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::{Connection, OpenFlags, OptionalExtension};
 use sha2::{Digest, Sha256};
 
 use crate::service::{LAB, SERVICE_UID, STATE};
@@ -36,15 +36,16 @@ const POCKETS: [Place; 3] = [
     Place { pocket: "lab", domain: "lab", archive: LAB, suite: "stable" },
 ];
 
-/// Those, and the pocket that moves, where the record has it.
+/// Those, and the pocket that moves, where the record has it. Where only readers are tried there is
+/// none.
 fn places(db: &Connection) -> Result<Vec<Place>> {
     let sql = "SELECT domain = 'main' FROM pocket_domain WHERE pocket = ?";
-    let (domain, archive) = match db.query_row(sql, [ROAM], |row| row.get::<_, bool>(0))? {
-        true => ("main", MAIN),
-        false => ("lab", LAB),
-    };
-    let roam = Place { pocket: ROAM, domain, archive, suite: ROAM };
-    Ok(POCKETS.into_iter().chain([roam]).collect())
+    let is_in_main = db.query_row(sql, [ROAM], |row| row.get::<_, bool>(0)).optional()?;
+    let roam = is_in_main.map(|is_in_main| {
+        let (domain, archive) = if is_in_main { ("main", MAIN) } else { ("lab", LAB) };
+        Place { pocket: ROAM, domain, archive, suite: ROAM }
+    });
+    Ok(POCKETS.into_iter().chain(roam).collect())
 }
 
 /// The database, for reading.
