@@ -1,9 +1,12 @@
 //! Writes one generation of a suite: index files, their names by hash, Release and its signatures.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, mpsc};
+use std::thread;
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result};
@@ -17,6 +20,7 @@ use crate::{Prepared, dates, site, xz};
 use invirtibuilder_core::domain::SuiteId;
 use invirtibuilder_core::failpoint::{Point, reach};
 use invirtibuilder_core::time::now;
+use invirtibuilder_store::buckets::Body;
 use invirtibuilder_store::generations::{self, ListedFile};
 use invirtibuilder_store::snapshots;
 use invirtibuilder_system::files;
@@ -96,7 +100,11 @@ fn date(before: &Path, dir: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Writes an index in every form. It has no more of it than a bucket in memory at a time.
+/// The buckets that are read before a form of an index is written that far.
+const AHEAD: usize = 16;
+
+/// Writes an index in every form, each by a thread of its own, while this one reads the record. A
+/// few buckets are in memory at a time.
 fn write_index(dir: &Path, db: &Connection, index: &Index) -> Result<Vec<ListedFile>> {
     let blocks =
         index.buckets.iter().map(|it| xz::Block { unpadded: it.unpadded, uncompressed: it.size });
@@ -106,12 +114,33 @@ fn write_index(dir: &Path, db: &Connection, index: &Index) -> Result<Vec<ListedF
         .map(|suffix| IndexFile::new(dir, index, suffix))
         .collect::<Result<Vec<_>>>()?;
     forms[2].add(&header)?;
-    for bucket in &index.buckets {
-        bucket.look(db, |body| {
-            let parts = [&body.plain, &body.gz, &body.xz];
-            forms.par_iter_mut().zip(parts).try_for_each(|(form, part)| form.add(part))
-        })?;
-    }
+    let parts: [fn(&Body) -> &[u8]; 3] = [|body| &body.plain, |body| &body.gz, |body| &body.xz];
+    let mut forms = thread::scope(|scope| {
+        let writers: Vec<_> = forms
+            .into_iter()
+            .zip(parts)
+            .map(|(mut form, part)| {
+                let (to, bodies) = mpsc::sync_channel::<Arc<Cow<Body>>>(AHEAD);
+                let write = move || {
+                    bodies.iter().try_for_each(|body| form.add(part(&body)))?;
+                    Ok(form)
+                };
+                (to, scope.spawn(write))
+            })
+            .collect();
+        for bucket in &index.buckets {
+            let body = Arc::new(bucket.body(db)?);
+            // A writer that has ended says why below.
+            if writers.iter().any(|(to, _)| to.send(body.clone()).is_err()) {
+                break;
+            }
+        }
+        let ended = writers.into_iter().map(|(to, writer)| {
+            drop(to);
+            writer.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        });
+        ended.collect::<Result<Vec<IndexFile>>>()
+    })?;
     if index.buckets.is_empty() {
         forms[1].add(&empty_gzip()?)?;
     }

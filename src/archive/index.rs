@@ -4,6 +4,7 @@
 //! the file is copied, a bucket at a time. Compressing is what takes long, so it can be done before
 //! anybody has to wait for it: see [`Foreseen`].
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 use std::io::Write;
 use std::sync::Mutex;
@@ -184,11 +185,11 @@ impl Bucket {
         }
     }
 
-    /// Does something with the entries, which are in memory no longer than that.
-    pub fn look<T>(&self, db: &Connection, look: impl FnOnce(&Body) -> Result<T>) -> Result<T> {
+    /// Returns the entries in every form.
+    pub fn body(&self, db: &Connection) -> Result<Cow<'_, Body>> {
         match &self.entries {
-            BucketEntries::New(body) => look(body),
-            BucketEntries::Recorded(id) => look(&buckets::body(db, *id)?),
+            BucketEntries::New(body) => Ok(Cow::Borrowed(body)),
+            BucketEntries::Recorded(id) => Ok(Cow::Owned(buckets::body(db, *id)?)),
         }
     }
 }

@@ -66,7 +66,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("schema/0011-domains.sql"),
     include_str!("schema/0012-removed.sql"),
     include_str!("schema/0013-kept.sql"),
-    include_str!("schema/0014-measures.sql"),
+    include_str!("schema/0014-counts.sql"),
 ];
 
 /// The longest that a writer stands in line before we tell the caller to try again.

@@ -1,5 +1,5 @@
--- What is counted of jobs. Every transition keeps it, so that whoever asks often need not look at history.
--- What the columns mean is in src/store/measures.rs.
+-- What is counted of jobs, and of the buckets of an index. Every transition keeps the former, so that whoever asks often need not look
+-- at history. What the columns mean is in src/store/measures.rs.
 
 ALTER TABLE job ADD COLUMN since INTEGER;               -- when it entered its state; NULL: before this schema
 
@@ -22,3 +22,6 @@ CREATE TABLE phase_time (
     ms     INTEGER NOT NULL,                            -- of all of them together
     PRIMARY KEY (pocket, state, bound)
 ) STRICT, WITHOUT ROWID;
+
+-- What the list of an index's buckets has, beside what stands in them: reading past that takes as long as reading it.
+CREATE INDEX bucket_sizes ON bucket (domain, suite, path, first, length(plain), unpadded);
