@@ -75,9 +75,12 @@ pub fn write(
     let signed = keys.sign(&release)?;
     files::write_new(&dir.join("Release"), &[release.as_bytes()])?;
     reach(Point::SuiteReleaseWritten)?;
-    files::write_new(&dir.join("InRelease"), &[&signed.inline])?;
-    files::write_new(&dir.join("Release.gpg"), &[&signed.detached])?;
-    files::write_new(&dir.join(site::sources_name(&prepared.suite.suite)), &[sources.as_bytes()])?;
+    let names = ["InRelease", "Release.gpg", &site::sources_name(&prepared.suite.suite)];
+    let contents = [&signed.inline, &signed.detached, sources.as_bytes()];
+    names
+        .into_par_iter()
+        .zip(contents)
+        .try_for_each(|(name, content)| files::write_new(&dir.join(name), &[content]))?;
     date(&before, &dir)?;
     reach(Point::SuiteSigned)?;
     sync_tree(&dir)?;
@@ -277,15 +280,21 @@ fn release(prepared: &Prepared, listed: &[ListedFile]) -> String {
     text
 }
 
-/// Makes the entries of a directory and of all below it durable. The files already are.
+/// Makes the entries of a directory and of all below it durable. The files already are. The disk
+/// gets all of it at once: nobody sees the directory before.
 fn sync_tree(dir: &Path) -> Result<()> {
-    for entry in fs::read_dir(dir)? {
-        let entry = entry?;
-        if entry.file_type()?.is_dir() {
-            sync_tree(&entry.path())?;
+    let mut dirs = vec![dir.to_owned()];
+    let mut looked = 0;
+    while let Some(dir) = dirs.get(looked) {
+        let below: Vec<fs::DirEntry> = fs::read_dir(dir)?.collect::<Result<_, _>>()?;
+        looked += 1;
+        for entry in below {
+            if entry.file_type()?.is_dir() {
+                dirs.push(entry.path());
+            }
         }
     }
-    files::sync_dir(dir)
+    dirs.par_iter().try_for_each(|dir| files::sync_dir(dir))
 }
 
 /// Records the files of a generation, and forgets those that by-hash has no longer.

@@ -16,6 +16,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use chrono::DateTime;
+use rayon::prelude::*;
 
 use crate::generation::DIRECTORY;
 use crate::sign::{ArchiveKeys, Signed};
@@ -105,8 +106,8 @@ pub fn add(
         }
     }
     fs::rename(&new, &dir)?;
-    files::sync_dir(dir.parent().context("a state has a directory")?)?;
-    files::sync_dir(&top)
+    let changed = [dir.parent().context("a state has a directory")?, &top];
+    changed.par_iter().try_for_each(|dir| files::sync_dir(dir))
 }
 
 /// What an id has of one suite.
