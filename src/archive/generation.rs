@@ -103,11 +103,13 @@ fn date(before: &Path, dir: &Path) -> Result<()> {
     Ok(())
 }
 
-/// The buckets that are read before a form of an index is written that far.
-const AHEAD: usize = 16;
+/// The bytes of entries that are handed on at once, and how often that is done before a form of an
+/// index is written that far.
+const PORTION: usize = 1 << 20;
+const AHEAD: usize = 2;
 
 /// Writes an index in every form, each by a thread of its own, while this one reads the record. A
-/// few buckets are in memory at a time.
+/// few portions of it are in memory at a time.
 fn write_index(dir: &Path, db: &Connection, index: &Index) -> Result<Vec<ListedFile>> {
     let blocks =
         index.buckets.iter().map(|it| xz::Block { unpadded: it.unpadded, uncompressed: it.size });
@@ -123,19 +125,27 @@ fn write_index(dir: &Path, db: &Connection, index: &Index) -> Result<Vec<ListedF
             .into_iter()
             .zip(parts)
             .map(|(mut form, part)| {
-                let (to, bodies) = mpsc::sync_channel::<Arc<Cow<Body>>>(AHEAD);
+                let (to, portions) = mpsc::sync_channel::<Arc<Vec<Cow<Body>>>>(AHEAD);
                 let write = move || {
-                    bodies.iter().try_for_each(|body| form.add(part(&body)))?;
+                    for portion in portions {
+                        portion.iter().try_for_each(|body| form.add(part(body)))?;
+                    }
                     Ok(form)
                 };
                 (to, scope.spawn(write))
             })
             .collect();
-        for bucket in &index.buckets {
-            let body = Arc::new(bucket.body(db)?);
-            // A writer that has ended says why below.
-            if writers.iter().any(|(to, _)| to.send(body.clone()).is_err()) {
-                break;
+        let (mut portion, mut size) = (Vec::new(), 0);
+        for (n, bucket) in index.buckets.iter().enumerate() {
+            portion.push(bucket.body(db)?);
+            size += bucket.size as usize;
+            if size >= PORTION || n + 1 == index.buckets.len() {
+                let whole = Arc::new(std::mem::take(&mut portion));
+                size = 0;
+                // A writer that has ended says why below.
+                if writers.iter().any(|(to, _)| to.send(whole.clone()).is_err()) {
+                    break;
+                }
             }
         }
         let ended = writers.into_iter().map(|(to, writer)| {
