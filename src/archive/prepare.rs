@@ -438,7 +438,7 @@ fn taken(name: &str, content: &Content, owner: &str, suite: &SuiteId) -> Failure
         FailureKind::Takeover,
         format!(
             "binary package {name} of {source} belongs to source package {owner} in suite {suite}: publish a version of {owner} \
-             that does not build it, then {source}"
+             that does not build it, or take {owner} out with 'remove', then {source}"
         ),
     )
 }
