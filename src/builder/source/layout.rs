@@ -105,6 +105,16 @@ pub fn compare(
     }
     let unexplained: Vec<&Path> =
         changes.iter().copied().filter(|path| !patches.touched.contains(*path)).collect();
+    let is_new = |path: &Path| options.generates_patch() && found.added.contains(&path);
+    let is_executable = |path| entries[path].kind == FileKind::File { executable: true };
+    let bits = unexplained
+        .iter()
+        .copied()
+        .filter(|path| found.modes.contains(path) || is_new(path) && is_executable(*path));
+    let bits: Vec<&Path> = bits.collect();
+    if !bits.is_empty() && !patches.unknown {
+        return Err(no_bit(&bits));
+    }
     if options.generates_patch() {
         can_be_patch(&unexplained, tree)?;
     }
@@ -166,11 +176,9 @@ impl<'a> TreeChanges<'a> {
                 Some(Some(there)) if there == entry => {}
                 Some(Some(_)) if ignore.matches(path) => found.foreign.push(path),
                 Some(Some(there)) => {
-                    if there.id == entry.id
-                        && matches!(
-                            (there.kind, entry.kind),
-                            (FileKind::File { .. }, FileKind::File { .. })
-                        )
+                    if let (FileKind::File { executable: was }, FileKind::File { executable: is }) =
+                        (there.kind, entry.kind)
+                        && was != is
                     {
                         found.modes.push(path);
                     }
@@ -266,6 +274,16 @@ fn can_be_patch(changes: &[&Path], tree: &Looked) -> Result<(), Failure> {
     let text =
         format!("no patch that dpkg-source makes can hold {what}: {}: {help}", named(&paths));
     Err(Failure::new(FailureKind::Layout, text))
+}
+
+/// Refuses executable bits that no patch says: dpkg-source's own patches hold none.
+fn no_bit(paths: &[&Path]) -> Failure {
+    let text = format!(
+        "the executable bit of {} is not that of the upstream tarball, which only a patch in Git's own form can say: commit one in \
+         debian/patches, as 'gbp pq export' and 'git format-patch' write it",
+        named(paths)
+    );
+    Failure::new(FailureKind::Layout, text)
 }
 
 fn no_layout(paths: &[&Path], gone: &[Vec<u8>]) -> Failure {
