@@ -1,6 +1,6 @@
 //! Measures the service, for monitoring. For administrators on the server.
 
-use std::path::PathBuf;
+use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::Result;
@@ -11,7 +11,8 @@ use invirtibuilder_archive::Archive;
 use invirtibuilder_core::config::{Config, ConfiguredPocket};
 use invirtibuilder_environment::Store;
 use invirtibuilder_store::{measures, moves};
-use invirtibuilder_system::{disk, wake};
+use invirtibuilder_system::disk::{self, DiskUse};
+use invirtibuilder_system::wake;
 
 /// Measures everything. It takes the same time whatever the history; what cannot be looked at, such
 /// as a key that cannot be read, is left out: `init --check` says why.
@@ -78,16 +79,14 @@ fn chroots(config: &Config) -> Vec<ChrootDate> {
 }
 
 fn disks(config: &Config) -> Vec<DiskRoom> {
-    let mut places = vec![
-        ("state".to_owned(), config.state_dir.clone()),
-        ("git".to_owned(), config.git.packages.clone()),
-    ];
-    places.extend(
-        config.domains().map(|(domain, archive)| (domain.qualify("archive"), archive.root.clone())),
-    );
-    let room = |(directory, path): (String, PathBuf)| {
-        let disk = disk::space(&path).ok()?;
+    let room = |(used_for, path): (DiskUse, &Path)| {
+        let disk = disk::space(path).ok()?;
+        let directory = match used_for {
+            DiskUse::State => "state".to_owned(),
+            DiskUse::Git => "git".to_owned(),
+            DiskUse::Archive(domain) => domain.qualify("archive"),
+        };
         Some(DiskRoom { directory, free: disk.free, size: disk.size })
     };
-    places.into_iter().filter_map(room).collect()
+    disk::directories(config).into_iter().filter_map(room).collect()
 }

@@ -5,6 +5,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use invirtibuilder_core::config::Config;
+use invirtibuilder_core::names::DomainName;
 
 /// The room that a disk has to have for a program not to fail for want of it, in bytes.
 const LITTLE: u64 = 1 << 20;
@@ -23,6 +24,27 @@ pub fn space(dir: &Path) -> std::io::Result<DiskSpace> {
     let disk = nix::sys::statvfs::statvfs(dir)?;
     let bytes = |blocks: u64| blocks.saturating_mul(disk.fragment_size());
     Ok(DiskSpace { size: bytes(disk.blocks()), free: bytes(disk.blocks_available()) })
+}
+
+/// What the service keeps in a directory that needs room.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum DiskUse {
+    /// The record, logs, chroots and builds.
+    State,
+    /// Repositories.
+    Git,
+    /// The archive of a domain.
+    Archive(DomainName),
+}
+
+/// Lists the directories whose disks need room.
+pub fn directories(config: &Config) -> Vec<(DiskUse, &Path)> {
+    let mut all: Vec<(DiskUse, &Path)> =
+        vec![(DiskUse::State, &config.state_dir), (DiskUse::Git, &config.git.packages)];
+    all.extend(
+        config.domains().map(|(domain, archive)| (DiskUse::Archive(domain), &*archive.root)),
+    );
+    all
 }
 
 /// Tells whether the disk that a directory is on is full.

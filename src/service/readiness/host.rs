@@ -7,9 +7,10 @@ use nix::unistd::{User, getuid};
 use crate::readiness::check::{fine, note, wrong};
 use invirtibuilder_api::readiness::Check;
 use invirtibuilder_core::config::Config;
+use invirtibuilder_system::architectures;
+use invirtibuilder_system::disk::{self, DiskUse};
 use invirtibuilder_system::subids;
 use invirtibuilder_system::subprocess::{CancellationToken, Cmd, PATH};
-use invirtibuilder_system::{architectures, disk};
 
 /// Programs that we run, and Debian's packages of them.
 pub(super) const PROGRAMS: [(&str, &str); 13] = [
@@ -110,10 +111,12 @@ pub(super) async fn namespaces(user: &User) -> Check {
 
 /// Looks whether there is room where builds, Git and the archive are.
 pub(super) fn disks(config: &Config) -> Vec<Check> {
-    let mut places: Vec<(&str, &Path)> =
-        vec![("space for builds", &config.state_dir), ("space for Git", &config.git.packages)];
-    places.extend(config.domains().map(|(_, archive)| ("space for the archive", &*archive.root)));
-    let one = |(what, path): (&str, &Path)| {
+    let one = |(used_for, path): (DiskUse, &Path)| {
+        let what = match used_for {
+            DiskUse::State => "space for builds",
+            DiskUse::Git => "space for Git",
+            DiskUse::Archive(_) => "space for the archive",
+        };
         let free = disk::space(path).ok()?.free;
         let found =
             format!("{:.1} GiB free in {}", free as f64 / f64::from(1 << 30), path.display());
@@ -123,5 +126,5 @@ pub(super) fn disks(config: &Config) -> Vec<Check> {
             fine(what, found)
         })
     };
-    places.into_iter().filter_map(one).collect()
+    disk::directories(config).into_iter().filter_map(one).collect()
 }
