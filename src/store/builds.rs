@@ -259,16 +259,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let mut record = Record::open(&dir.path().join("db")).unwrap();
         let by = Principal::from_authenticated("alice@EXAMPLE.ORG").unwrap();
-        let new = NewJob {
-            pocket: "dev".parse().unwrap(),
-            domain: Default::default(),
-            package: "hello".parse().unwrap(),
-            commit: "0".repeat(40).parse().unwrap(),
-            version: "1.0".parse().unwrap(),
-            written: "1.0".parse().unwrap(),
-            why: None,
-            principal: by.clone(),
-        };
+        let new = NewJob::example("dev", "hello", "1.0", 0);
         let id = &new.identity();
         let job = record.write(|tx| jobs::enqueue(tx, &new)).unwrap();
         let known = KnownVersion {

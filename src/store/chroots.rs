@@ -132,19 +132,7 @@ mod tests {
             );
             serde_json::from_str(&text).unwrap()
         };
-        let new = NewJob {
-            pocket: "prod".parse().unwrap(),
-            domain: Default::default(),
-            package: "hello".parse().unwrap(),
-            commit: "0".repeat(40).parse().unwrap(),
-            version: "1".parse().unwrap(),
-            written: "1".parse().unwrap(),
-            why: None,
-            principal: invirtibuilder_core::names::Principal::from_authenticated(
-                "alice@EXAMPLE.ORG",
-            )
-            .unwrap(),
-        };
+        let new = NewJob::example("prod", "hello", "1", 0);
         let job = record.write(|tx| jobs::enqueue(tx, &new)).unwrap();
         assert!(chroots_of_job(record.db(), job).unwrap().is_empty());
         record.write(|tx| set(tx, job, &[chroot("i386", "b"), chroot("amd64", "a")])).unwrap();

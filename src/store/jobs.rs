@@ -79,6 +79,24 @@ impl NewJob {
     }
 }
 
+#[cfg(test)]
+impl NewJob {
+    /// Makes a request of alice's for a version, in main. The commit is this number.
+    pub(crate) fn example(pocket: &str, package: &str, version: &str, commit: u32) -> Self {
+        let version: Version = version.parse().unwrap();
+        Self {
+            pocket: pocket.parse().unwrap(),
+            domain: DomainName::main(),
+            package: package.parse().unwrap(),
+            commit: format!("{commit:040x}").parse().unwrap(),
+            written: version.clone(),
+            version,
+            why: None,
+            principal: Principal::from_authenticated("alice@EXAMPLE.ORG").unwrap(),
+        }
+    }
+}
+
 /// The error that somebody else moved the job first.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("job {id} is {actual}, not {expected}: somebody else moved it first")]
@@ -535,16 +553,7 @@ mod tests {
     }
 
     fn new(package: &str, n: u8) -> NewJob {
-        NewJob {
-            pocket: "prod".parse().unwrap(),
-            domain: DomainName::main(),
-            package: package.parse().unwrap(),
-            commit: format!("{n:040x}").parse().unwrap(),
-            version: format!("1.{n}").parse().unwrap(),
-            written: format!("1.{n}").parse().unwrap(),
-            why: None,
-            principal: principal("alice@EXAMPLE.ORG"),
-        }
+        NewJob::example("prod", package, &format!("1.{n}"), n.into())
     }
 
     /// Claims a job by the rules of a service with places enough.

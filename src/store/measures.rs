@@ -124,16 +124,7 @@ mod tests {
     use invirtibuilder_core::time::now;
 
     fn queue(tx: &Transaction, n: u8) -> JobId {
-        let new = NewJob {
-            pocket: "prod".parse().unwrap(),
-            domain: "main".parse().unwrap(),
-            package: format!("p{n}").parse().unwrap(),
-            commit: format!("{n:040x}").parse().unwrap(),
-            version: "1.0".parse().unwrap(),
-            written: "1.0".parse().unwrap(),
-            why: None,
-            principal: Principal::from_authenticated("alice@R").unwrap(),
-        };
+        let new = NewJob::example("prod", &format!("p{n}"), "1.0", n.into());
         jobs::enqueue(tx, &new).unwrap()
     }
 
