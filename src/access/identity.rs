@@ -12,9 +12,14 @@ use libgssapi::name::Name;
 use libgssapi::oid::{GSS_MECH_KRB5, GSS_NT_USER_NAME};
 use nix::unistd::{User, getuid};
 
+use crate::grant::Grant;
 use invirtibuilder_core::config::Config;
 use invirtibuilder_core::error::Error;
 use invirtibuilder_core::names::Principal;
+
+/// The name of callers by HTTP that have not said who they are. It has no realm, so it is no
+/// principal's.
+pub const NOBODY: &str = "nobody";
 
 /// The way by which a request came.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,6 +28,9 @@ pub enum Caller {
     Remctl(OsString),
     /// By sshd: the principal that stands behind the key or the ticket.
     Ssh(String),
+    /// By HTTP: who stands behind the ticket, the session or the token, and what of their rights
+    /// the request has; `None`: nobody has said who they are.
+    Http(Option<Principal>, Grant),
     /// From a shell on this server.
     Shell,
 }
@@ -38,6 +46,7 @@ impl Caller {
         match self {
             Caller::Remctl(_) => "remctl",
             Caller::Ssh(_) => "ssh",
+            Caller::Http(..) => "http",
             Caller::Shell => "shell",
         }
     }
@@ -45,8 +54,16 @@ impl Caller {
     /// Tells whether the request comes from elsewhere: then it may name no files of this server.
     pub fn is_remote(&self) -> bool {
         match self {
-            Caller::Remctl(_) | Caller::Ssh(_) => true,
+            Caller::Remctl(_) | Caller::Ssh(_) | Caller::Http(..) => true,
             Caller::Shell => false,
+        }
+    }
+
+    /// Returns the rights that the request has of the caller's.
+    pub fn grant(&self) -> &Grant {
+        match self {
+            Caller::Http(_, grant) => grant,
+            Caller::Remctl(_) | Caller::Ssh(_) | Caller::Shell => &Grant::Whole,
         }
     }
 }
@@ -62,6 +79,8 @@ pub fn who(config: &Config, caller: &Caller) -> Result<Principal, Error> {
             qualified(name, realm)
         }
         Caller::Ssh(name) => qualified(name, realm),
+        Caller::Http(Some(principal), _) => Ok(principal.clone()),
+        Caller::Http(None, _) => Principal::from_authenticated(NOBODY),
         Caller::Shell => local(config),
     }
 }

@@ -1,11 +1,12 @@
 //! ACLs: who may do what, and what decided it.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use invirtibuilder_core::names::{PocketName, Principal};
 
 /// The question whether a principal may submit to a pocket.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct AccessQuestion {
     /// The pocket, as the caller calls it.
     pub pocket: String,
@@ -14,7 +15,7 @@ pub struct AccessQuestion {
 }
 
 /// The decision about a principal, and how the ACL came to it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct AccessDecision {
     /// Whether the ACL admits the principal.
     pub admitted: bool,
@@ -28,7 +29,7 @@ pub struct AccessDecision {
 }
 
 /// One entry that an evaluation looked at.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct EvaluationStep {
     /// The number of files that the entry is inside of.
     pub depth: usize,
@@ -43,7 +44,7 @@ pub struct EvaluationStep {
 
 /// A principal, or a set of people that can only be described, in the order in which the ACL tries
 /// its entries.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Access {
     /// The principal's name, or words that describe the people.
     pub who: String,
@@ -54,7 +55,7 @@ pub struct Access {
 }
 
 /// The effect of an entry on those that it is about.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Effect {
     /// It admits them.
@@ -66,7 +67,7 @@ pub enum Effect {
 }
 
 /// Something that the author of an ACL should know.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Finding {
     /// The fault, and what the author can do about it.
     pub message: String,

@@ -1,5 +1,6 @@
 //! Files and suites of the archive, and what an administrator did to them.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::builds::Build;
@@ -9,7 +10,7 @@ use invirtibuilder_core::names::{
 };
 
 /// A file of the pool.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct PoolFile {
     /// The path below the archive's root.
     pub path: String,
@@ -20,7 +21,7 @@ pub struct PoolFile {
 }
 
 /// One published state of a suite.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Snapshot {
     /// The number of the snapshot: that of the generation that showed it first.
     pub number: i64,
@@ -33,7 +34,7 @@ pub struct Snapshot {
 }
 
 /// A version that an administrator let go.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Released {
     /// The domain.
     pub domain: DomainName,

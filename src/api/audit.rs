@@ -1,12 +1,13 @@
 //! Entries of the audit trail.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use invirtibuilder_core::names::JobId;
 
 /// A head of the trail that somebody else has kept.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct KnownHead {
     /// The number of the entry.
     pub entry: i64,
@@ -15,7 +16,7 @@ pub struct KnownHead {
 }
 
 /// The request to show entries: those that every given field admits.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct EntriesRequest {
     /// The job that they are about.
     pub job: Option<JobId>,
@@ -32,7 +33,7 @@ pub struct EntriesRequest {
 }
 
 /// What a walk along the trail found.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(untagged)]
 pub enum TrailState {
     /// Each entry is in its place.
@@ -42,7 +43,7 @@ pub enum TrailState {
 }
 
 /// A trail whose entries are each in its place.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct IntactTrail {
     /// The number of entries.
     pub entries: i64,
@@ -58,7 +59,7 @@ pub struct IntactTrail {
 }
 
 /// A trail that was tampered with.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct BrokenTrail {
     /// `false`.
     pub ok: bool,
@@ -67,7 +68,7 @@ pub struct BrokenTrail {
 }
 
 /// An entry that the trail has.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Recorded {
     /// The number of the entry: entries are counted from 1 without a gap.
     pub id: i64,

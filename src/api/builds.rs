@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use invirtibuilder_core::config::Isolation;
@@ -11,7 +12,7 @@ use invirtibuilder_core::names::{
 };
 
 /// A build, and what it had.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Build {
     /// The job.
     pub job: JobId,
@@ -24,7 +25,7 @@ pub struct Build {
 }
 
 /// The facts of a build.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct BuildFacts {
     /// The isolation that kept it from the host.
     pub isolation: Isolation,
@@ -35,7 +36,7 @@ pub struct BuildFacts {
 }
 
 /// The chroot that a job was built in, for one architecture.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct BuiltIn {
     /// The architecture.
     pub architecture: Architecture,
@@ -44,7 +45,7 @@ pub struct BuiltIn {
 }
 
 /// A second build of a version that gave the same packages, and its conditions.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Reproduced {
     /// When it was made, in milliseconds since 1970-01-01 UTC.
     pub at: i64,
@@ -56,7 +57,7 @@ pub struct Reproduced {
 }
 
 /// The word of an administrator for a build.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Vouched {
     /// The pocket that may have it; `None`: each.
     pub pocket: Option<PocketName>,

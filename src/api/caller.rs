@@ -1,18 +1,19 @@
 //! Who asks.
 
-use serde::Serialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 use invirtibuilder_core::names::{PocketName, Principal};
 
 /// The caller, as the service sees them.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Whoami {
     /// The pockets that they may submit to.
     pub may_submit_to: Vec<PocketName>,
     /// The principal.
     pub principal: Principal,
     /// The way by which they have come, in one word.
-    pub via: &'static str,
+    pub via: String,
 }
 
 #[cfg(test)]
@@ -25,7 +26,7 @@ mod tests {
         let whoami = Whoami {
             may_submit_to: vec!["dev".parse().unwrap(), "prod".parse().unwrap()],
             principal: examples::alice(),
-            via: "remctl",
+            via: "remctl".to_owned(),
         };
         assert_eq!(pretty(&whoami), include_str!("json/whoami.json"));
     }

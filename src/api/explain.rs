@@ -1,6 +1,7 @@
 //! What `explain` shows: the chain from a principal to published bytes.
 
-use serde::Serialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 use crate::archive::PoolFile;
 use crate::audit::Recorded;
@@ -12,7 +13,7 @@ use invirtibuilder_core::given::Given;
 use invirtibuilder_core::names::{JobId, PocketName, Principal};
 
 /// A job, and everything that its result follows from.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct Provenance {
     /// The job.
     pub job: Job,
@@ -44,7 +45,7 @@ pub struct Provenance {
 }
 
 /// The job that built what another job copied.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct BuiltBy {
     /// The job.
     pub job: JobId,

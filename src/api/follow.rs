@@ -1,5 +1,6 @@
 //! Jobs that somebody follows to their end, and their logs.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::job::{Job, State, StateChange};
@@ -7,7 +8,7 @@ use crate::wait::Wait;
 use invirtibuilder_core::names::JobId;
 
 /// The wish to read the build log of a job.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct LogRequest {
     /// The job.
     pub job: JobId,
@@ -27,7 +28,7 @@ pub struct JobProgress {
 }
 
 /// One thing that is said to those who follow a job: as JSON, one line.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(untagged)]
 pub enum Followed {
     /// The job has entered a state.
@@ -39,7 +40,7 @@ pub enum Followed {
 }
 
 /// One thing that is said to those who follow several jobs.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct FollowedJob {
     /// The job that it is said of.
     pub job: JobId,
@@ -49,7 +50,7 @@ pub struct FollowedJob {
 }
 
 /// What a queued job waits for at a moment.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct StillWaiting {
     /// The moment, in milliseconds since 1970-01-01 UTC.
     pub at: i64,

@@ -2,14 +2,15 @@
 
 use std::fmt;
 
-use serde::Serialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 use invirtibuilder_core::domain::Identity;
 use invirtibuilder_core::error::FailureKind;
 use invirtibuilder_core::names::{
     CommitId, DomainName, JobId, PackageName, PocketName, Principal, Version,
 };
-use invirtibuilder_core::stored_enum;
+use invirtibuilder_core::{stored_enum, stored_in_json};
 
 stored_enum! {
     /// The state of a job. It goes `queued → preparing → building → publishing → published`, with
@@ -51,6 +52,9 @@ stored_enum! {
         Removed = "removed",
     }
 }
+
+stored_in_json!(State);
+stored_in_json!(Event);
 
 impl State {
     /// Tells whether nothing more will happen to the job unless somebody retries it.
@@ -97,7 +101,7 @@ impl State {
 }
 
 /// One accepted request to bring a commit of a package into a pocket.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct Job {
     /// The number of the job.
     pub id: JobId,
@@ -148,7 +152,7 @@ impl Job {
 }
 
 /// A step of a job: a state that it entered.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct StateChange {
     /// When it entered the state, in milliseconds since 1970-01-01 UTC.
     pub at: i64,
@@ -157,7 +161,7 @@ pub struct StateChange {
 }
 
 /// One run of one hook.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct HookRun {
     /// The event that the hook heard of.
     pub event: Event,
@@ -172,7 +176,7 @@ pub struct HookRun {
 }
 
 /// A job that somebody cancelled.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Cancellation {
     /// The job.
     pub job: JobId,
@@ -181,7 +185,7 @@ pub struct Cancellation {
 }
 
 /// How far a cancellation has come.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Cancelling {
     /// The job was queued, and has ended.
@@ -191,7 +195,7 @@ pub enum Cancelling {
 }
 
 /// A job that is queued again.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Retried {
     /// The job.
     pub job: JobId,
@@ -200,7 +204,7 @@ pub struct Retried {
 }
 
 /// The number of open jobs that were accepted before another one, counted up to [`Ahead::MOST`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(transparent)]
 pub struct Ahead(pub u32);
 

@@ -1,13 +1,14 @@
 //! Numbers about the service, for monitoring.
 
-use serde::Serialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 use crate::job::State;
 use invirtibuilder_core::error::FailureKind;
 use invirtibuilder_core::names::{Architecture, Distro, DomainName, PocketName, Suite};
 
 /// All numbers at one time. Times are milliseconds since 1970-01-01 UTC.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Metrics {
     /// The version of the program.
     pub version: String,
@@ -36,7 +37,7 @@ pub struct Metrics {
 }
 
 /// How many jobs of a pocket are in a state.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct JobsInState {
     /// The pocket.
     pub pocket: PocketName,
@@ -47,7 +48,7 @@ pub struct JobsInState {
 }
 
 /// The job of a pocket that waits the longest.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct OldestJob {
     /// The pocket.
     pub pocket: PocketName,
@@ -56,7 +57,7 @@ pub struct OldestJob {
 }
 
 /// How many jobs of a pocket have come to an end, ever.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct EndedJobs {
     /// The pocket.
     pub pocket: PocketName,
@@ -69,7 +70,7 @@ pub struct EndedJobs {
 }
 
 /// How long jobs of a pocket were in a state until they left it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct PhaseTime {
     /// The pocket.
     pub pocket: PocketName,
@@ -84,7 +85,7 @@ pub struct PhaseTime {
 }
 
 /// The jobs that took no longer than some time.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct PhaseBucket {
     /// That time, in milliseconds.
     pub up_to_ms: i64,
@@ -93,7 +94,7 @@ pub struct PhaseBucket {
 }
 
 /// The dates of a suite's Release.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct SuiteDates {
     /// The domain.
     pub domain: DomainName,
@@ -106,7 +107,7 @@ pub struct SuiteDates {
 }
 
 /// The dates of a key.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct KeyDates {
     /// The domain whose archive it signs.
     pub domain: DomainName,
@@ -119,7 +120,7 @@ pub struct KeyDates {
 }
 
 /// The date of a chroot.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ChrootDate {
     /// The distro.
     pub distro: Distro,
@@ -130,7 +131,7 @@ pub struct ChrootDate {
 }
 
 /// The room on the disk of a directory.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct DiskRoom {
     /// What the directory is for: `state`, `git`, or `archive` with its domain.
     pub directory: String,

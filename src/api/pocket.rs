@@ -1,5 +1,6 @@
 //! What pockets have.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use invirtibuilder_core::names::{
@@ -7,7 +8,7 @@ use invirtibuilder_core::names::{
 };
 
 /// A package in a pocket.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Held {
     /// The pocket.
     pub pocket: PocketName,
@@ -22,7 +23,7 @@ pub struct Held {
 }
 
 /// The wish to take a package out of a pocket, in words that the service looks up.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct RemoveRequest {
     /// The name of the pocket.
     pub pocket: String,
@@ -33,7 +34,7 @@ pub struct RemoveRequest {
 }
 
 /// A package that was taken out of a pocket.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Removed {
     /// What the pocket had.
     #[serde(flatten)]
@@ -47,7 +48,7 @@ pub struct Removed {
 }
 
 /// A pocket that is configured.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct PocketSummary {
     /// Whether it takes an older version after a newer one.
     pub allow_backtracking: bool,
@@ -66,7 +67,7 @@ pub struct PocketSummary {
 }
 
 /// The wish to compare two pockets, in words that the service looks up.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct PocketPair {
     /// The name of one pocket.
     pub left: String,
@@ -75,7 +76,7 @@ pub struct PocketPair {
 }
 
 /// A package that two pockets do not have at the same commit.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct PackageDifference {
     /// What the left pocket has of it.
     pub left: Option<Held>,
@@ -88,7 +89,7 @@ pub struct PackageDifference {
 }
 
 /// The order of what two pockets have of a package.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum Order {
     /// The left pocket has the greater version, or alone has the package.
     #[serde(rename = ">")]

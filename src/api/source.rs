@@ -1,6 +1,7 @@
 //! What a job's source package was made of.
 
-use serde::Serialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 use invirtibuilder_core::config::Isolation;
 use invirtibuilder_core::domain::SuiteId;
@@ -8,7 +9,7 @@ use invirtibuilder_core::facts::{Bound, Layout};
 use invirtibuilder_core::names::{ChrootDigest, CommitId, JobId};
 
 /// The plan of a job's source package, and what was made of it.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct JobSource {
     /// The commit of the branch pristine-tar, if the plan looked at it and there was one.
     pub branch: Option<CommitId>,
@@ -37,7 +38,7 @@ pub struct JobSource {
 }
 
 /// An upstream tarball of a job.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct JobTarball {
     /// The name of the tarball.
     pub name: String,

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use serde::Serialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 use crate::archive::PoolFile;
 use crate::builds::{Build, BuiltIn};
@@ -12,7 +13,7 @@ use crate::wait::{Accuracy, Told, Wait};
 use invirtibuilder_core::given::Given;
 
 /// A job, and all that the record has of it.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct JobStatus {
     /// The tags of other people that its publication put aside.
     pub aside: Vec<AsideTag>,
@@ -41,15 +42,13 @@ pub struct JobStatus {
     /// What it waits for, if it is queued.
     pub waits: Option<Wait>,
     /// The number of jobs that are before it, if it is queued.
-    #[serde(skip)]
     pub ahead: Option<Ahead>,
     /// Whether it has a build log.
-    #[serde(skip)]
     pub has_log: bool,
 }
 
 /// A tag that was in the way of a version's own, and was put aside.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct AsideTag {
     /// The ref that keeps what it pointed at, if it is kept.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -64,7 +63,7 @@ pub struct AsideTag {
 }
 
 /// The jobs that are queued, running and lately finished.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct Overview {
     /// The jobs that ended lately, the last one first.
     pub finished: Vec<Job>,

@@ -1,5 +1,6 @@
 //! Submissions: what somebody asks for, and what the service answers.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::job::{Ahead, State};
@@ -7,7 +8,7 @@ use invirtibuilder_core::facts::Layout;
 use invirtibuilder_core::names::{CommitId, JobId, PackageName, PocketName, Version};
 
 /// The wish to bring a commit of a package into a pocket, in words that the service looks up.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Submission {
     /// The name of the pocket.
     pub pocket: String,
@@ -16,12 +17,13 @@ pub struct Submission {
     /// A commit id, an abbreviated one, a branch or a tag.
     pub commit: String,
     /// The manner in which the job is queued.
+    #[serde(flatten)]
     pub manner: Manner,
 }
 
 /// The wish to bring the commit that one pocket has into another one, in words that the service
 /// looks up.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Promotion {
     /// The name of the source package.
     pub package: String,
@@ -30,12 +32,13 @@ pub struct Promotion {
     /// The name of the pocket that is to get it.
     pub to: String,
     /// The manner in which the job is queued.
+    #[serde(flatten)]
     pub manner: Manner,
 }
 
 /// The wish to build what a pocket has once more, without changes, in words that the service looks
 /// up.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Rebuild {
     /// The name of the pocket.
     pub pocket: String,
@@ -44,11 +47,13 @@ pub struct Rebuild {
     /// The reason, which the changelog of the package tells.
     pub reason: String,
     /// The manner in which the job is queued.
+    #[serde(flatten)]
     pub manner: Manner,
 }
 
 /// The manner in which a job is queued.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
 pub struct Manner {
     /// Whether it goes before the other jobs of its pocket.
     pub priority: bool,
@@ -57,7 +62,7 @@ pub struct Manner {
 }
 
 /// The answer to a submission.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Submitted {
     /// The queue before the job; `None`: there was a job for this commit already.
     #[serde(flatten)]
@@ -69,22 +74,19 @@ pub struct Submitted {
     /// The state of the job.
     pub state: State,
     /// The pocket that it is for.
-    #[serde(skip)]
     pub pocket: PocketName,
     /// The source package.
-    #[serde(skip)]
     pub package: PackageName,
     /// The version that is built.
     pub version: Version,
     /// The version that `debian/changelog` has at the commit.
     pub written: Version,
     /// The commit, in full.
-    #[serde(skip)]
     pub commit: CommitId,
 }
 
 /// The queue before a new job.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct QueueBefore {
     /// The number of jobs that are before it.
     pub ahead: Ahead,
@@ -93,7 +95,7 @@ pub struct QueueBefore {
 }
 
 /// The answer to a dry run: what a submission would come to.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Preview {
     /// The commit, in full.
     pub commit: CommitId,
@@ -114,7 +116,7 @@ pub struct Preview {
 }
 
 /// The work that a submission would cause.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Would {
     /// The service would build it.
@@ -127,7 +129,7 @@ pub enum Would {
 }
 
 /// The plan of a source package that was not made.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct PlannedSource {
     /// The paths that a tarball has and the commit has not, and that the commit binds.
     pub extra: Vec<String>,
@@ -140,7 +142,7 @@ pub struct PlannedSource {
 }
 
 /// An upstream tarball of such a plan.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct PlannedTarball {
     /// The name of the tarball.
     pub name: String,

@@ -2,13 +2,14 @@
 
 use std::fmt;
 
-use serde::Serialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 use invirtibuilder_core::names::{JobId, PocketName};
 use invirtibuilder_core::time::{now, span};
 
 /// What a job waits for.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "for", rename_all = "lowercase")]
 pub enum WaitReason {
     /// No daemon runs.
@@ -42,7 +43,7 @@ pub enum WaitReason {
 }
 
 /// What a job waits for, and how long.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Wait {
     /// What for.
     #[serde(flatten)]
@@ -87,7 +88,7 @@ impl fmt::Display for Wait {
 }
 
 /// The forecast that users were told of a job that had to wait.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Told {
     /// When they were told, in milliseconds since 1970-01-01 UTC.
     pub at: i64,
@@ -98,7 +99,7 @@ pub struct Told {
 }
 
 /// The accuracy of the last forecasts.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Accuracy {
     /// The number of jobs that it is about.
     pub jobs: usize,

@@ -7,6 +7,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
+use crate::json_schema::in_place;
 use crate::names::{DomainName, PackageName, Suite, Version};
 
 /// The name of the domain that `archive:` describes. Pockets that name none are in it.
@@ -51,6 +52,8 @@ pub struct SuiteId {
     /// The name of the suite there.
     pub suite: Suite,
 }
+
+in_place!(SuiteId, schemars::json_schema!({ "type": "string", "title": "suite" }));
 
 impl SuiteId {
     /// Names a suite of main.

@@ -128,6 +128,8 @@ pub fn exit_for(error: &anyhow::Error) -> Exit {
     Exit::Bug
 }
 
+crate::stored_in_json!(FailureKind);
+
 crate::stored_enum! {
     /// The kind of a job's failure: stable words that tools may match on. The part before the dot
     /// is the stage.

@@ -4,6 +4,9 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+crate::stored_in_json!(Layout);
+crate::stored_in_json!(Bound);
+
 crate::stored_enum! {
     /// The layout of a tree: how it holds the source package.
     pub enum Layout {

@@ -1,11 +1,12 @@
 //! Packages of our own archive that a build was given.
 
-use serde::Serialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 use crate::domain::SuiteId;
 
 /// A package of our own that a build was given.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 pub struct Given {
     /// The suite whose index named it.
     pub suite: SuiteId,

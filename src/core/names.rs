@@ -185,6 +185,13 @@ name_type!(
     "a name that dpkg-architecture -L lists, such as amd64"
 );
 name_type!(
+    /// The name of a token of a principal.
+    TokenName,
+    "token name",
+    is_word,
+    "letters, digits, '-', '_', '.', starting with a letter or digit"
+);
+name_type!(
     /// A full Git commit id: 40 lower-case hexadecimal digits.
     CommitId,
     "full commit id",
@@ -312,9 +319,18 @@ impl Version {
 
 /// The name of who asks: a Kerberos principal with its realm, or `local:<user>` for a shell on the
 /// server.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
-#[serde(into = "String")]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub struct Principal(String);
+
+in_place!(Principal, schemars::json_schema!({ "type": "string", "title": "principal" }));
+
+impl TryFrom<String> for Principal {
+    type Error = Error;
+    fn try_from(text: String) -> Result<Self, Error> {
+        Self::from_authenticated(&text)
+    }
+}
 
 impl Principal {
     /// Takes a name that has already been authenticated and canonicalized
@@ -378,6 +394,8 @@ impl rusqlite::types::FromSql for Principal {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct JobId(pub i64);
+
+in_place!(JobId, schemars::json_schema!({ "type": "integer", "minimum": 1, "title": "job" }));
 
 impl FromStr for JobId {
     type Err = Error;

@@ -4,6 +4,8 @@
 #[doc(hidden)]
 pub use rusqlite;
 #[doc(hidden)]
+pub use schemars;
+#[doc(hidden)]
 pub use serde;
 
 /// Declares an enum with one stored spelling a variant, and its conversions to and from text and
@@ -50,6 +52,31 @@ macro_rules! stored_enum {
         }
 
         $crate::stored_in_sqlite!($name);
+    };
+}
+
+/// Gives such an enum what a client needs that reads it: its conversion from JSON, and a JSON
+/// Schema.
+#[macro_export]
+macro_rules! stored_in_json {
+    ($name:ident) => {
+        impl<'de> $crate::stored::serde::Deserialize<'de> for $name {
+            fn deserialize<D: $crate::stored::serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                let text = <String as $crate::stored::serde::Deserialize>::deserialize(deserializer)?;
+                text.parse().map_err($crate::stored::serde::de::Error::custom)
+            }
+        }
+
+        impl $crate::stored::schemars::JsonSchema for $name {
+            fn schema_name() -> std::borrow::Cow<'static, str> {
+                stringify!($name).into()
+            }
+
+            fn json_schema(_: &mut $crate::stored::schemars::SchemaGenerator) -> $crate::stored::schemars::Schema {
+                let words: Vec<&str> = Self::ALL.iter().map(|value| value.as_str()).collect();
+                $crate::stored::schemars::json_schema!({ "type": "string", "enum": words })
+            }
+        }
     };
 }
 

@@ -10,6 +10,6 @@ pub fn describe_caller(session: &Session) -> Whoami {
     Whoami {
         may_submit_to: session.config.build.pockets.keys().filter(may).cloned().collect(),
         principal: session.who.clone(),
-        via: session.via(),
+        via: session.via().to_owned(),
     }
 }

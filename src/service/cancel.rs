@@ -4,6 +4,7 @@ use anyhow::Result;
 
 use crate::Session;
 use invirtibuilder_api::job::{Cancellation, Cancelling, State};
+use invirtibuilder_api::tokens::TokenVerb;
 use invirtibuilder_builder::source;
 use invirtibuilder_core::error::Error;
 use invirtibuilder_core::names::JobId;
@@ -12,6 +13,7 @@ use invirtibuilder_store::{jobs, sources};
 /// Stops a job: for its submitter, for principals who may submit to its pocket, and for operators.
 pub fn cancel_job(session: &mut Session, id: JobId) -> Result<Cancellation> {
     let job = session.find_job(id)?;
+    session.demand(TokenVerb::Cancel, Some(&job.pocket))?;
     if job.principal != session.who && !session.is_operator() {
         session.config.pocket(job.pocket.as_str())?;
         session.authorize(&job.pocket)?;

@@ -4,6 +4,7 @@ use anyhow::Result;
 
 use crate::Session;
 use invirtibuilder_api::repository::CreatedRepository;
+use invirtibuilder_api::tokens::TokenVerb;
 use invirtibuilder_core::error::Error;
 use invirtibuilder_core::names::PackageName;
 use invirtibuilder_git as git;
@@ -13,6 +14,7 @@ use invirtibuilder_store::audit::AuditEntry;
 /// Creates an empty repository for the package of this name, for those whom `acl.create_repo`
 /// admits.
 pub fn create_repository(session: &mut Session, package: &str) -> Result<CreatedRepository> {
+    session.demand(TokenVerb::CreateRepo, None)?;
     let config = session.config.clone();
     session.authorize_entries(
         "create-repo",

@@ -10,6 +10,7 @@ pub mod cancel;
 pub mod chroots;
 pub mod configuration;
 pub mod create_repo;
+pub mod desk;
 pub mod explain;
 pub mod follow;
 pub mod history;

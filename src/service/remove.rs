@@ -6,6 +6,7 @@ use crate::Session;
 use crate::submit::{checked_reason, held};
 use invirtibuilder_api::archive::Committed;
 use invirtibuilder_api::pocket::{RemoveRequest, Removed};
+use invirtibuilder_api::tokens::TokenVerb;
 use invirtibuilder_core::names::PackageName;
 use invirtibuilder_core::time::now;
 use invirtibuilder_publish::Publisher;
@@ -17,6 +18,7 @@ pub fn remove_package(
     request: &RemoveRequest,
 ) -> Result<Committed<Removed>> {
     let pocket = session.config.pocket(&request.pocket)?.name().clone();
+    session.demand(TokenVerb::Remove, Some(&pocket))?;
     session.authorize(&pocket)?;
     let package: PackageName = request.package.parse()?;
     let held = held(session, &pocket, &package)?;

@@ -4,6 +4,7 @@ use anyhow::Result;
 
 use crate::Session;
 use invirtibuilder_api::job::{Job, Retried, State};
+use invirtibuilder_api::tokens::TokenVerb;
 use invirtibuilder_builder::source::{self, SourcePlan};
 use invirtibuilder_core::config::Config;
 use invirtibuilder_core::error::Error;
@@ -15,6 +16,7 @@ use invirtibuilder_store::{jobs, sources};
 pub fn retry_job(session: &mut Session, id: JobId) -> Result<Retried> {
     let job = now(&session.config, session.find_job(id)?);
     session.config.pocket(job.pocket.as_str())?;
+    session.demand(TokenVerb::Retry, Some(&job.pocket))?;
     session.authorize(&job.pocket)?;
     let (who, config) = (session.who.clone(), session.config.clone());
     let source = plan_again(session, &job)?;

@@ -8,14 +8,17 @@ use anyhow::Result;
 use rusqlite::Transaction;
 
 use invirtibuilder_access::acl::{self, Authorized};
+use invirtibuilder_access::grant::Grant;
 use invirtibuilder_access::identity::{self, Caller};
 use invirtibuilder_api::job::Job;
+use invirtibuilder_api::tokens::TokenVerb;
 use invirtibuilder_core::config::{self, AclEntry, Config};
 use invirtibuilder_core::error::Error;
 use invirtibuilder_core::names::{JobId, PocketName, Principal};
 use invirtibuilder_store::Record;
 use invirtibuilder_store::audit::AuditEntry;
 use invirtibuilder_store::jobs;
+use invirtibuilder_store::kept_open::LentRecord;
 use invirtibuilder_system::followers::FollowerPlace;
 use invirtibuilder_system::{log, privilege};
 
@@ -28,8 +31,9 @@ pub struct Session {
     /// Who asks.
     pub who: Principal,
     /// The record, for reading; [`Session::write`] changes it.
-    pub record: Record,
+    pub record: LentRecord,
     via: &'static str,
+    grant: Grant,
     decided: Vec<AuditEntry>,
     _place: Option<FollowerPlace>,
 }
@@ -38,28 +42,35 @@ impl Session {
     /// Reads the configuration, finds out who asks, gives up root, and opens the record.
     pub fn open(config: Option<&Path>, caller: &Caller) -> Result<Self> {
         let path = config::path(config);
-        let config = config::load(&path).map_err(|problems| {
-            let more = problems.len() - 1;
-            let also = if more == 0 {
-                String::new()
-            } else {
-                format!(" ({more} more: see 'check-config')")
-            };
-            Error::config(format!("{}{also}", problems[0]))
-        })?;
+        let config = load(&path)?;
         let who = identity::who(&config, caller)?;
         privilege::become_owner_of(&config.state_dir)?;
         log::install(&config.syslog);
         let record = Record::open(&config.database())?.mirrored();
-        Ok(Self {
-            config: Arc::new(config),
-            path,
-            who,
-            record,
-            via: caller.as_str(),
-            decided: Vec::new(),
-            _place: None,
-        })
+        Ok(Self::new(Arc::new(config), path, who, record.into(), caller))
+    }
+
+    /// Makes a session of what is open already.
+    pub(crate) fn new(
+        config: Arc<Config>,
+        path: PathBuf,
+        who: Principal,
+        record: LentRecord,
+        caller: &Caller,
+    ) -> Self {
+        let (via, grant) = (caller.as_str(), caller.grant().clone());
+        Self { config, path, who, record, via, grant, decided: Vec::new(), _place: None }
+    }
+
+    /// Returns the rights that the request may use.
+    pub fn grant(&self) -> &Grant {
+        &self.grant
+    }
+
+    /// Demands that the request may use its caller's right to do this, in this pocket if it is
+    /// about one. Whether the caller has that right is for [`Session::authorize`] to say.
+    pub fn demand(&self, verb: TokenVerb, pocket: Option<&PocketName>) -> Result<()> {
+        Ok(self.grant.demand(verb, pocket)?)
     }
 
     /// Names the way by which the caller has come, in one word.
@@ -97,6 +108,9 @@ impl Session {
     /// Demands that the caller may submit to `pocket`. The decision goes to the system log and to
     /// the audit trail.
     pub fn authorize(&mut self, pocket: &PocketName) -> Result<Authorized> {
+        if !self.grant.admits(pocket) {
+            return Err(Error::denied(format!("this request changes nothing in {pocket}")).into());
+        }
         let request = format!("submit to {pocket}");
         match acl::authorize(&self.config, pocket, &self.who) {
             Ok(authorized) => {
@@ -146,6 +160,9 @@ impl Session {
         entries: &[AclEntry],
         may_not: &str,
     ) -> Result<()> {
+        if self.grant == Grant::Reading {
+            return Err(Error::denied("nobody has authenticated you: sign in first").into());
+        }
         let explained = acl::explain_entries(&self.config, subject, entries, &self.who);
         self.decide(explained.admitted, subject, &explained.to_string());
         if explained.admitted {
@@ -164,7 +181,7 @@ impl Session {
 
     /// Demands that the caller sits at the server.
     pub fn local_only(&mut self, verb: &str) -> Result<()> {
-        if self.who.is_local() {
+        if self.who.is_local() && self.via == Caller::Shell.as_str() {
             return Ok(());
         }
         self.decide(false, verb, "only for administrators on the server");
@@ -191,6 +208,16 @@ impl Session {
             Error::invalid(format!("there is no job {id}: 'status' lists the latest"))
         })?)
     }
+}
+
+/// Reads the configuration; the error names the first problem.
+pub(crate) fn load(path: &Path) -> Result<Config> {
+    config::load(path).map_err(|problems| {
+        let more = problems.len() - 1;
+        let also =
+            if more == 0 { String::new() } else { format!(" ({more} more: see 'check-config')") };
+        Error::config(format!("{}{also}", problems[0])).into()
+    })
 }
 
 /// Tells the system log of a decision, and makes the entry of the audit trail that says the same.
@@ -224,15 +251,9 @@ impl Session {
         who: Principal,
     ) -> Self {
         let config = service.config.clone();
-        Self {
-            path: service.dir.path().join("config.yaml"),
-            who,
-            record: Record::open(&config.database()).unwrap(),
-            config: Arc::new(config),
-            via: Caller::Shell.as_str(),
-            decided: Vec::new(),
-            _place: None,
-        }
+        let record = Record::open(&config.database()).unwrap();
+        let path = service.dir.path().join("config.yaml");
+        Self::new(Arc::new(config), path, who, record.into(), &Caller::Shell)
     }
 }
 

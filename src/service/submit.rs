@@ -12,6 +12,7 @@ use invirtibuilder_api::submit::{
     Manner, PlannedSource, PlannedTarball, Preview, Promotion, QueueBefore, Rebuild, Submission,
     Submitted, Would,
 };
+use invirtibuilder_api::tokens::TokenVerb;
 use invirtibuilder_builder::source::{self, SourcePlan};
 use invirtibuilder_core::config::Config;
 use invirtibuilder_core::domain::Identity;
@@ -76,6 +77,7 @@ impl Granted {
     fn to_submit(session: &mut Session, submission: &Submission) -> Result<Self> {
         let Submission { pocket, package, commit, manner } = submission;
         let pocket = session.config.pocket(pocket)?.name().clone();
+        session.demand(TokenVerb::Submit, Some(&pocket))?;
         let authorized = session.authorize(&pocket)?;
         let package = package.parse()?;
         let wanted = Wanted::Commit(commit.clone());
@@ -85,6 +87,7 @@ impl Granted {
     fn to_promote(session: &mut Session, promotion: &Promotion) -> Result<Self> {
         let Promotion { package, from, to, manner } = promotion;
         let to = session.config.pocket(to)?.name().clone();
+        session.demand(TokenVerb::Promote, Some(&to))?;
         let authorized = session.authorize(&to)?;
         let from = session.config.pocket(from)?.name().clone();
         let package: PackageName = package.parse()?;
@@ -95,6 +98,7 @@ impl Granted {
     fn to_rebuild(session: &mut Session, rebuild: &Rebuild) -> Result<Self> {
         let Rebuild { pocket, package, reason, manner } = rebuild;
         let pocket = session.config.pocket(pocket)?.name().clone();
+        session.demand(TokenVerb::Rebuild, Some(&pocket))?;
         let authorized = session.authorize(&pocket)?;
         let package: PackageName = package.parse()?;
         let held = held(session, &pocket, &package)?;

@@ -5,6 +5,7 @@
 //! user may open it: requests write to it whether or not the daemon runs. Writers stand in line,
 //! the daemon too (`line.rs`).
 
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -27,6 +28,7 @@ pub mod generations;
 pub mod hooks;
 pub mod jobs;
 pub mod kept;
+pub mod kept_open;
 mod line;
 pub mod measures;
 #[cfg(test)]
@@ -98,6 +100,8 @@ pub struct Record {
     /// Whether this connection stood in line in vain the last time.
     in_vain: bool,
     path: PathBuf,
+    /// The device and number of the file.
+    file: (u64, u64),
     mirrored: bool,
     /// The token of work that would be lost: it waits for as long as others keep the record busy,
     /// until this is cancelled.
@@ -125,12 +129,14 @@ impl Record {
         // the last one: it reads the whole log, and nobody but the last can begin a new one.
         db.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, log_length(path) < LONG_LOG)?;
         db.set_prepared_statement_cache_capacity(128);
+        let about = std::fs::metadata(path)?;
         let mut record = Self {
             db,
             line: Line::of(path),
             in_line: IN_LINE,
             in_vain: false,
             path: path.to_owned(),
+            file: (about.dev(), about.ino()),
             mirrored: false,
             patient: None,
         };
@@ -145,6 +151,12 @@ impl Record {
         }
         record.db.execute_batch("PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON;")?;
         Ok(record)
+    }
+
+    /// Tells whether this is still the file at its path, with the schema that this program knows.
+    fn is_current(&self) -> bool {
+        let now = std::fs::metadata(&self.path).ok().map(|about| (about.dev(), about.ino()));
+        now == Some(self.file) && self.user_version().is_ok_and(|have| have == MIGRATIONS.len())
     }
 
     fn user_version(&self) -> Result<usize> {

@@ -5,7 +5,7 @@ use std::io::Write;
 
 use anyhow::Result;
 
-use crate::session::{CliSession, table};
+use crate::session::CliSession;
 use invirtibuilder_api::archive::{
     Collected, Committed, LetGo, ReleaseRequest, Relocated, RelocationRequest, RollbackRequest,
     RolledBack, Snapshot, VouchRequest, VouchRevoked,
@@ -145,12 +145,15 @@ fn show_snapshots(session: &CliSession, all: &[Snapshot]) -> Result<()> {
     }
     let row =
         |s: &Snapshot| [s.number.to_string(), utc(s.at), s.packages.to_string(), s.note.clone()];
-    table(["SNAPSHOT", "SINCE", "PACKAGES", "MADE BY"], &all.iter().map(row).collect::<Vec<_>>())?;
+    session.table(
+        ["SNAPSHOT", "SINCE", "PACKAGES", "MADE BY"],
+        &all.iter().map(row).collect::<Vec<_>>(),
+    )?;
     Ok(())
 }
 
 fn show_rollback(session: &CliSession, done: &Committed<RolledBack>) -> Result<()> {
-    report(&done.troubles)?;
+    report(session, &done.troubles)?;
     let done = &done.change;
     if session.wants_json() {
         return session.print_json(done);
@@ -184,7 +187,7 @@ fn show_collected(session: &CliSession, done: &Collected) -> Result<()> {
 }
 
 fn show_release(session: &CliSession, done: &Committed<LetGo>) -> Result<()> {
-    report(&done.troubles)?;
+    report(session, &done.troubles)?;
     if session.wants_json() {
         return session.print_json(&done.change);
     }
@@ -197,7 +200,7 @@ fn show_release(session: &CliSession, done: &Committed<LetGo>) -> Result<()> {
 }
 
 fn show_relocated(session: &CliSession, done: &Committed<Relocated>) -> Result<()> {
-    report(&done.troubles)?;
+    report(session, &done.troubles)?;
     if session.wants_json() {
         return session.print_json(&done.change);
     }
@@ -246,9 +249,9 @@ fn whose(request: &VouchRequest) -> &str {
 }
 
 /// Says what could not be done after a change was committed; the daemon goes on trying.
-pub fn report(troubles: &[String]) -> Result<()> {
+pub fn report(session: &CliSession, troubles: &[String]) -> Result<()> {
     for trouble in troubles {
-        writeln!(std::io::stderr(), "not complete yet: {}", text::one_line(trouble))?;
+        writeln!(session.err(), "not complete yet: {}", text::one_line(trouble))?;
     }
     Ok(())
 }

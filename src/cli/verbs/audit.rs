@@ -69,7 +69,9 @@ pub fn answer(session: &mut CliSession, verb: &Audit) -> Result<Exit> {
         }
         Audit::Export { after } => {
             // JSON lines: what is exported can be long.
-            audit::export_entries(server, *after, |entry| print_json(&entry))?;
+            audit::export_entries(server, *after, |entry| {
+                print_json(&mut std::io::stdout(), &entry)
+            })?;
             Ok(Exit::Ok)
         }
     }

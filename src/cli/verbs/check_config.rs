@@ -18,7 +18,7 @@ use invirtibuilder_service::configuration::check_configuration;
 pub fn answer(path: Option<&Path>, format: OutputFormat) -> Result<Exit> {
     let report = check_configuration(config::path(path));
     if format == OutputFormat::Json {
-        print_json(&report)?;
+        print_json(&mut std::io::stdout(), &report)?;
     } else {
         show(&report)?;
     }

@@ -4,7 +4,7 @@ use std::io::Write;
 
 use anyhow::Result;
 
-use crate::session::{CliSession, table};
+use crate::session::CliSession;
 use crate::verbs::progress::Terminal;
 use invirtibuilder_api::chroots::{ChrootRequest, Form, MadeChroot};
 use invirtibuilder_core::error::Exit;
@@ -116,6 +116,6 @@ fn show_list(session: &CliSession, all: &[MadeChroot]) -> Result<()> {
         [distro, architecture, form, utc(manifest.created), digest]
     };
     let rows: Vec<_> = all.iter().map(row).collect();
-    table(["DISTRO", "ARCHITECTURE", "FORM", "CREATED", "CHROOT"], &rows)?;
+    session.table(["DISTRO", "ARCHITECTURE", "FORM", "CREATED", "CHROOT"], &rows)?;
     Ok(())
 }

@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 
-use crate::session::{CliSession, table};
+use crate::session::CliSession;
 use invirtibuilder_api::pocket::{Held, Order, PackageDifference, PocketPair};
 use invirtibuilder_core::error::Exit;
 use invirtibuilder_service::pockets::compare_pockets;
@@ -26,7 +26,7 @@ pub fn answer(session: &mut CliSession, args: &DiffArgs) -> Result<Exit> {
         session.line(format!("{} and {} hold the same", pair.left, pair.right))?;
     } else {
         let rows: Vec<_> = differences.iter().map(row).collect();
-        table(["PACKAGE", &pair.left, "", &pair.right], &rows)?;
+        session.table(["PACKAGE", &pair.left, "", &pair.right], &rows)?;
     }
     Ok(Exit::Ok)
 }

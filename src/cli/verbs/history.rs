@@ -21,5 +21,5 @@ pub fn answer(session: &mut CliSession, args: &HistoryArgs) -> Result<Exit> {
         session.print_json(&jobs)?;
         return Ok(Exit::Ok);
     }
-    status::show(jobs.iter())
+    status::show(session, jobs.iter())
 }

@@ -35,7 +35,7 @@ pub fn answer(path: Option<&Path>, args: &InitArgs, format: OutputFormat) -> Res
     if args.check {
         let checks = check_readiness(&path)?;
         if format == OutputFormat::Json {
-            print_json(&checks)?;
+            print_json(&mut std::io::stdout(), &checks)?;
         } else {
             show(&checks)?;
         }

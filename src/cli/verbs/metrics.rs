@@ -25,7 +25,7 @@ pub fn answer(session: &mut CliSession) -> Result<Exit> {
     }
     let mut text = Vec::new();
     TextEncoder::new().encode(&families(&metrics), &mut text)?;
-    std::io::stdout().write_all(&text)?;
+    session.out().write_all(&text)?;
     Ok(Exit::Ok)
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use anyhow::Result;
 
-use crate::session::{CliSession, table};
+use crate::session::CliSession;
 use invirtibuilder_core::error::Exit;
 use invirtibuilder_core::names::{PackageName, PocketName};
 use invirtibuilder_service::pockets::list_packages;
@@ -37,6 +37,6 @@ pub fn answer(session: &mut CliSession, args: &PackagesArgs) -> Result<Exit> {
             rows.push([package, pocket.to_string(), what]);
         }
     }
-    table(["PACKAGE", "POCKET", "VERSION (COMMIT)"], &rows)?;
+    session.table(["PACKAGE", "POCKET", "VERSION (COMMIT)"], &rows)?;
     Ok(Exit::Ok)
 }

@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 
-use crate::session::{CliSession, table};
+use crate::session::CliSession;
 use invirtibuilder_api::pocket::PocketSummary;
 use invirtibuilder_core::error::Exit;
 use invirtibuilder_service::pockets::list_pockets;
@@ -26,6 +26,6 @@ pub fn answer(session: &mut CliSession) -> Result<Exit> {
         ]
     };
     let rows: Vec<_> = pockets.iter().map(row).collect();
-    table(["POCKET", "SUITE", "BRANCH", "DISTRO", "BACKTRACKING", "PACKAGES"], &rows)?;
+    session.table(["POCKET", "SUITE", "BRANCH", "DISTRO", "BACKTRACKING", "PACKAGES"], &rows)?;
     Ok(Exit::Ok)
 }

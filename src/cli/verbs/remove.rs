@@ -34,6 +34,6 @@ pub fn answer(session: &mut CliSession, args: &RemoveArgs) -> Result<Exit> {
         session
             .line(format!("{} {} is no longer in {}", held.package, held.version, held.pocket))?;
     }
-    report(&troubles)?;
+    report(session, &troubles)?;
     Ok(Exit::Ok)
 }

@@ -1,12 +1,12 @@
 //! `status`: one job in full, or what is queued, running and lately finished.
 
-use std::io::{self, Write};
+use std::io::Write;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use serde::Serialize;
 
-use crate::session::{CliSession, table};
+use crate::session::CliSession;
 use crate::verbs::follow::HEARTBEAT;
 use invirtibuilder_api::job::{Job, State};
 use invirtibuilder_api::status::{JobStatus, Overview};
@@ -91,7 +91,7 @@ fn follow(session: &mut CliSession, job: Option<JobId>) -> Result<Exit> {
         let text = serde_json::to_string(&shown)?;
         if text != last || said.elapsed() >= HEARTBEAT {
             if !session.wants_json() {
-                write!(io::stdout(), "{CLEAR}")?;
+                write!(session.out(), "{CLEAR}")?;
             }
             shown.show(session)?;
             (last, said) = (text, Instant::now());
@@ -213,7 +213,7 @@ fn print_overview(session: &CliSession, overview: &Overview) -> Result<()> {
         session.line("no jobs yet: 'submit POCKET PACKAGE COMMIT' makes one")?;
         return Ok(());
     }
-    show(open.iter().chain(finished))?;
+    show(session, open.iter().chain(finished))?;
     for job in open {
         if let Some(wait) = waits.get(&job.id.to_string()) {
             session.line(format!("job {} waits for {wait}", job.id))?;
@@ -233,7 +233,7 @@ fn print_overview(session: &CliSession, overview: &Overview) -> Result<()> {
 }
 
 /// Prints a table of jobs.
-pub fn show<'a>(jobs: impl Iterator<Item = &'a Job>) -> Result<Exit> {
+pub fn show<'a>(session: &CliSession, jobs: impl Iterator<Item = &'a Job>) -> Result<Exit> {
     let rows: Vec<_> = jobs
         .map(|job| {
             let state = match job.failure {
@@ -251,6 +251,6 @@ pub fn show<'a>(jobs: impl Iterator<Item = &'a Job>) -> Result<Exit> {
             ]
         })
         .collect();
-    table(["JOB", "STATE", "SINCE", "POCKET", "PACKAGE", "PRINCIPAL"], &rows)?;
+    session.table(["JOB", "STATE", "SINCE", "POCKET", "PACKAGE", "PRINCIPAL"], &rows)?;
     Ok(Exit::Ok)
 }

@@ -123,7 +123,8 @@ fn locate(config: &mut Config, places: &KeyPlaces) {
     }
 }
 
-fn files(path: &Path) -> Vec<PathBuf> {
+/// Lists the files that [`load()`] reads, in its order.
+pub fn files(path: &Path) -> Vec<PathBuf> {
     let mut more: Vec<PathBuf> = match std::fs::read_dir(path.with_file_name("conf.d")) {
         Ok(entries) => entries
             .flatten()

@@ -28,7 +28,7 @@ use crate::names::{DomainName, PackageName, PocketName};
 pub use acl::AclEntry;
 pub use archive::{Keep, SigningCommand, SigningKey};
 pub use chroots::{AptSourceConfig, Chroots, Definition};
-pub use load::{ConfigProblem, fingerprint, load, path, problem};
+pub use load::{ConfigProblem, files, fingerprint, load, path, problem};
 pub use places::ConfigPlace;
 pub use pockets::{Automatic, ConfiguredPocket, Isolation, Limits, OrigSource, Pocket, Unreleased};
 pub use schema::schema;
