@@ -3,4 +3,5 @@
 pub mod acl;
 pub mod grant;
 pub mod identity;
+pub mod spnego;
 pub mod ssh;

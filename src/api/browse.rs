@@ -88,7 +88,7 @@ pub struct JobChanges {
     /// Whether there are more.
     pub more: bool,
     /// The entries of `debian/changelog` at the commit, down to that version.
-    pub changelog: Vec<ChangelogEntry>,
+    pub changelog: Vec<ChangeNote>,
 }
 
 /// A version that a pocket had.
@@ -96,6 +96,8 @@ pub struct JobChanges {
 pub struct EarlierVersion {
     /// The version.
     pub version: Version,
+    /// The version that `debian/changelog` had at its commit.
+    pub written: Version,
     /// Its commit.
     pub commit: CommitId,
 }
@@ -115,7 +117,7 @@ pub struct CommitSummary {
 
 /// An entry of `debian/changelog`, as its author wrote it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct ChangelogEntry {
+pub struct ChangeNote {
     /// The version that it is about.
     pub version: String,
     /// Its text, without the lines at its beginning and end.

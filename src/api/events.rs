@@ -41,6 +41,4 @@ pub struct LogState {
     pub attempt: i64,
     /// The length of its log, in bytes.
     pub bytes: u64,
-    /// The number of its lines, as far as they are ended; `None`: it is too long to count.
-    pub lines: Option<u64>,
 }

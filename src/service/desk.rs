@@ -8,9 +8,12 @@ use anyhow::Result;
 
 use crate::Session;
 use crate::session::load;
+use invirtibuilder_access::grant::Grant;
 use invirtibuilder_access::identity::{self, Caller};
 use invirtibuilder_core::config::{self, Config};
-use invirtibuilder_store::kept_open::OpenRecords;
+use invirtibuilder_core::names::JobId;
+use invirtibuilder_store::browse;
+use invirtibuilder_store::kept_open::{LentRecord, OpenRecords};
 
 /// What the requests of one process share: the configuration, and open records.
 pub struct Desk {
@@ -48,6 +51,21 @@ impl Desk {
         Ok(Session::new(config, self.path.clone(), who, records.lend()?, caller))
     }
 
+    /// Returns a caller that may read, for work that goes on for one who was known when it began.
+    pub fn reader(&self) -> Caller {
+        Caller::Http(None, Grant::Reading)
+    }
+
+    /// Opens what tells whether the record has changed.
+    pub fn pulse(&self) -> Result<Pulse> {
+        Ok(Pulse { record: self.record()? })
+    }
+
+    /// Lends a record.
+    pub(crate) fn record(&self) -> Result<LentRecord> {
+        self.loaded()?.records.lend()
+    }
+
     fn loaded(&self) -> Result<Loaded> {
         // Before the files are read: what changes meanwhile is read again.
         let files = states(&self.path);
@@ -58,6 +76,24 @@ impl Desk {
         let config = Arc::new(load(&self.path)?);
         let records = OpenRecords::of(config.database());
         Ok(loaded.insert(Loaded { files, config, records }).clone())
+    }
+}
+
+/// Tells whether the record has changed.
+pub struct Pulse {
+    record: LentRecord,
+}
+
+impl Pulse {
+    /// Returns a number that is another one after every change by somebody else.
+    pub fn feel(&self) -> Result<i64> {
+        browse::pulse(self.record.db())
+    }
+
+    /// Finds the job that was changed last, and the number of that change, if there was one after
+    /// this number.
+    pub fn changed_after(&self, change: i64) -> Result<Option<(i64, JobId)>> {
+        browse::changed_after(self.record.db(), change)
     }
 }
 

@@ -5,6 +5,7 @@
 pub mod acl;
 pub mod archive;
 pub mod audit;
+pub mod browse;
 pub mod caller;
 pub mod cancel;
 pub mod chroots;
@@ -14,6 +15,7 @@ pub mod desk;
 pub mod explain;
 pub mod follow;
 pub mod history;
+pub mod login;
 pub mod metrics;
 pub mod pockets;
 pub mod progress;
@@ -29,6 +31,7 @@ pub mod status;
 pub mod submit;
 #[cfg(test)]
 mod tests;
+pub mod tokens;
 pub mod user;
 pub mod verify;
 pub mod waiting;

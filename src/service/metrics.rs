@@ -1,23 +1,25 @@
-//! Measures the service, for monitoring. For administrators on the server.
+//! Measures the service, for monitoring.
 
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::Result;
 
-use crate::session::AtServer;
+use crate::Session;
+use crate::desk::Desk;
 use invirtibuilder_api::metrics::{ChrootDate, DiskRoom, KeyDates, Metrics, SuiteDates};
 use invirtibuilder_archive::Archive;
 use invirtibuilder_core::config::{Config, ConfiguredPocket};
+use invirtibuilder_core::text::one_line;
 use invirtibuilder_environment::Store;
-use invirtibuilder_store::{measures, moves};
+use invirtibuilder_store::{browse, measures, moves};
 use invirtibuilder_system::disk::{self, DiskUse};
 use invirtibuilder_system::wake;
 
 /// Measures everything. It takes the same time whatever the history; what cannot be looked at, such
 /// as a key that cannot be read, is left out: `init --check` says why.
-pub fn measure_service(server: &AtServer) -> Result<Metrics> {
-    let (db, config) = (server.record.db(), &server.config);
+pub fn measure_service(session: &Session) -> Result<Metrics> {
+    let (db, config) = (session.record.db(), &session.config);
     Ok(Metrics {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         daemon: wake::is_heard(&config.wake_socket()),
@@ -32,6 +34,27 @@ pub fn measure_service(server: &AtServer) -> Result<Metrics> {
         chroots: chroots(config),
         disks: disks(config),
     })
+}
+
+/// Tells what keeps the service from doing its work: one sentence for each thing. Nothing is wrong
+/// if there is none.
+pub fn list_ailments(desk: &Desk) -> Vec<String> {
+    let mut ailments = Vec::new();
+    match desk.record().and_then(|record| browse::pulse(record.db())) {
+        Ok(_) => {}
+        Err(error) => ailments.push(one_line(&format!("the record cannot be read: {error:#}"))),
+    }
+    match desk.config() {
+        Ok(config) if !wake::is_heard(&config.wake_socket()) => {
+            ailments.push("no daemon runs: nothing is built or published".to_owned());
+        }
+        Ok(config) => ailments.extend(
+            disk::short_of_room(&config)
+                .map(|dir| format!("the disk of {} is nearly full: no job starts", dir.display())),
+        ),
+        Err(error) => ailments.push(one_line(&format!("{error:#}"))),
+    }
+    ailments
 }
 
 fn suites(config: &Config) -> Vec<SuiteDates> {

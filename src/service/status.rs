@@ -18,7 +18,7 @@ use invirtibuilder_core::names::JobId;
 use invirtibuilder_publish as publish;
 use invirtibuilder_store::pockets::KnownVersion;
 use invirtibuilder_store::{
-    beside, builds, chroots, forecast, hooks, jobs, pockets, pool, sources,
+    beside, browse, builds, chroots, forecast, hooks, jobs, pockets, pool, sources,
 };
 
 /// The number of finished jobs that the overview has.
@@ -98,8 +98,23 @@ fn aside_tag(entry: &Recorded) -> AsideTag {
 /// Lists the jobs that are queued, running and lately finished; says of no more queued jobs than
 /// `explained` what they wait for.
 pub fn list_jobs(session: &mut Session, explained: usize) -> Result<Overview> {
-    let (open, finished) =
-        session.record.read(|tx| Ok((jobs::open(tx)?, jobs::lately_finished(tx, LATELY)?)))?;
+    let read = session.record.read(|tx| Ok((jobs::open(tx)?, jobs::lately_finished(tx, LATELY)?)));
+    overview(session, read?, explained)
+}
+
+/// Lists the same for a page: no more than `most` of the jobs that have not ended.
+pub fn list_first_jobs(session: &mut Session, most: u32) -> Result<Overview> {
+    let read = session
+        .record
+        .read(|tx| Ok((browse::open_jobs(tx, most)?, jobs::lately_finished(tx, LATELY)?)));
+    overview(session, read?, most as usize)
+}
+
+fn overview(
+    session: &Session,
+    (open, finished): (Vec<Job>, Vec<Job>),
+    explained: usize,
+) -> Result<Overview> {
     let warnings = Archive::warnings(&session.config);
     let waits = explain_waits(session, &open, explained)?;
     let forecasts = forecast::accuracy(session.record.db())?;

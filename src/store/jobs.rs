@@ -22,11 +22,11 @@ use invirtibuilder_core::time::now;
 /// The time for which a claim holds if the daemon does not renew it, in milliseconds.
 pub const LEASE_MS: i64 = 120_000;
 
-const COLUMNS: &str = "id, pocket, package, commit_id, version, principal, state, failure, reason, copied_from, \
+pub(crate) const COLUMNS: &str = "id, pocket, package, commit_id, version, principal, state, failure, reason, copied_from, \
                        attempt, submitted, started, finished, cancel_by, priority, coalesce(written, version), why, \
                        domain";
 
-fn job_from(row: &Row) -> rusqlite::Result<Job> {
+pub(crate) fn job_from(row: &Row) -> rusqlite::Result<Job> {
     Ok(Job {
         id: row.get(0)?,
         pocket: row.get(1)?,

@@ -14,6 +14,7 @@ use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior, config::
 
 pub mod audit;
 pub mod beside;
+pub mod browse;
 pub mod buckets;
 pub mod builds;
 pub mod chroots;
@@ -47,6 +48,7 @@ mod rows;
 pub mod seals;
 pub mod snapshots;
 pub mod sources;
+pub mod tokens;
 pub mod upgrade;
 
 use invirtibuilder_core::error::Error;
@@ -69,6 +71,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("schema/0012-removed.sql"),
     include_str!("schema/0013-kept.sql"),
     include_str!("schema/0014-counts.sql"),
+    include_str!("schema/0015-http.sql"),
 ];
 
 /// The longest that a writer stands in line before we tell the caller to try again.

@@ -13,6 +13,7 @@ pub mod log;
 pub mod private;
 pub mod privilege;
 pub mod processes;
+pub mod relay;
 pub mod remove;
 pub mod runtime;
 pub mod shares;

@@ -22,6 +22,7 @@ use invirtibuilder_core::config::{AclEntry, Config};
 use invirtibuilder_core::names::{PocketName, Principal};
 pub use lint::lint;
 use program::EntryPrograms;
+pub use syntax::ANONYMOUS;
 use syntax::Scheme;
 pub use trust::untrusted;
 

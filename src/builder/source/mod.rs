@@ -36,7 +36,7 @@ mod upstream;
 mod upstream_tag;
 
 pub use binding::SUMS;
-pub use changelog::{Changelog, built_changelog, changelog, first_entry};
+pub use changelog::{Changelog, built_changelog, changelog, first_entry, whole as whole_changelog};
 pub use control::{BinaryPackage, Control};
 pub use format::Format;
 pub use from_tree::{TreeOf, UpstreamTree};

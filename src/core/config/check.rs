@@ -19,6 +19,9 @@ pub fn problems(config: &Config) -> Vec<(KeyPath, String)> {
         let text = "git.submodule_url: write {package} where the package's name belongs";
         found.push((key("git.submodule_url"), text.to_owned()));
     }
+    if let Some(http) = &config.http {
+        http.problems(&mut found);
+    }
     if config.git.max_push.0 == 0 {
         // Git would take it for no bound at all.
         let text = "git.max_push: nothing could be pushed: write a size such as 2G";
@@ -145,7 +148,7 @@ fn key(path: &str) -> KeyPath {
 }
 
 fn paths(config: &Config, found: &mut Vec<(KeyPath, String)>) {
-    let all: [(&str, Option<&Path>); 10] = [
+    let all: [(&str, Option<&Path>); 11] = [
         ("state_dir", Some(&config.state_dir)),
         ("git.packages", Some(&config.git.packages)),
         ("git.superproject", Some(&config.git.superproject)),
@@ -154,6 +157,7 @@ fn paths(config: &Config, found: &mut Vec<(KeyPath, String)>) {
         ("chroots.scratch", config.chroots.scratch.as_deref()),
         ("hooks.dir", Some(&config.hooks.dir)),
         ("http.keytab", config.http.as_ref().and_then(|http| http.keytab.as_deref())),
+        ("run_dir", Some(&config.run_dir)),
         ("ssh.keys", config.ssh.keys.as_deref()),
         ("syslog.socket", Some(&config.syslog.socket)),
     ];

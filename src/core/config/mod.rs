@@ -17,6 +17,7 @@ pub mod archive;
 mod check;
 pub mod chroots;
 mod domains;
+pub mod http;
 mod load;
 mod places;
 mod pockets;
@@ -28,12 +29,13 @@ use crate::names::{DomainName, PackageName, PocketName};
 pub use acl::AclEntry;
 pub use archive::{Keep, SigningCommand, SigningKey};
 pub use chroots::{AptSourceConfig, Chroots, Definition};
+pub use http::{Http, HttpReaders, Network, Tls};
 pub use load::{ConfigProblem, files, fingerprint, load, path, problem};
 pub use places::ConfigPlace;
 pub use pockets::{Automatic, ConfiguredPocket, Isolation, Limits, OrigSource, Pocket, Unreleased};
 pub use schema::schema;
 pub use tag::TagPattern;
-pub use units::ByteSize;
+pub use units::{ByteSize, read_duration};
 use units::{DurationText, OneOrMany, PathText};
 
 /// All settings of `config.yaml` and `conf.d`.
@@ -65,8 +67,11 @@ pub struct Config {
     pub daemon: DaemonConfig,
     /// The limits of what clients may take up.
     pub clients: Clients,
-    /// The status pages. Default: the daemon serves none.
+    /// The pages and the API. Default: there are none.
     pub http: Option<Http>,
+    /// The directory of the sockets at which `invirtibuilder-api` answers.
+    #[schemars(with = "PathText")]
+    pub run_dir: PathBuf,
     /// The logins by ssh.
     pub ssh: Ssh,
     /// The system log.
@@ -235,18 +240,6 @@ pub struct Clients {
     pub followers: u32,
 }
 
-/// `http:`
-#[derive(Debug, Clone, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Http {
-    /// The address and port to listen on.
-    #[schemars(title = "address:port")]
-    pub listen: std::net::SocketAddr,
-    /// The keytab with the `HTTP/` service key; without it nobody is asked who they are.
-    #[schemars(with = "Option<PathText>")]
-    pub keytab: Option<PathBuf>,
-}
-
 /// `ssh:`
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
@@ -283,6 +276,7 @@ impl Default for Config {
             daemon: DaemonConfig::default(),
             clients: Clients::default(),
             http: None,
+            run_dir: "/run/invirtibuilder".into(),
             ssh: Ssh::default(),
             syslog: Syslog::default(),
         }
@@ -375,7 +369,12 @@ impl Config {
         self.state_dir.join("logs").join(job.to_string())
     }
 
-    /// Returns the path of the build log of one job.
+    /// Returns the path of the build log of one attempt of a job.
+    pub fn attempt_log(&self, job: crate::names::JobId, attempt: i64) -> PathBuf {
+        self.job_logs(job).join(format!("build.{attempt}.log"))
+    }
+
+    /// Returns the path of the build log of a job: its last attempt's.
     pub fn build_log(&self, job: crate::names::JobId) -> PathBuf {
         self.job_logs(job).join("build.log")
     }

@@ -4,6 +4,7 @@
 use std::borrow::Cow;
 use std::fmt;
 use std::marker::PhantomData;
+use std::time::Duration;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{Error, Visitor};
@@ -19,6 +20,9 @@ const SIZES: &[(&str, u64)] =
 /// The units of durations, the largest first, and the seconds in each.
 const DURATIONS: &[(&str, u64)] = &[("d", 86_400), ("h", 3600), ("m", 60), ("s", 1), ("", 1)];
 
+/// The longest duration, in seconds: ten years. What is added to a clock must not overflow it.
+const MOST_SECONDS: u64 = 10 * 366 * 86_400;
+
 /// A number of bytes; written as a number or with K, M, G or T (powers of 1024).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ByteSize(pub u64);
@@ -29,6 +33,11 @@ fn scaled(text: &str, units: &[(&str, u64)]) -> Option<u64> {
     let (number, unit) = text.split_at(digits);
     let factor = units.iter().find(|(name, _)| *name == unit)?.1;
     number.parse::<u64>().ok()?.checked_mul(factor)
+}
+
+/// Reads a duration such as `90s`, `5m` or `2h`, of ten years at most.
+pub fn read_duration(text: &str) -> Option<Duration> {
+    scaled(text, DURATIONS).filter(|seconds| *seconds <= MOST_SECONDS).map(Duration::from_secs)
 }
 
 /// Writes a number with the largest unit that divides it.
@@ -99,8 +108,7 @@ pub(super) mod duration {
         let read = |text: &str| scaled(text, DURATIONS);
         let seconds = deserializer
             .deserialize_any(Quantity { expected: "a duration such as 90s, 5m or 2h", read })?;
-        // Ten years: what is added to a clock must not overflow it.
-        if seconds > 10 * 366 * 86400 {
+        if seconds > MOST_SECONDS {
             Err(D::Error::custom("more than ten years"))
         } else {
             Ok(Duration::from_secs(seconds))
