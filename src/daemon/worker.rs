@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use tracing::{Instrument, Span};
 
 use crate::build_log::{say_each, say_plan, say_proof};
@@ -90,6 +90,9 @@ pub async fn carry_out_job(
     };
     tokio::spawn(rest.in_current_span());
 }
+
+/// The attempts of a job whose logs are kept: its last ones.
+const KEPT_LOGS: i64 = 5;
 
 /// How long after an end could not be recorded that is tried again.
 const AGAIN: Duration = Duration::from_secs(2);
@@ -294,12 +297,20 @@ impl Task {
         }
     }
 
-    /// Makes an empty workspace, and removes the log. Returns where the log is to be.
+    /// Makes an empty workspace, and a link to the log of this attempt. Returns where that log is to
+    /// be.
     async fn begin(&self) -> Result<PathBuf> {
         self.workspace.fresh().await?;
-        std::fs::create_dir_all(self.config.job_logs(self.job.id))?;
-        let log = self.config.build_log(self.job.id);
+        let (config, job) = (&self.config, &self.job);
+        std::fs::create_dir_all(config.job_logs(job.id))?;
+        let log = config.attempt_log(job.id, job.attempt);
         let _ = std::fs::remove_file(&log);
+        let _ = std::fs::remove_file(config.attempt_log(job.id, job.attempt - KEPT_LOGS));
+        let link = config.build_log(job.id);
+        let new = link.with_extension("new");
+        let _ = std::fs::remove_file(&new);
+        std::os::unix::fs::symlink(log.file_name().context("a log has a name")?, &new)?;
+        std::fs::rename(&new, &link)?;
         Ok(log)
     }
 
