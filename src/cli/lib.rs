@@ -2,6 +2,7 @@
 //! into one sentence and an exit code.
 
 use std::ffi::OsString;
+use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -11,10 +12,12 @@ pub mod manual;
 pub mod session;
 pub mod verbs;
 
-use crate::session::{CliSession, OutputFormat};
+use crate::session::{CliSession, Output, OutputFormat};
 use invirtibuilder_access::identity::Caller;
 use invirtibuilder_core::config;
 use invirtibuilder_core::error::{Error, Exit, exit_for};
+use invirtibuilder_service::desk::Desk;
+use invirtibuilder_system::relay::RelayedCommand;
 
 /// Builds Debian packages from Git and publishes them in an APT archive.
 #[derive(Debug, Parser)]
@@ -71,6 +74,9 @@ enum Verb {
     CreateRepo(verbs::create_repo::CreateRepoArgs),
     /// Print the principal that the service sees
     Whoami,
+    /// Make, list and revoke tokens, by which programs ask over HTTP
+    #[command(subcommand)]
+    Token(verbs::token::TokenCommand),
     /// Explain who may do what
     #[command(subcommand)]
     Acl(verbs::acl::Acl),
@@ -133,21 +139,45 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     }));
     let done = match Cli::try_parse_from(args) {
         Ok(cli) => run(cli, &Caller::of_this_process()),
-        Err(error) => return usage(&error),
+        Err(error) => return usage(&Output::Process, &error).into(),
     };
     match done {
         Ok(code) => code,
-        Err(error) if is_broken_pipe(&error) => Exit::Ok.into(),
-        Err(error) => {
-            use std::io::Write;
-            let _ = writeln!(
-                std::io::stderr(),
-                "invirt-build: {}",
-                invirtibuilder_core::text::one_line(&format!("{error:#}"))
-            );
-            exit_for(&error).into()
-        }
+        Err(error) => told(&Output::Process, &error).into(),
     }
+}
+
+/// Tells an error, and returns its exit code.
+fn told(output: &Output, error: &anyhow::Error) -> Exit {
+    if is_broken_pipe(error) {
+        return Exit::Ok;
+    }
+    let sentence = invirtibuilder_core::text::one_line(&format!("{error:#}"));
+    let _ = output.err().write_all(format!("invirt-build: {sentence}\n").as_bytes());
+    exit_for(error)
+}
+
+/// Answers a command of remctld's in a process that answers many. `None`: it is for a process of
+/// its own, as it stays, or does what no other request should wait for.
+pub fn answer_relayed(desk: &Desk, command: RelayedCommand) -> Option<Exit> {
+    let RelayedCommand { remote_user, words, out, err } = command;
+    let output = Output::Other { out, err };
+    let cli = match Cli::try_parse_from([OsString::from("invirt-build")].into_iter().chain(words)) {
+        Ok(cli) => cli,
+        Err(error) => return Some(usage(&output, &error)),
+    };
+    if !cli.verb.is_quick() {
+        return None;
+    }
+    let caller = Caller::Remctl(remote_user);
+    let opened = refuse_config(&cli).map_err(Into::into).and_then(|()| desk.session(&caller));
+    let session = match opened {
+        Ok(session) => session,
+        Err(error) => return Some(told(&output, &error)),
+    };
+    let mut session = CliSession::of(session, cli.format(), output);
+    let done = cli.verb.answer(&mut session);
+    Some(done.unwrap_or_else(|error| told(session.output(), &error)))
 }
 
 fn run(cli: Cli, caller: &Caller) -> anyhow::Result<ExitCode> {
@@ -163,7 +193,7 @@ fn run(cli: Cli, caller: &Caller) -> anyhow::Result<ExitCode> {
     let request =
         match Cli::try_parse_from([OsString::from("invirt-build")].into_iter().chain(words)) {
             Ok(request) => request,
-            Err(error) => return Ok(usage(&error)),
+            Err(error) => return Ok(usage(&Output::Process, &error).into()),
         };
     refuse_config(&request)?;
     Ok(serve(Cli { config: Some(config), ..request }, &caller)?.into())
@@ -191,7 +221,6 @@ fn here(cli: &Cli, caller: &Caller, verb: &str) -> anyhow::Result<()> {
 /// Serves a request.
 fn serve(cli: Cli, caller: &Caller) -> anyhow::Result<Exit> {
     let (config, format) = (cli.config.as_deref(), cli.format());
-    let open = || CliSession::open(config, format, caller);
     match &cli.verb {
         Verb::CheckConfig => here(&cli, caller, "check-config")?,
         Verb::Init(_) => here(&cli, caller, "init")?,
@@ -208,7 +237,6 @@ fn serve(cli: Cli, caller: &Caller) -> anyhow::Result<Exit> {
     match cli.verb {
         Verb::Help { verb } => return help(&verb),
         Verb::Summary => {
-            use std::io::Write;
             writeln!(std::io::stdout(), "build: build Debian packages from Git; see 'build help'")?;
         }
         Verb::UpdateHook(args) => return verbs::update_hook::answer(&args),
@@ -218,36 +246,75 @@ fn serve(cli: Cli, caller: &Caller) -> anyhow::Result<Exit> {
         Verb::SshCommand(_) => return Err(Error::denied("ssh-command is for sshd only").into()),
         Verb::AuthorizedKeys(args) => return verbs::ssh::authorized_keys(config, &args),
         Verb::Init(args) => return verbs::init::answer(config, &args, format),
-        Verb::Submit(args) => return verbs::submit::answer(&mut open()?, &args),
-        Verb::Status(args) => return verbs::status::answer(&mut open()?, &args),
-        Verb::Explain(args) => return verbs::explain::answer(&mut open()?, &args),
-        Verb::Log(args) => return verbs::log::answer(&mut open()?, &args),
-        Verb::Wait(args) => return verbs::wait::answer(&mut open()?, &args),
-        Verb::Cancel(args) => return verbs::cancel::answer(&mut open()?, &args),
-        Verb::Retry(args) => return verbs::retry::answer(&mut open()?, &args),
-        Verb::Pockets => return verbs::pockets::answer(&mut open()?),
-        Verb::Packages(args) => return verbs::packages::answer(&mut open()?, &args),
-        Verb::History(args) => return verbs::history::answer(&mut open()?, &args),
-        Verb::Diff(args) => return verbs::diff::answer(&mut open()?, &args),
-        Verb::Promote(args) => return verbs::promote::answer(&mut open()?, &args),
-        Verb::Rebuild(args) => return verbs::rebuild::answer(&mut open()?, &args),
-        Verb::Remove(args) => return verbs::remove::answer(&mut open()?, &args),
-        Verb::CreateRepo(args) => return verbs::create_repo::answer(&mut open()?, &args),
-        Verb::Whoami => return verbs::whoami::answer(&mut open()?),
-        Verb::Acl(verb) => return verbs::acl::answer(&mut open()?, &verb),
-        Verb::Archive(verb) => return verbs::archive::answer(&mut open()?, &verb),
-        Verb::Audit(verb) => return verbs::audit::answer(&mut open()?, &verb),
-        Verb::Verify(args) => return verbs::verify::answer(&mut open()?, &args),
-        Verb::Metrics => return verbs::metrics::answer(&mut open()?),
-        Verb::Chroot(verb) => return verbs::chroot::answer(&mut open()?, &verb),
+        verb => return verb.answer(&mut CliSession::open(config, format, caller)?),
     }
     Ok(Exit::Ok)
+}
+
+impl Verb {
+    /// Tells whether it is done at once, and starts nothing that goes on.
+    fn is_quick(&self) -> bool {
+        match self {
+            Verb::Submit(args) => !args.stays(),
+            Verb::Promote(args) => !args.stays(),
+            Verb::Rebuild(args) => !args.stays(),
+            Verb::Status(args) => !args.stays(),
+            Verb::Explain(_)
+            | Verb::Cancel(_)
+            | Verb::Retry(_)
+            | Verb::Pockets
+            | Verb::Packages(_)
+            | Verb::History(_)
+            | Verb::Diff(_)
+            | Verb::Whoami
+            | Verb::Acl(_)
+            | Verb::Token(_) => true,
+            _ => false,
+        }
+    }
+
+    /// Runs a verb that works with a session.
+    fn answer(self, session: &mut CliSession) -> anyhow::Result<Exit> {
+        match self {
+            Verb::Submit(args) => verbs::submit::answer(session, &args),
+            Verb::Status(args) => verbs::status::answer(session, &args),
+            Verb::Explain(args) => verbs::explain::answer(session, &args),
+            Verb::Log(args) => verbs::log::answer(session, &args),
+            Verb::Wait(args) => verbs::wait::answer(session, &args),
+            Verb::Cancel(args) => verbs::cancel::answer(session, &args),
+            Verb::Retry(args) => verbs::retry::answer(session, &args),
+            Verb::Pockets => verbs::pockets::answer(session),
+            Verb::Packages(args) => verbs::packages::answer(session, &args),
+            Verb::History(args) => verbs::history::answer(session, &args),
+            Verb::Diff(args) => verbs::diff::answer(session, &args),
+            Verb::Promote(args) => verbs::promote::answer(session, &args),
+            Verb::Rebuild(args) => verbs::rebuild::answer(session, &args),
+            Verb::Remove(args) => verbs::remove::answer(session, &args),
+            Verb::CreateRepo(args) => verbs::create_repo::answer(session, &args),
+            Verb::Whoami => verbs::whoami::answer(session),
+            Verb::Token(verb) => verbs::token::answer(session, &verb),
+            Verb::Acl(verb) => verbs::acl::answer(session, &verb),
+            Verb::Archive(verb) => verbs::archive::answer(session, &verb),
+            Verb::Audit(verb) => verbs::audit::answer(session, &verb),
+            Verb::Verify(args) => verbs::verify::answer(session, &args),
+            Verb::Metrics => verbs::metrics::answer(session),
+            Verb::Chroot(verb) => verbs::chroot::answer(session, &verb),
+            Verb::Help { .. }
+            | Verb::Summary
+            | Verb::UpdateHook(_)
+            | Verb::Generate(_)
+            | Verb::PackageSetup(_)
+            | Verb::CheckConfig
+            | Verb::SshCommand(_)
+            | Verb::AuthorizedKeys(_)
+            | Verb::Init(_) => Err(Error::bug("this verb needs no session").into()),
+        }
+    }
 }
 
 /// Prints the help of the whole program or of one verb; over remctl `help` comes with the verb as
 /// its argument.
 fn help(verb: &[String]) -> anyhow::Result<Exit> {
-    use std::io::Write;
     let mut command = Cli::command();
     command.build();
     let mut found = &mut command;
@@ -264,14 +331,13 @@ fn help(verb: &[String]) -> anyhow::Result<Exit> {
 }
 
 /// Prints what clap has to say: help and version on standard output, anything else as one sentence.
-fn usage(error: &clap::Error) -> ExitCode {
-    use std::io::Write;
+fn usage(output: &Output, error: &clap::Error) -> Exit {
     if !error.use_stderr() {
-        let _ = write!(std::io::stdout(), "{}", error.render());
-        return Exit::Ok.into();
+        let _ = write!(output.out(), "{}", error.render());
+        return Exit::Ok;
     }
-    let _ = writeln!(std::io::stderr(), "invirt-build: {}", sentence(error));
-    Exit::Usage.into()
+    let _ = output.err().write_all(format!("invirt-build: {}\n", sentence(error)).as_bytes());
+    Exit::Usage
 }
 
 /// Says what is wrong with a command line, in one sentence.

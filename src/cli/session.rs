@@ -80,6 +80,11 @@ impl CliSession {
         Self { served, format, output }
     }
 
+    /// Returns the place where output goes.
+    pub fn output(&self) -> &Output {
+        &self.output
+    }
+
     /// Opens standard output.
     pub fn out(&self) -> Box<dyn Write + '_> {
         self.output.out()

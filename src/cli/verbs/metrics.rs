@@ -18,15 +18,20 @@ use invirtibuilder_service::metrics::measure_service;
 
 /// Runs the verb.
 pub fn answer(session: &mut CliSession) -> Result<Exit> {
-    let metrics = measure_service(&session.at_server("metrics")?)?;
+    let metrics = measure_service(&*session.at_server("metrics")?)?;
     if session.wants_json() {
         session.print_json(&metrics)?;
         return Ok(Exit::Ok);
     }
-    let mut text = Vec::new();
-    TextEncoder::new().encode(&families(&metrics), &mut text)?;
-    session.out().write_all(&text)?;
+    session.out().write_all(&prometheus_text(&metrics)?)?;
     Ok(Exit::Ok)
+}
+
+/// Writes the numbers in Prometheus' text format.
+pub fn prometheus_text(metrics: &Metrics) -> Result<Vec<u8>> {
+    let mut text = Vec::new();
+    TextEncoder::new().encode(&families(metrics), &mut text)?;
+    Ok(text)
 }
 
 /// A metric of a family: its labels, and its value.

@@ -28,6 +28,7 @@ pub mod sources;
 pub mod ssh;
 pub mod status;
 pub mod submit;
+pub mod token;
 pub mod update_hook;
 pub mod verify;
 pub mod wait;

@@ -21,6 +21,13 @@ pub struct PromoteArgs {
     how: How,
 }
 
+impl PromoteArgs {
+    /// Tells whether the command stays until the job has ended.
+    pub fn stays(&self) -> bool {
+        self.how.manner().follow
+    }
+}
+
 /// Runs the verb.
 pub fn answer(session: &mut CliSession, args: &PromoteArgs) -> Result<Exit> {
     let PromoteArgs { package, from, to, how } = args;

@@ -22,6 +22,13 @@ pub struct RebuildArgs {
     how: How,
 }
 
+impl RebuildArgs {
+    /// Tells whether the command stays until the job has ended.
+    pub fn stays(&self) -> bool {
+        self.how.manner().follow
+    }
+}
+
 /// Runs the verb.
 pub fn answer(session: &mut CliSession, args: &RebuildArgs) -> Result<Exit> {
     let RebuildArgs { pocket, package, reason, how } = args;

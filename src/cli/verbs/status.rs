@@ -41,6 +41,13 @@ pub struct StatusArgs {
     follow: bool,
 }
 
+impl StatusArgs {
+    /// Tells whether the command stays.
+    pub fn stays(&self) -> bool {
+        self.follow
+    }
+}
+
 /// Runs the verb.
 pub fn answer(session: &mut CliSession, args: &StatusArgs) -> Result<Exit> {
     let job = args.job.as_deref().map(str::parse).transpose()?;

@@ -45,6 +45,13 @@ impl How {
     }
 }
 
+impl SubmitArgs {
+    /// Tells whether the command stays until the job has ended.
+    pub fn stays(&self) -> bool {
+        self.how.manner().follow
+    }
+}
+
 /// Runs the verb.
 pub fn answer(session: &mut CliSession, args: &SubmitArgs) -> Result<Exit> {
     let SubmitArgs { pocket, package, commit, how } = args;
