@@ -1,0 +1,138 @@
+//! Has a use case answer a request, and writes down what it says.
+
+use anyhow::Result;
+use axum::body::Body;
+use axum::extract::rejection::{JsonRejection, QueryRejection};
+use axum::http::header::{
+    AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, ETAG, IF_NONE_MATCH, WWW_AUTHENTICATE,
+};
+use axum::http::{HeaderMap, HeaderValue, StatusCode};
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+use sha2::{Digest, Sha256};
+
+use crate::http::App;
+use crate::http::problem::{self, Names};
+use invirtibuilder_api::login::FORGERY_HEADER;
+use invirtibuilder_core::error::Error;
+use invirtibuilder_core::text::{hex, one_line};
+use invirtibuilder_service::Session;
+use invirtibuilder_service::login::{Credentials, Effect, Known, identify};
+
+/// Reads what a request says of who asks.
+pub fn credentials(headers: &HeaderMap) -> Credentials {
+    let text = |value: &HeaderValue| value.to_str().ok().map(str::to_owned);
+    Credentials {
+        authorization: headers.get(AUTHORIZATION).and_then(text),
+        forgery: headers.get(FORGERY_HEADER).and_then(text),
+    }
+}
+
+/// Does work that waits for the record or for files, away from the threads that serve connections.
+pub async fn blocking<T: Send + 'static>(
+    app: &App,
+    work: impl FnOnce(&App) -> Result<T> + Send + 'static,
+) -> Result<T> {
+    let turn = app.turns.clone().acquire_owned().await?;
+    let app = app.clone();
+    let done = tokio::task::spawn_blocking(move || {
+        let _turn = turn;
+        work(&app)
+    });
+    done.await.map_err(|_| Error::bug("the request was not served to its end"))?
+}
+
+/// Has a use case answer somebody who is known.
+pub async fn ask<T: Send + 'static>(
+    app: &App,
+    headers: &HeaderMap,
+    effect: Effect,
+    work: impl FnOnce(&mut Session) -> Result<T> + Send + 'static,
+) -> Result<(T, Option<String>)> {
+    let credentials = credentials(headers);
+    blocking(app, move |app| {
+        let Known { caller, reply } = identify(&app.desk, &credentials, effect)?;
+        let mut session = app.desk.session(&caller)?;
+        if effect == Effect::Reads {
+            session.demand(invirtibuilder_api::tokens::TokenVerb::Read, None)?;
+        }
+        Ok((work(&mut session)?, reply))
+    })
+    .await
+}
+
+/// Answers a request that changes nothing with JSON and its ETag.
+pub async fn read<T: Serialize + Send + 'static>(
+    app: App,
+    headers: HeaderMap,
+    names: Names,
+    work: impl FnOnce(&mut Session) -> Result<T> + Send + 'static,
+) -> Response {
+    let text = move |session: &mut Session| Ok(serde_json::to_vec(&work(session)?)?);
+    match ask(&app, &headers, Effect::Reads, text).await {
+        Ok((text, reply)) => with_reply(json(&headers, text), reply),
+        Err(error) => problem::tell(&error, names),
+    }
+}
+
+/// Answers a request that changes something.
+pub async fn change<T: Serialize + Send + 'static>(
+    app: App,
+    headers: HeaderMap,
+    names: Names,
+    status: StatusCode,
+    work: impl FnOnce(&mut Session) -> Result<T> + Send + 'static,
+) -> Response {
+    let text = move |session: &mut Session| Ok(serde_json::to_vec(&work(session)?)?);
+    match ask(&app, &headers, Effect::Changes, text).await {
+        Ok((text, reply)) => {
+            let content = [(CONTENT_TYPE, HeaderValue::from_static("application/json"))];
+            with_reply((status, content, text).into_response(), reply)
+        }
+        Err(error) => problem::tell(&error, names),
+    }
+}
+
+/// Writes JSON, unless the client has the same already.
+fn json(headers: &HeaderMap, text: Vec<u8>) -> Response {
+    let tag = format!("\"{}\"", &hex(&Sha256::digest(&text))[..32]);
+    let has = headers.get(IF_NONE_MATCH).and_then(|value| value.to_str().ok());
+    let is_same = has.is_some_and(|has| has.split(',').any(|one| one.trim() == tag));
+    let body = if is_same { Body::empty() } else { Body::from(text) };
+    let mut response = Response::new(body);
+    if is_same {
+        *response.status_mut() = StatusCode::NOT_MODIFIED;
+    } else {
+        let kind = HeaderValue::from_static("application/json");
+        response.headers_mut().insert(CONTENT_TYPE, kind);
+    }
+    if let Ok(tag) = HeaderValue::from_str(&tag) {
+        response.headers_mut().insert(ETAG, tag);
+    }
+    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("private, no-cache"));
+    response
+}
+
+/// Adds what the client's GSS-API is to be told.
+pub fn with_reply(mut response: Response, reply: Option<String>) -> Response {
+    let value = reply.and_then(|it| HeaderValue::from_str(&format!("Negotiate {it}")).ok());
+    if let Some(value) = value {
+        response.headers_mut().insert(WWW_AUTHENTICATE, value);
+    }
+    response
+}
+
+/// Takes a body that was read, or tells what is wrong with it.
+pub fn body<T>(read: Result<axum::Json<T>, JsonRejection>) -> Result<T, Box<Response>> {
+    read.map(|json| json.0).map_err(|error| refuse("the body", &error.body_text()))
+}
+
+/// Takes a query that was read, or tells what is wrong with it.
+pub fn query<T>(read: Result<axum::extract::Query<T>, QueryRejection>) -> Result<T, Box<Response>> {
+    read.map(|query| query.0).map_err(|error| refuse("the query", &error.body_text()))
+}
+
+fn refuse(what: &str, why: &str) -> Box<Response> {
+    let text = format!("{what} is not valid: {}; see /api/v1/openapi.json", one_line(why));
+    Box::new(problem::tell(&Error::usage(text).into(), Names::Request))
+}

@@ -1,0 +1,207 @@
+//! Requests that change something.
+
+use axum::Json;
+use axum::extract::rejection::{JsonRejection, QueryRejection};
+use axum::extract::{Path, Query, State};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::Response;
+use serde::{Deserialize, Serialize};
+
+use crate::http::App;
+use crate::http::answer::{body, change, query};
+use crate::http::problem::Names;
+use invirtibuilder_api::pocket::RemoveRequest;
+use invirtibuilder_api::submit::{Preview, Promotion, Rebuild, Submission, Submitted};
+use invirtibuilder_api::tokens::{TokenRequest, TokenRevocation};
+use invirtibuilder_service::{
+    Session, cancel as stop, create_repo, remove as removal, retry as again, submit as bring,
+    tokens,
+};
+
+type Body<T> = Result<Json<T>, JsonRejection>;
+type Asked<T> = Result<Query<T>, QueryRejection>;
+
+/// How a submission is made.
+#[derive(Debug, Deserialize)]
+pub struct Trial {
+    /// Whether it is only said what would happen.
+    #[serde(default)]
+    dry_run: bool,
+}
+
+/// What a submission comes to.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Brought {
+    Preview(Box<Preview>),
+    Submitted(Box<Submitted>),
+}
+
+/// Makes a submission, or says what it would come to.
+async fn bring_in<T: Send + 'static>(
+    app: App,
+    headers: HeaderMap,
+    trial: Asked<Trial>,
+    wish: Body<T>,
+    preview: fn(&mut Session, &T) -> anyhow::Result<Preview>,
+    submit: fn(&mut Session, &T) -> anyhow::Result<Submitted>,
+) -> Response {
+    let (trial, wish) = match (query(trial), body(wish)) {
+        (Ok(trial), Ok(wish)) => (trial, wish),
+        (Err(refusal), _) | (_, Err(refusal)) => return *refusal,
+    };
+    let status = if trial.dry_run { StatusCode::OK } else { StatusCode::CREATED };
+    change(app, headers, Names::Request, status, move |session| {
+        Ok(if trial.dry_run {
+            Brought::Preview(Box::new(preview(session, &wish)?))
+        } else {
+            Brought::Submitted(Box::new(submit(session, &wish)?))
+        })
+    })
+    .await
+}
+
+/// Submits a commit.
+pub async fn submit(
+    State(app): State<App>,
+    headers: HeaderMap,
+    trial: Asked<Trial>,
+    wish: Body<Submission>,
+) -> Response {
+    let wish = wish.map(|Json(mut wish)| {
+        // Who follows has a stream of its own.
+        wish.manner.follow = false;
+        Json(wish)
+    });
+    bring_in(app, headers, trial, wish, bring::preview_submission, bring::submit_commit).await
+}
+
+/// Submits what another pocket has.
+pub async fn promote(
+    State(app): State<App>,
+    headers: HeaderMap,
+    trial: Asked<Trial>,
+    wish: Body<Promotion>,
+) -> Response {
+    let wish = wish.map(|Json(mut wish)| {
+        wish.manner.follow = false;
+        Json(wish)
+    });
+    bring_in(app, headers, trial, wish, bring::preview_promotion, bring::promote_package).await
+}
+
+/// Builds once more what a pocket has.
+pub async fn rebuild(
+    State(app): State<App>,
+    headers: HeaderMap,
+    trial: Asked<Trial>,
+    wish: Body<Rebuild>,
+) -> Response {
+    let wish = wish.map(|Json(mut wish)| {
+        wish.manner.follow = false;
+        Json(wish)
+    });
+    bring_in(app, headers, trial, wish, bring::preview_rebuild, bring::rebuild_package).await
+}
+
+/// Takes a package out of a pocket.
+pub async fn remove(
+    State(app): State<App>,
+    headers: HeaderMap,
+    wish: Body<RemoveRequest>,
+) -> Response {
+    match body(wish) {
+        Ok(wish) => {
+            change(app, headers, Names::Request, StatusCode::OK, move |session| {
+                // What is not complete yet is owed: the daemon goes on with it.
+                Ok(removal::remove_package(session, &wish)?.change)
+            })
+            .await
+        }
+        Err(refusal) => *refusal,
+    }
+}
+
+/// Stops a job.
+pub async fn cancel(
+    State(app): State<App>,
+    Path(job): Path<String>,
+    headers: HeaderMap,
+) -> Response {
+    let work = move |session: &mut _| stop::cancel_job(session, job.parse()?);
+    change(app, headers, Names::Request, StatusCode::OK, work).await
+}
+
+/// Queues a job again.
+pub async fn retry(
+    State(app): State<App>,
+    Path(job): Path<String>,
+    headers: HeaderMap,
+) -> Response {
+    let work = move |session: &mut _| again::retry_job(session, job.parse()?);
+    change(app, headers, Names::Request, StatusCode::OK, work).await
+}
+
+/// The package that somebody wants a repository for.
+#[derive(Debug, Deserialize)]
+pub struct NewPackage {
+    package: String,
+}
+
+/// Creates a repository.
+pub async fn create_package(
+    State(app): State<App>,
+    headers: HeaderMap,
+    wish: Body<NewPackage>,
+) -> Response {
+    match body(wish) {
+        Ok(wish) => {
+            let work =
+                move |session: &mut _| create_repo::create_repository(session, &wish.package);
+            change(app, headers, Names::Request, StatusCode::CREATED, work).await
+        }
+        Err(refusal) => *refusal,
+    }
+}
+
+/// Makes a token.
+pub async fn create_token(
+    State(app): State<App>,
+    headers: HeaderMap,
+    wish: Body<TokenRequest>,
+) -> Response {
+    match body(wish) {
+        Ok(wish) => {
+            let work = move |session: &mut _| tokens::create_token(session, &wish);
+            change(app, headers, Names::Request, StatusCode::CREATED, work).await
+        }
+        Err(refusal) => *refusal,
+    }
+}
+
+/// Whose token is to end.
+#[derive(Debug, Deserialize)]
+pub struct TokenOwner {
+    #[serde(rename = "for")]
+    principal: Option<String>,
+}
+
+/// Ends a token.
+pub async fn revoke_token(
+    State(app): State<App>,
+    Path(name): Path<String>,
+    headers: HeaderMap,
+    owner: Asked<TokenOwner>,
+) -> Response {
+    match query(owner) {
+        Ok(owner) => {
+            change(app, headers, Names::Place, StatusCode::OK, move |session| {
+                let revocation =
+                    TokenRevocation { name: name.parse()?, principal: owner.principal };
+                tokens::revoke_token(session, &revocation)
+            })
+            .await
+        }
+        Err(refusal) => *refusal,
+    }
+}
