@@ -30,8 +30,9 @@ pub struct Sockets {
 impl Sockets {
     /// Takes the sockets that systemd has made, and makes the others in `run_dir`.
     pub fn open(config: &Config) -> Result<Self> {
-        let (mut command, mut http) = (None, None);
+        let (mut command, mut http, mut given) = (None, None, false);
         for (fd, name) in sd_notify::listen_fds_with_names()? {
+            given = true;
             match &name[..] {
                 relay::SOCKET => command = Some(CommandListener::of(taken(fd))),
                 HTTP => http = Some(UnixListener::from(taken(fd))),
@@ -44,7 +45,8 @@ impl Sockets {
         let http = match http {
             // Clients are refused by a socket that nobody serves.
             _ if config.http.is_none() => None,
-            None => Some(make(dir, HTTP, bind_http)?),
+            // systemd makes all of them or none.
+            None if !given => Some(make(dir, HTTP, bind_http)?),
             http => http,
         };
         Ok(Self { command, http })

@@ -7,7 +7,7 @@ use roff::{Inline, Roff, bold, italic, roman};
 mod keys;
 mod pages;
 
-pub use pages::{configuration, daemon, verbs};
+pub use pages::{answerer, configuration, daemon, verbs};
 
 /// Writes a page's head: its title line and NAME.
 fn page(name: &str, section: &str, about: &str) -> Roff {

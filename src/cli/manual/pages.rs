@@ -135,6 +135,71 @@ pub fn daemon(command: &Command) -> String {
     roff.render()
 }
 
+/// `invirtibuilder-api(8)`. Its part is below this one, so its only option is written here.
+pub fn answerer() -> String {
+    let mut roff = page("invirtibuilder-api", "8", "answer remctl and HTTP for Invirtibuilder");
+    roff.control("SH", ["SYNOPSIS"]);
+    roff.text([
+        bold("invirtibuilder-api"),
+        roman(" ["),
+        bold("--config "),
+        italic("FILE"),
+        roman("]"),
+    ]);
+    section(
+        &mut roff,
+        "DESCRIPTION",
+        &[
+            "`invirtibuilder-api` stays, and answers requests that would otherwise take a process each. It has two \
+             sockets, made by systemd(1) or else by itself. At `command`, which is open to the service's own user and to \
+             root, `build-relay` hands it what remctld(8) was asked: verbs that are done at once are answered here, and the \
+             others, such as `log` and what has `--wait`, by invirt-build(1), which also answers everything when this \
+             program does not run. At `http`, which is open to the group of invirtibuilder-web(8), it speaks HTTP/1.1.",
+            "Whoever speaks HTTP is believed nothing. Each request carries a Kerberos ticket (`Authorization: Negotiate`, \
+             RFC 4559), the session that a ticket has begun, or a token of invirt-build(1)'s verb `token` \
+             (`Authorization: Bearer`, RFC 6750). The ACLs that decide are those of remctl. What it understands is in \
+             `/api/v1/openapi.json`; `/metrics` is for Prometheus, and `/healthz` says whether the service works.",
+            "It holds nothing that is not in the record, and may be stopped at any time. It reads the configuration again \
+             when a file of it changes; whether and with which keytab it speaks HTTP is settled when it starts.",
+        ],
+    );
+    roff.control("SH", ["OPTIONS"]);
+    item(
+        &mut roff,
+        vec![bold("--config "), italic("FILE")],
+        "Read another configuration than /etc/invirtibuilder/config.yaml.",
+    );
+    roff.control("SH", ["ENVIRONMENT"]);
+    item(
+        &mut roff,
+        vec![bold("INVIRTIBUILDER_CONFIG")],
+        "The configuration file, unless `--config` names one.",
+    );
+    item(
+        &mut roff,
+        vec![bold("INVIRTIBUILDER_RUN_DIR")],
+        "Where `build-relay` finds the socket, if `run_dir` in the configuration is not /run/invirtibuilder.",
+    );
+    exit_status(&mut roff);
+    files(&mut roff);
+    item(
+        &mut roff,
+        vec![italic("/run/invirtibuilder/command"), roman(", "), italic("http")],
+        "The sockets.",
+    );
+    roff.control("SH", ["EXAMPLES"]);
+    roff.text([roman("Ask as a program that has a token, on the server:")]);
+    verbatim(&mut roff, TOKEN);
+    see_also(
+        &mut roff,
+        "invirt-build(1), invirtibuilderd(8), invirtibuilder-web(8), invirtibuilder.yaml(5), remctld(8)",
+    );
+    roff.render()
+}
+
+const TOKEN: &str = "curl --unix-socket /run/invirtibuilder/http \\
+    --header \"Authorization: Bearer $(cat token)\" http://localhost/api/v1/jobs";
+
 /// `invirtibuilder.yaml(5)`.
 pub fn configuration() -> String {
     let mut roff = page("invirtibuilder.yaml", "5", "configuration of the Invirtibuilder service");

@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::fs::File;
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -13,7 +14,9 @@ use axum::extract::{Path, Query, State};
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use axum::http::{HeaderMap, Response};
 use futures_util::stream;
+use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
 use serde::{Deserialize, Serialize};
+use tokio::io::unix::AsyncFd;
 use tokio::sync::mpsc;
 use tokio::time::sleep;
 
@@ -29,8 +32,12 @@ use invirtibuilder_service::browse::attempt_log;
 use invirtibuilder_service::follow::{explain_wait, look_at_job};
 use invirtibuilder_service::login::{Credentials, Effect, identify};
 
-/// How often a log is looked at that grows.
-const LOOK: Duration = Duration::from_millis(30);
+/// The least time between two looks at a log that grows: what is written meanwhile goes out
+/// together.
+const LOOK: Duration = Duration::from_millis(20);
+
+/// How often it is looked whether a log has begun, of which the record says nothing.
+const BEGIN: Duration = Duration::from_millis(100);
 
 /// How long nothing is sent before a sign of life.
 const HEARTBEAT: Duration = Duration::from_secs(15);
@@ -79,7 +86,7 @@ pub async fn of_job(
         app: app.clone(),
         credentials: credentials(&headers),
         job,
-        log: log.map(|(attempt, offset)| LogReader { attempt, offset, file: None }),
+        log: log.map(|(attempt, offset)| LogReader::of(attempt, offset)),
     };
     open(&app, move |events| follower.follow(events)).await
 }
@@ -253,6 +260,7 @@ impl Follower {
             }
             let ended = is_over || seen.next.is_some();
             let looked = Instant::now();
+            let mut last = looked;
             loop {
                 if let Some(log) = &mut self.log {
                     while let Some(piece) = log.next(seen.log.as_deref(), ended) {
@@ -272,26 +280,57 @@ impl Follower {
                     events.breathe().await?;
                     said = Instant::now();
                 }
-                let pause = if seen.log.is_some() { LOOK } else { HEARTBEAT / 4 };
+                let wanted = self.log.as_mut();
                 tokio::select! {
                     beat = pulse.changed() => match beat {
                         Ok(()) => break,
                         Err(_) => return Ok(()),
                     },
-                    () = sleep(pause) => {}
+                    () = grown(wanted, last) => last = Instant::now(),
                     () = events.client.closed() => return Err(Left),
                 }
-                // A log may have begun, of which the record says nothing.
-                if seen.log.is_none() && looked.elapsed() >= LOOK {
+                if self.log.is_some() && seen.log.is_none() && looked.elapsed() >= BEGIN {
                     break;
                 }
             }
             if let (Some(next), Some(log)) = (seen.next, &mut self.log) {
-                *log = LogReader { attempt: next, offset: 0, file: None };
+                *log = LogReader::of(next, 0);
             } else if is_over {
                 return events.send("end", None, &JobEvent::End(Box::new(job))).await;
             }
         }
+    }
+}
+
+/// Waits until a log may have grown, a part of a second at most, and not sooner than [`LOOK`] after
+/// the last time.
+async fn grown(log: Option<&mut LogReader>, last: Instant) {
+    let Some(log) = log else { return sleep(HEARTBEAT / 4).await };
+    let Some(watch) = &mut log.watch else { return sleep(BEGIN).await };
+    let _ = tokio::time::timeout(HEARTBEAT / 4, watch.changed()).await;
+    sleep(LOOK.saturating_sub(last.elapsed())).await;
+}
+
+/// Feels whether a file is written to (inotify(7)).
+struct Watch {
+    inotify: AsyncFd<OwnedFd>,
+}
+
+impl Watch {
+    #[allow(unsafe_code, reason = "an `OwnedFd` keeps its descriptor")]
+    fn of(path: &std::path::Path) -> Result<Self> {
+        let inotify = Inotify::init(InitFlags::IN_NONBLOCK | InitFlags::IN_CLOEXEC)?;
+        inotify.add_watch(path, AddWatchFlags::IN_MODIFY)?;
+        // SAFETY: an `OwnedFd` has the same descriptor for as long as it lives.
+        Ok(Self { inotify: unsafe { AsyncFd::register(inotify.into())? } })
+    }
+
+    async fn changed(&mut self) {
+        let Ok(mut ready) = self.inotify.readable().await else { return };
+        // What they say is known: something was written.
+        let mut events = [0; 4096];
+        while nix::unistd::read(self.inotify.get_ref(), &mut events).is_ok_and(|read| read > 0) {}
+        ready.clear_ready();
     }
 }
 
@@ -300,6 +339,14 @@ struct LogReader {
     attempt: i64,
     offset: u64,
     file: Option<File>,
+    /// What tells that it grows; `None`: it is looked at now and then.
+    watch: Option<Watch>,
+}
+
+impl LogReader {
+    fn of(attempt: i64, offset: u64) -> Self {
+        Self { attempt, offset, file: None, watch: None }
+    }
 }
 
 impl LogReader {
@@ -307,6 +354,8 @@ impl LogReader {
     /// piece.
     fn next(&mut self, path: Option<&std::path::Path>, ended: bool) -> Option<LogPiece> {
         if self.file.is_none() {
+            // Before it is read: what is written in between is felt.
+            self.watch = Watch::of(path?).ok();
             self.file = File::open(path?).ok();
         }
         let file = self.file.as_ref()?;
@@ -352,11 +401,11 @@ mod tests {
 
     use crate::http::events::*;
 
-    #[test]
-    fn a_log_is_sent_by_whole_lines_and_none_of_it_twice() {
+    #[tokio::test]
+    async fn a_log_is_sent_by_whole_lines_and_none_of_it_twice() {
         let mut log = tempfile::NamedTempFile::new().unwrap();
         let path = log.path().to_owned();
-        let mut reader = LogReader { attempt: 2, offset: 0, file: None };
+        let mut reader = LogReader::of(2, 0);
         let mut next =
             |ended| reader.next(Some(&path), ended).map(|piece| (piece.offset, piece.text));
         assert_eq!(next(false), None);
@@ -371,14 +420,14 @@ mod tests {
         assert_eq!(next(true), None);
     }
 
-    #[test]
-    fn a_line_without_end_is_sent_in_pieces_that_break_no_character() {
+    #[tokio::test]
+    async fn a_line_without_end_is_sent_in_pieces_that_break_no_character() {
         let mut log = tempfile::NamedTempFile::new().unwrap();
         let path = log.path().to_owned();
         let text = "é".repeat(PIECE) + "x";
         log.write_all(b"x").unwrap();
         log.write_all(text.as_bytes()).unwrap();
-        let mut reader = LogReader { attempt: 1, offset: 0, file: None };
+        let mut reader = LogReader::of(1, 0);
         let mut got = String::new();
         while let Some(piece) = reader.next(Some(&path), true) {
             assert_eq!(piece.offset as usize, got.len());

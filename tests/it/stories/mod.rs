@@ -1,6 +1,7 @@
 //! The stories, by what their users want.
 
 mod access;
+mod api;
 mod archive;
 mod audit;
 mod buildinfo;
