@@ -17,7 +17,7 @@ use syn::{
 };
 
 /// The parts, those first that others may use.
-const ORDER: [&str; 14] = [
+const ORDER: [&str; 15] = [
     "core",
     "api",
     "system",
@@ -32,6 +32,7 @@ const ORDER: [&str; 14] = [
     "service",
     "daemon",
     "cli",
+    "server",
 ];
 
 /// The names of a path below the root of its part; the root itself has none.

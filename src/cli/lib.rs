@@ -111,6 +111,9 @@ enum Verb {
     /// One line about the service, for `remctl … help`
     #[command(hide = true)]
     Summary,
+    /// Print what may come next on a command line, for shells
+    #[command(hide = true)]
+    Complete(verbs::complete::CompleteArgs),
     /// Write man pages, shell completions and the schema of the configuration
     #[command(hide = true)]
     Generate(verbs::generate::GenerateArgs),
@@ -268,7 +271,8 @@ impl Verb {
             | Verb::Diff(_)
             | Verb::Whoami
             | Verb::Acl(_)
-            | Verb::Token(_) => true,
+            | Verb::Token(_)
+            | Verb::Complete(_) => true,
             _ => false,
         }
     }
@@ -292,6 +296,7 @@ impl Verb {
             Verb::Remove(args) => verbs::remove::answer(session, &args),
             Verb::CreateRepo(args) => verbs::create_repo::answer(session, &args),
             Verb::Whoami => verbs::whoami::answer(session),
+            Verb::Complete(args) => verbs::complete::answer(session, &command(), &args),
             Verb::Token(verb) => verbs::token::answer(session, &verb),
             Verb::Acl(verb) => verbs::acl::answer(session, &verb),
             Verb::Archive(verb) => verbs::archive::answer(session, &verb),

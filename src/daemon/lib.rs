@@ -40,7 +40,7 @@ use invirtibuilder_core::time::now;
 use invirtibuilder_store::audit::AuditEntry;
 use invirtibuilder_store::fairness::Rules;
 use invirtibuilder_store::forecast::{self, Forecast};
-use invirtibuilder_store::{claim, domains, jobs, queue};
+use invirtibuilder_store::{browse, claim, domains, jobs, queue};
 use invirtibuilder_system::subprocess::{self, CancellationToken};
 use invirtibuilder_system::{cgroup, disk, log, privilege, wake};
 use lock::InstanceLock;
@@ -51,6 +51,9 @@ const TICK: Duration = Duration::from_secs(10);
 
 /// How often the daemon says that a signing key ends soon.
 const DAY: Duration = Duration::from_secs(86_400);
+
+/// How often the daemon writes down what the pools have.
+const HOUR: Duration = Duration::from_secs(3600);
 
 /// How long a job is given to let go when the daemon is told to stop.
 const DRAIN: Duration = Duration::from_secs(60);
@@ -145,6 +148,8 @@ struct Daemon {
     refresher: chroots::Refresher,
     readier: ready::Readier,
     warned: Option<Instant>,
+    /// When it was last written down what the pools have.
+    noted: Option<Instant>,
     /// The directory whose disk has no room for another job.
     short: Option<PathBuf>,
     /// What was said of a pocket that is in another domain than this configuration says.
@@ -170,6 +175,7 @@ impl Daemon {
             refresher: chroots::Refresher::default(),
             readier: ready::Readier::default(),
             warned: None,
+            noted: None,
             short: None,
             misplaced: None,
         })
@@ -357,6 +363,18 @@ impl Daemon {
             self.shared.complain("chroots cannot be looked at", &error);
         }
         self.warn_of_expiry();
+        self.note_pools();
+    }
+
+    /// Writes down once an hour what the pools have: plots show it by the day.
+    fn note_pools(&mut self) {
+        if self.noted.is_some_and(|at| at.elapsed() < HOUR) {
+            return;
+        }
+        self.noted = Some(Instant::now());
+        if let Err(error) = self.shared.write(|tx| browse::note_pools(tx, now())) {
+            self.shared.complain("what the pools have cannot be written down", &error);
+        }
     }
 
     /// Says once a day which signing keys end soon.

@@ -10,6 +10,9 @@ use clap_complete::Shell;
 use crate::manual;
 use invirtibuilder_core::error::Exit;
 
+/// Bash's completion, which asks the service.
+const BASH: &str = include_str!("../../../examples/completion/invirt-build.bash");
+
 /// Arguments of `generate`.
 #[derive(Debug, clap::Args)]
 pub struct GenerateArgs {
@@ -38,11 +41,8 @@ pub fn answer(command: clap::Command, args: &GenerateArgs) -> Result<Exit> {
     fs::write(man.join("invirtibuilder.yaml.5"), manual::configuration())?;
     let schema = serde_json::to_string_pretty(&invirtibuilder_core::config::schema())?;
     fs::write(args.dir.join("config.schema.json"), schema + "\n")?;
-    for (shell, file) in [
-        (Shell::Bash, "invirt-build"),
-        (Shell::Zsh, "_invirt-build"),
-        (Shell::Fish, "invirt-build.fish"),
-    ] {
+    fs::write(completions.join("invirt-build"), BASH)?;
+    for (shell, file) in [(Shell::Zsh, "_invirt-build"), (Shell::Fish, "invirt-build.fish")] {
         let mut script = Vec::new();
         clap_complete::generate(shell, &mut visible(&command), "invirt-build", &mut script);
         fs::write(completions.join(file), script)?;

@@ -6,6 +6,7 @@ pub mod audit;
 pub mod cancel;
 pub mod check_config;
 pub mod chroot;
+pub mod complete;
 pub mod create_repo;
 pub mod diff;
 pub mod explain;

@@ -92,6 +92,10 @@ pub fn show_submitted(session: &CliSession, submitted: &Submitted, manner: Manne
         let Submitted { pocket, package, version, written, commit, .. } = submitted;
         let what = named(package, version, written);
         session.line(format!("job {job}: {what} ({}) for {pocket}: {how}", commit.short()))?;
+        let http = session.config.http.as_ref();
+        if let Some(url) = http.and_then(|http| http.page(&format!("/jobs/{job}"))) {
+            session.line(url)?;
+        }
     }
     if manner.follow && *state != State::Published {
         follow::job(session, *job)

@@ -7,7 +7,7 @@ use std::time::Duration;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::world::{BUILD, SOON, STATE, Tiny, World, eventually};
+use crate::world::{BUILD, SOON, STATE, Tiny, World, eventually, run};
 
 #[test]
 fn everything_fits_80_columns_and_is_json_on_demand() {
@@ -150,4 +150,35 @@ fn acl_check_explains_itself_to_administrators() {
     let denied = world.local(&["acl", "check", "prod", "mallory@EXAMPLE.ORG"]);
     assert!(format!("{}{}", denied.out, denied.err).contains("mallory@EXAMPLE.ORG"), "{denied:?}");
     assert_ne!(denied.out, world.local(&["acl", "check", "prod", "alice@EXAMPLE.ORG"]).out);
+}
+
+#[test]
+fn a_shell_is_told_what_may_come_next() {
+    let world = World::new();
+    let repo = world.repo("tiny");
+    let first = repo.version("1.0", Tiny::Works);
+    world.submit("prod", "tiny", &first);
+    let _daemon = world.daemon();
+    world.wait_for("1", "published", BUILD);
+    let offered = |words: &[&str]| {
+        let said = world.build("bob", &[&["complete", "--"], words].concat()).ok().out;
+        said.lines().map(str::to_owned).collect::<Vec<_>>()
+    };
+    assert_eq!(offered(&["prom"]), ["promote"]);
+    assert!(offered(&[""]).contains(&"submit".to_owned()));
+    assert!(!offered(&[""]).contains(&"generate".to_owned()), "what is hidden is not offered");
+    assert_eq!(offered(&["submit", ""]), ["dev", "prod"]);
+    assert_eq!(offered(&["submit", "p"]), ["prod"]);
+    assert_eq!(offered(&["submit", "prod", ""]), ["tiny"]);
+    assert_eq!(offered(&["submit", "--wait", "prod", "t"]), ["tiny"]);
+    assert_eq!(offered(&["submit", "prod", "tiny", "--dry"]), ["--dry-run"]);
+    assert_eq!(offered(&["submit", "prod", "tiny", ""]), [""; 0]);
+    assert_eq!(offered(&["promote", "tiny", "prod", ""]), ["dev", "prod"]);
+    assert_eq!(offered(&["wait", "1", ""]), ["1"]);
+    assert_eq!(offered(&["token", "r"]), ["revoke"]);
+    // In a real bash, over remctl.
+    let bash = r#"remctl() { shift; as bob "$@"; }; . "$1"
+        COMP_WORDS=(remctl server build diff pr) COMP_CWORD=4; _remctl_build; printf '%s\n' "${COMPREPLY[@]}""#;
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../examples/completion/remctl.bash");
+    assert_eq!(run("bash", &["-c", bash, "bash", script]), "prod");
 }
