@@ -1,5 +1,6 @@
 //! Answers commands of remctld's, a thread each.
 
+use std::io::Write;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -57,12 +58,17 @@ fn begin(heard: HeardCommand, desk: &Arc<Desk>, open: &Arc<AtomicUsize>) {
     let work = move || {
         let _open = open;
         let (command, answer) = heard.split();
+        let err = command.err.try_clone();
         let done =
             catch_unwind(AssertUnwindSafe(|| invirtibuilder_cli::answer_relayed(&desk, command)));
         answer.send(match done {
             Ok(Some(exit)) => Relayed::Done(exit as u8),
             Ok(None) => Relayed::Elsewhere,
-            Err(_) => Relayed::Done(Exit::Bug as u8),
+            Err(_) => {
+                let text = "invirt-build: this is a bug, please report it: the log of invirtibuilder-api has more\n";
+                let _ = err.and_then(|mut err| err.write_all(text.as_bytes()));
+                Relayed::Done(Exit::Bug as u8)
+            }
         });
     };
     // If there is no thread, the client sees that it was interrupted.

@@ -19,37 +19,45 @@ const HTTP: &str = "http";
 /// The group whose members may speak HTTP with us.
 const WEB: &str = "_invirtibuilder-web";
 
+/// Who has made the sockets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Maker {
+    /// systemd, which keeps them when we end and starts us again when somebody connects.
+    Systemd,
+    /// We have.
+    Ourselves,
+}
+
 /// The sockets at which we answer.
 pub struct Sockets {
     /// The one for commands.
     pub command: CommandListener,
-    /// The one for HTTP, if the configuration has `http:`.
+    /// The one for HTTP.
     pub http: Option<UnixListener>,
+    /// Who has made them.
+    pub maker: Maker,
 }
 
 impl Sockets {
-    /// Takes the sockets that systemd has made, and makes the others in `run_dir`.
-    pub fn open(config: &Config) -> Result<Self> {
-        let (mut command, mut http, mut given) = (None, None, false);
+    /// Takes the sockets that systemd has made. `None`: it has made none.
+    pub fn given() -> Result<Option<Self>> {
+        let (mut command, mut http) = (None, None);
         for (fd, name) in sd_notify::listen_fds_with_names()? {
-            given = true;
             match &name[..] {
                 relay::SOCKET => command = Some(CommandListener::of(taken(fd))),
                 HTTP => http = Some(UnixListener::from(taken(fd))),
                 _ => {}
             }
         }
+        Ok(command.map(|command| Self { command, http, maker: Maker::Systemd }))
+    }
+
+    /// Makes the sockets in `run_dir`: that for HTTP if the configuration has `http:`.
+    pub fn make(config: &Config) -> Result<Self> {
         let dir = &config.run_dir;
-        let command =
-            command.map_or_else(|| make(dir, relay::SOCKET, CommandListener::bind), Ok)?;
-        let http = match http {
-            // Clients are refused by a socket that nobody serves.
-            _ if config.http.is_none() => None,
-            // systemd makes all of them or none.
-            None if !given => Some(make(dir, HTTP, bind_http)?),
-            http => http,
-        };
-        Ok(Self { command, http })
+        let command = make(dir, relay::SOCKET, CommandListener::bind)?;
+        let http = config.http.as_ref().map(|_| make(dir, HTTP, bind_http)).transpose()?;
+        Ok(Self { command, http, maker: Maker::Ourselves })
     }
 }
 

@@ -272,3 +272,42 @@ fn remctl_is_answered_the_same_with_and_without_the_process_that_stays() {
     }
     assert_eq!(world.state("1"), "queued");
 }
+
+/// The commands of the API's own page are what its readers type.
+#[test]
+fn the_examples_of_the_documentation_work() {
+    let world = World::new();
+    let repo = world.repo("hello");
+    let first = repo.version("1.0", Tiny::Works);
+    let _api = served(&world);
+    world.submit("dev", "hello", &first);
+    let _daemon = world.daemon();
+    world.wait_for("1", "published", BUILD);
+    let home = tempfile::tempdir().unwrap();
+    fs::write(home.path().join(".curlrc"), format!("unix-socket = \"{SOCKET}\"\nfail\nsilent\n"))
+        .unwrap();
+    let page = include_str!("../../../docs/reference/api.md");
+    let shell = |line: &str, token: &str| {
+        let line = line
+            .replace("https://build.example.org", "http://localhost")
+            .replace("remctl build.example.org build", "as alice build");
+        let done = Command::new("bash")
+            .args(["-c", &line])
+            .env("CURL_HOME", home.path())
+            .env("KRB5CCNAME", "/run/world/tickets/alice")
+            .env("TOKEN", token)
+            .output()
+            .unwrap();
+        assert!(done.status.success(), "{line}: {}", String::from_utf8_lossy(&done.stderr));
+        String::from_utf8_lossy(&done.stdout).into_owned()
+    };
+    let commands: Vec<_> = page.lines().filter_map(|line| line.strip_prefix("    ")).collect();
+    let create = commands.iter().find(|line| line.contains("token create")).unwrap();
+    let token = shell(create, "").trim().to_owned();
+    let mut ran = 0;
+    for line in commands.iter().filter(|line| line.starts_with("curl ")) {
+        assert_ne!(shell(line, &token), "", "{line}");
+        ran += 1;
+    }
+    assert_eq!(ran + 1, commands.len(), "every command was run");
+}
