@@ -5,12 +5,14 @@
 use std::process::Command;
 
 /// Each program has this test; cargo tells it where that one is.
-const PROGRAM: &str =
-    match (option_env!("CARGO_BIN_EXE_invirt-build"), option_env!("CARGO_BIN_EXE_invirtibuilderd"))
-    {
-        (Some(path), _) | (_, Some(path)) => path,
-        (None, None) => panic!("this is a test of a program"),
-    };
+const PROGRAM: &str = match (
+    option_env!("CARGO_BIN_EXE_invirt-build"),
+    option_env!("CARGO_BIN_EXE_invirtibuilderd"),
+    option_env!("CARGO_BIN_EXE_invirtibuilder-api"),
+) {
+    (Some(path), ..) | (_, Some(path), _) | (.., Some(path)) => path,
+    (None, None, None) => panic!("this is a test of a program"),
+};
 
 /// The symbols of PCRE2, each with nm(1)'s letter for where it is defined: `U` if nowhere.
 fn symbols(options: &[&str]) -> Vec<(String, String)> {
