@@ -188,11 +188,12 @@ impl ArchiveKeys {
     pub fn sign(&self, text: &str) -> Result<Signed> {
         let (mut inline, mut detached) = (Vec::new(), Vec::new());
         for key in self.able()? {
-            let message = key.clear_sign(text)?;
+            let (message, apart) = key.sign(text);
+            let message = message?;
             let (body, signature) = split(&message)?;
             ensure!(body == text.trim_end_matches('\n'), "the signing command changed the text");
             inline.extend(signatures(signature.as_bytes())?);
-            detached.extend(signatures(&key.detached(text)?)?);
+            detached.extend(signatures(&apart?)?);
         }
         let mut hashes: Vec<String> = inline.iter().filter_map(hash_of).collect();
         hashes.sort();
@@ -321,6 +322,15 @@ impl Key {
             .next()
             .context("the signing key has no secret part")?;
         key.key().clone().into_keypair()
+    }
+
+    /// Signs a text in both forms. A key of ours makes both at once; a signing command is asked for
+    /// one after the other, for what it asks may take no two requests.
+    fn sign(&self, text: &str) -> (Result<String>, Result<Vec<u8>>) {
+        match self.command {
+            None => rayon::join(|| self.clear_sign(text), || self.detached(text)),
+            Some(_) => (self.clear_sign(text), self.detached(text)),
+        }
     }
 
     fn clear_sign(&self, text: &str) -> Result<String> {
