@@ -10,12 +10,13 @@ use std::time::Instant;
 use anyhow::{Context, Result, ensure};
 use sha2::{Digest, Sha256};
 
-use invirtibuilder_archive::{Admission, Archive, SuiteChange, SuiteSpec};
+use invirtibuilder_archive::{Admission, Archive, Foreseen, SuiteChange, SuiteSpec};
 use invirtibuilder_core::config::{Automatic, Config, SigningKey};
 use invirtibuilder_core::domain::Identity;
 use invirtibuilder_core::names::DomainName;
 use invirtibuilder_store::contents::{Content, Part, PartKind};
 use invirtibuilder_store::{Record, pool};
+use invirtibuilder_system::unsynced::Unsynced;
 
 /// How often one package is added.
 const TIMES: usize = 7;
@@ -72,8 +73,10 @@ fn ours(n: usize) -> Result<()> {
         components: vec!["main".parse()?],
         architectures: vec!["amd64".parse()?],
     };
-    let publish = |record: &mut Record, changes: Vec<SuiteChange>| -> Result<()> {
-        let prepared = archive.prepare(record.db(), &spec, &changes)?;
+    let publish = |record: &mut Record, changes: Vec<SuiteChange>, unsynced| -> Result<()> {
+        let foreseen = Foreseen::default();
+        let prepared =
+            archive.prepare_foreseen(record.db(), &spec, &changes, (&foreseen, unsynced))?;
         record.write(|tx| Archive::record(tx, &prepared, "bench"))?;
         archive.flip(prepared.suite(), prepared.generation())?;
         archive.sweep(record.db(), std::slice::from_ref(prepared.suite()))
@@ -81,6 +84,7 @@ fn ours(n: usize) -> Result<()> {
     publish(
         &mut record,
         (0..n).map(|k| content(&name(k)).map(SuiteChange::Put)).collect::<Result<_>>()?,
+        Unsynced::default(),
     )?;
     let mut times = Vec::new();
     for k in 0..TIMES {
@@ -90,8 +94,9 @@ fn ours(n: usize) -> Result<()> {
         record.write(|tx| {
             admitted.content.paths().try_for_each(|path| pool::intend(tx, &main, path))
         })?;
-        archive.store(&admitted)?;
-        publish(&mut record, vec![SuiteChange::Put(admitted.content)])?;
+        let unsynced = Unsynced::default();
+        archive.store(&admitted, &unsynced)?;
+        publish(&mut record, vec![SuiteChange::Put(admitted.content)], unsynced)?;
         times.push(start.elapsed().as_secs_f64() * 1000.0);
     }
     times.sort_by(f64::total_cmp);

@@ -6,6 +6,7 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
+use rayon::prelude::*;
 use rusqlite::Connection;
 
 use crate::states::{self, Readable};
@@ -36,28 +37,35 @@ impl Archive {
         }
     }
 
-    /// Shows a generation; fine if the suite already shows it, or a later one.
+    /// Shows a generation, and the state that it is; fine if the suite already shows it, or a later
+    /// one.
     pub fn flip(&self, suite: &SuiteId, generation: i64) -> Result<()> {
-        let dists = self.dists();
-        if self.current(suite)?.is_some_and(|shown| shown >= generation) {
-            // Whoever flipped it may have died before that was on the disk.
-            return files::sync_dir(&dists);
+        // Whoever showed it may have died before that was on the disk.
+        let mut changed = vec![self.dists()];
+        changed.extend(states::show(&self.root, &suite.suite, generation)?);
+        reach(Point::SuiteStateNamed)?;
+        if self.current(suite)?.is_none_or(|shown| shown < generation) {
+            self.link(suite, generation)?;
         }
-        let name = suite.suite.as_str();
+        // The file for sources.list.d goes with the suite.
+        let (link, target) =
+            (self.root.join(site::sources_name(&suite.suite)), sources_of(&suite.suite));
+        if fs::read_link(&link).ok().as_ref() != Some(&target) {
+            let _ = fs::remove_file(&link);
+            symlink(&target, &link)?;
+            changed.push(self.root.clone());
+        }
+        changed.par_iter().try_for_each(|dir| files::sync_dir(dir))
+    }
+
+    fn link(&self, suite: &SuiteId, generation: i64) -> Result<()> {
+        let (dists, name) = (self.dists(), suite.suite.as_str());
         let new = dists.join(format!(".{name}.new"));
         let _ = fs::remove_file(&new);
         symlink(Path::new(generation::DIRECTORY).join(name).join(generation.to_string()), &new)?;
         reach(Point::SuiteLinked)?;
         fs::rename(&new, dists.join(name))?;
-        reach(Point::SuiteFlipped)?;
-        // The file for sources.list.d goes with the suite.
-        let link = self.root.join(site::sources_name(&suite.suite));
-        let target = sources_of(&suite.suite);
-        if fs::read_link(&link).ok().as_ref() != Some(&target) {
-            let _ = fs::remove_file(&link);
-            symlink(&target, &link)?;
-        }
-        files::sync_dir(&dists)
+        Ok(reach(Point::SuiteFlipped)?)
     }
 
     /// Takes a suite with all of its generations and states out of the archive; fine if it is not

@@ -10,7 +10,6 @@ use std::thread;
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result};
-use rayon::prelude::*;
 use rusqlite::{Connection, Transaction};
 use sha2::{Digest, Sha256};
 
@@ -24,6 +23,7 @@ use invirtibuilder_store::buckets::Body;
 use invirtibuilder_store::generations::{self, ListedFile};
 use invirtibuilder_store::snapshots;
 use invirtibuilder_system::files;
+use invirtibuilder_system::unsynced::Unsynced;
 
 /// The directory of generations, below `dists`.
 pub const DIRECTORY: &str = ".generations";
@@ -41,7 +41,7 @@ const SUFFIXES: [&str; 3] = ["", ".gz", ".xz"];
 /// Writes the generation that `prepared` is. The indexes in `kept` are those of the generation
 /// before. `sources` is the file that makes apt read the suite.
 pub fn write(
-    root: &Path,
+    (root, unsynced): (&Path, &Unsynced),
     db: &Connection,
     prepared: &Prepared,
     kept: &[String],
@@ -54,7 +54,7 @@ pub fn write(
         // Somebody died before it was recorded.
         fs::remove_dir_all(&dir)?;
     }
-    files::make_dirs(&base)?;
+    unsynced.make_dirs(&base)?;
     let mut listed = Vec::new();
     for file in generations::files(db, &prepared.suite, prepared.from)? {
         if kept.iter().any(|path| {
@@ -66,41 +66,36 @@ pub fn write(
         }
     }
     for index in &prepared.indexes {
-        listed.extend(write_index(&dir, db, index)?);
+        listed.extend(write_index(&dir, db, index, unsynced)?);
     }
     listed.sort_by(|a, b| a.path.cmp(&b.path));
     by_hash(&before, &dir, db, prepared, &listed)?;
     reach(Point::SuiteIndexed)?;
     let release = release(prepared, &listed);
     let signed = keys.sign(&release)?;
-    files::write_new(&dir.join("Release"), &[release.as_bytes()])?;
+    let time = Some(time_after(&before));
+    unsynced.write_new(&dir.join("Release"), release.as_bytes(), time)?;
     reach(Point::SuiteReleaseWritten)?;
-    let names = ["InRelease", "Release.gpg", &site::sources_name(&prepared.suite.suite)];
-    let contents = [&signed.inline, &signed.detached, sources.as_bytes()];
-    names
-        .into_par_iter()
-        .zip(contents)
-        .try_for_each(|(name, content)| files::write_new(&dir.join(name), &[content]))?;
-    date(&before, &dir)?;
+    unsynced.write_new(&dir.join("InRelease"), &signed.inline, time)?;
+    unsynced.write_new(&dir.join("Release.gpg"), &signed.detached, time)?;
+    let name = site::sources_name(&prepared.suite.suite);
+    if fs::read(before.join(&name)).is_ok_and(|shown| shown == sources.as_bytes()) {
+        link(&before.join(&name), &dir.join(&name))?;
+    } else {
+        unsynced.write_new(&dir.join(&name), sources.as_bytes(), None)?;
+    }
+    unsynced.add_tree(&dir)?;
     reach(Point::SuiteSigned)?;
-    sync_tree(&dir)?;
-    files::sync_dir(&base)?;
-    reach(Point::SuiteWritten)?;
     Ok(listed)
 }
 
-/// Makes the files that are fetched by name a second younger than those before at least. HTTP
-/// compares whole seconds: a reader who has the ones before would hear for ever that nothing has
-/// changed.
-fn date(before: &Path, dir: &Path) -> Result<()> {
-    let mut time = SystemTime::now();
-    if let Ok(last) = fs::metadata(before.join("InRelease")).and_then(|meta| meta.modified()) {
-        time = time.max(last + Duration::from_secs(1));
-    }
-    for name in ["Release", "InRelease", "Release.gpg"] {
-        fs::File::options().write(true).open(dir.join(name))?.set_modified(time)?;
-    }
-    Ok(())
+/// Returns the time of the files that are fetched by name: a second later than that of the ones
+/// before at least. HTTP compares whole seconds: a reader who has the ones before would hear for
+/// ever that nothing has changed.
+fn time_after(before: &Path) -> SystemTime {
+    let last = fs::metadata(before.join("InRelease")).and_then(|meta| meta.modified());
+    let now = SystemTime::now();
+    last.map_or(now, |last| now.max(last + Duration::from_secs(1)))
 }
 
 /// The bytes of entries that are handed on at once, and how often that is done before a form of an
@@ -110,7 +105,12 @@ const AHEAD: usize = 2;
 
 /// Writes an index in every form, each by a thread of its own, while this one reads the record. A
 /// few portions of it are in memory at a time.
-fn write_index(dir: &Path, db: &Connection, index: &Index) -> Result<Vec<ListedFile>> {
+fn write_index(
+    dir: &Path,
+    db: &Connection,
+    index: &Index,
+    unsynced: &Unsynced,
+) -> Result<Vec<ListedFile>> {
     let blocks =
         index.buckets.iter().map(|it| xz::Block { unpadded: it.unpadded, uncompressed: it.size });
     let (header, footer) = xz::frame(blocks);
@@ -158,7 +158,7 @@ fn write_index(dir: &Path, db: &Connection, index: &Index) -> Result<Vec<ListedF
         forms[1].add(&empty_gzip()?)?;
     }
     forms[2].add(&footer)?;
-    forms.into_par_iter().map(|form| form.finish(dir)).collect()
+    forms.into_iter().map(|form| form.finish(dir, unsynced)).collect()
 }
 
 /// A file of an index that the service is writing.
@@ -193,16 +193,16 @@ impl IndexFile {
     }
 
     /// Gives the file its name: where that is may depend on its hash.
-    fn finish(self, dir: &Path) -> Result<ListedFile> {
+    fn finish(self, dir: &Path, unsynced: &Unsynced) -> Result<ListedFile> {
         let listed = ListedFile {
             path: self.path,
             size: self.size,
             sha256: invirtibuilder_core::text::hex(&self.hash.finalize()),
         };
-        self.file.sync_all()?;
         let target = dir.join(home(&listed));
         fs::create_dir_all(target.parent().context("an index has a directory")?)?;
         fs::rename(&self.temporary, &target)?;
+        unsynced.add_file(&target, self.file)?;
         reach(Point::SuiteIndexWritten)?;
         Ok(listed)
     }
@@ -288,23 +288,6 @@ fn release(prepared: &Prepared, listed: &[ListedFile]) -> String {
     }
     text.push_str(&sums(listed));
     text
-}
-
-/// Makes the entries of a directory and of all below it durable. The files already are. The disk
-/// gets all of it at once: nobody sees the directory before.
-fn sync_tree(dir: &Path) -> Result<()> {
-    let mut dirs = vec![dir.to_owned()];
-    let mut looked = 0;
-    while let Some(dir) = dirs.get(looked) {
-        let below: Vec<fs::DirEntry> = fs::read_dir(dir)?.collect::<Result<_, _>>()?;
-        looked += 1;
-        for entry in below {
-            if entry.file_type()?.is_dir() {
-                dirs.push(entry.path());
-            }
-        }
-    }
-    dirs.par_iter().try_for_each(|dir| files::sync_dir(dir))
 }
 
 /// Records the files of a generation, and forgets those that by-hash has no longer.

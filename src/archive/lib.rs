@@ -46,6 +46,7 @@ use invirtibuilder_core::names::DomainName;
 use invirtibuilder_store::beside::Beside;
 use invirtibuilder_store::contents::Content;
 use invirtibuilder_system::files;
+use invirtibuilder_system::unsynced::Unsynced;
 pub use prepare::{Prepared, SuiteChange};
 pub use sign::{ArchiveKeys, Signed};
 pub use suite::SuiteSpec;
@@ -210,14 +211,20 @@ impl Archive {
 
     /// Copies what another archive has of a version into this one, and refuses files that are not
     /// what was published. Each of its paths is an intent of the record already.
-    pub fn transfer(&self, from: &Self, content: &Content) -> Result<(), Failure> {
-        pool::transfer(&from.root, &self.root, content)
+    /// [`Archive::prepare_foreseen`] waits until the disk has it.
+    pub fn transfer(
+        &self,
+        from: &Self,
+        content: &Content,
+        unsynced: &Unsynced,
+    ) -> Result<(), Failure> {
+        pool::transfer(&from.root, &self.root, content, unsynced)
     }
 
     /// Puts what [`Archive::examine`] has found into the pool. Each of its files is an intent of
-    /// the record already.
-    pub fn store(&self, admitted: &Admitted) -> Result<(), Failure> {
-        pool::store(&self.root, admitted)
+    /// the record already. [`Archive::prepare_foreseen`] waits until the disk has it.
+    pub fn store(&self, admitted: &Admitted, unsynced: &Unsynced) -> Result<(), Failure> {
+        pool::store(&self.root, admitted, unsynced)
     }
 
     /// Adds to a published version what the archive has of it beside the pool when `suite` shows
@@ -236,8 +243,9 @@ impl Archive {
     }
 
     /// Writes what was missing. Each of its paths is an intent of the record already.
-    pub fn store_beside(&self, missing: &MissingFiles) -> Result<(), Failure> {
-        pool::store_beside(&self.root, &missing.beside, &missing.texts)
+    /// [`Archive::prepare_foreseen`] waits until the disk has it.
+    pub fn store_beside(&self, missing: &MissingFiles, unsynced: &Unsynced) -> Result<(), Failure> {
+        pool::store_beside(&self.root, &missing.beside, &missing.texts, unsynced)
     }
 
     /// Does what [`Archive::store_beside`] does, for many versions: all are durable when this

@@ -1,6 +1,6 @@
-//! Puts what was admitted where the archive has it, durably, and removes what was on its way there.
+//! Puts what was admitted where the archive has it, and removes what was on its way there.
 //!
-//! Most of the time goes into waiting for the disk, so it writes several files at once.
+//! The caller gets what is written as [`Unsynced`]: the disk has it before the record names it.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -22,9 +22,7 @@ use invirtibuilder_store::beside::{Beside, FileOrLink};
 use invirtibuilder_store::contents::Content;
 use invirtibuilder_store::pool::{self, Intent};
 use invirtibuilder_system::files;
-
-/// The number of files that it writes at once.
-const AT_ONCE: usize = 8;
+use invirtibuilder_system::unsynced::Unsynced;
 
 /// Something that the archive gets.
 enum New<'a> {
@@ -38,19 +36,24 @@ enum New<'a> {
     Link(&'a str, &'a str),
 }
 
-/// Puts everything into the pool and beside it, durably. The caller has written down that it is
-/// about to ([`pool::intend`]).
-pub fn store(root: &Path, admitted: &Admitted) -> Result<(), Failure> {
+/// Puts everything into the pool and beside it. The caller has written down that it is about to
+/// ([`pool::intend`]).
+pub fn store(root: &Path, admitted: &Admitted, unsynced: &Unsynced) -> Result<(), Failure> {
     let files = admitted.content.files.iter().zip(&admitted.built);
     let mut all: Vec<New> = files.map(|(file, from)| New::File(file, from)).collect();
     all.extend(beside(&admitted.content.beside, &admitted.texts));
-    write(root, &all)?;
+    write(root, &all, unsynced)?;
     Ok(reach(Point::PoolFilled)?)
 }
 
-/// Copies what the archive at `from` has of a version, durably. The caller has written down that it
-/// is about to.
-pub fn transfer(from: &Path, root: &Path, content: &Content) -> Result<(), Failure> {
+/// Copies what the archive at `from` has of a version. The caller has written down that it is about
+/// to.
+pub fn transfer(
+    from: &Path,
+    root: &Path,
+    content: &Content,
+    unsynced: &Unsynced,
+) -> Result<(), Failure> {
     let unseen = |file: PoolFile| {
         let path = from.join(&file.path);
         New::Unseen(file, path)
@@ -65,13 +68,18 @@ pub fn transfer(from: &Path, root: &Path, content: &Content) -> Result<(), Failu
             }
         });
     }
-    write(root, &all)?;
+    write(root, &all, unsynced)?;
     Ok(reach(Point::PoolFilled)?)
 }
 
-/// Writes what is beside the pool, durably. The caller has written down that it is about to.
-pub fn store_beside(root: &Path, links: &[Beside], texts: &[Text]) -> Result<(), Failure> {
-    write(root, &beside(links, texts).collect::<Vec<_>>())
+/// Writes what is beside the pool. The caller has written down that it is about to.
+pub fn store_beside(
+    root: &Path,
+    links: &[Beside],
+    texts: &[Text],
+    unsynced: &Unsynced,
+) -> Result<(), Failure> {
+    write(root, &beside(links, texts).collect::<Vec<_>>(), unsynced)
 }
 
 /// Does what [`store_beside`] does, for many versions: it makes the file system durable once, at
@@ -98,47 +106,27 @@ fn beside<'a>(links: &'a [Beside], texts: &'a [Text]) -> impl Iterator<Item = Ne
     texts.iter().map(New::Text).chain(links)
 }
 
-/// Writes all of it, and makes every directory durable that has a new entry.
-fn write(root: &Path, all: &[New]) -> Result<(), Failure> {
-    let mut dirs = BTreeSet::new();
+fn write(root: &Path, all: &[New], unsynced: &Unsynced) -> Result<(), Failure> {
     for new in all {
         let target = root.join(new.path());
-        make_dirs(target.parent().context("a file has a directory")?, &mut dirs)?;
+        unsynced.make_dirs(target.parent().context("a file has a directory")?)?;
     }
-    let threads = rayon::ThreadPoolBuilder::new()
-        .num_threads(AT_ONCE)
-        .build()
-        .map_err(anyhow::Error::from)?;
-    threads.install(|| {
-        all.par_iter().try_for_each(|new| put(new, &root.join(new.path())))?;
-        Ok(dirs.par_iter().try_for_each(|dir| files::sync_dir(dir))?)
-    })
+    all.par_iter().try_for_each(|new| put(new, &root.join(new.path()), unsynced))
 }
 
-/// Makes a directory and those above it. Adds to `dirs` all that have a new entry, or will have
-/// one.
-fn make_dirs(dir: &Path, dirs: &mut BTreeSet<PathBuf>) -> Result<(), Failure> {
-    if !dirs.insert(dir.to_owned()) || dir.is_dir() {
-        return Ok(());
-    }
-    make_dirs(dir.parent().context("a directory has a parent")?, dirs)?;
-    match fs::create_dir(dir) {
-        Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => {
-            Err(error).with_context(|| format!("cannot create {}", dir.display()))?
-        }
-        _ => Ok(()),
-    }
-}
-
-fn put(new: &New, target: &Path) -> Result<(), Failure> {
-    let Some(unfinished) = new.write(target)? else { return Ok(()) };
+fn put(new: &New, target: &Path, unsynced: &Unsynced) -> Result<(), Failure> {
+    let unfinished = new.write(target)?;
     if matches!(new, New::Link(..)) {
-        return Ok(fs::rename(unfinished, target)?);
+        return Ok(unfinished.map_or(Ok(()), |unfinished| fs::rename(unfinished, target))?);
     }
-    fs::File::open(&unfinished)?.sync_all()?;
-    reach(Point::PoolFileWritten)?;
-    fs::rename(unfinished, target)?;
-    Ok(reach(Point::PoolFileNamed)?)
+    // One that is there already may be of somebody who died before the disk had it.
+    let file = fs::File::open(unfinished.as_deref().unwrap_or(target))?;
+    if let Some(unfinished) = unfinished {
+        reach(Point::PoolFileWritten)?;
+        fs::rename(unfinished, target)?;
+        reach(Point::PoolFileNamed)?;
+    }
+    Ok(unsynced.add_file(target, file)?)
 }
 
 impl New<'_> {

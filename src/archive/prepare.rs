@@ -14,12 +14,14 @@ use crate::{Archive, generation, site, states};
 use invirtibuilder_core::config::Automatic;
 use invirtibuilder_core::domain::{Identity, SuiteId};
 use invirtibuilder_core::error::{Failure, FailureKind};
+use invirtibuilder_core::failpoint::{Point, reach};
 use invirtibuilder_core::names::{Architecture, Component, PackageName, Suite, Version};
 use invirtibuilder_core::stanza;
 use invirtibuilder_core::time::now;
 use invirtibuilder_store::contents::{self, Content, SuiteState};
 use invirtibuilder_store::generations::{self, ListedFile};
 use invirtibuilder_store::{buckets, snapshots};
+use invirtibuilder_system::unsynced::Unsynced;
 
 /// A change to what a suite shows.
 #[derive(Debug, Clone)]
@@ -98,24 +100,25 @@ impl Archive {
         spec: &SuiteSpec,
         changes: &[SuiteChange],
     ) -> Result<Prepared, Failure> {
-        self.prepare_foreseen(db, spec, changes, &Foreseen::default())
+        self.prepare_foreseen(db, spec, changes, (&Foreseen::default(), Unsynced::default()))
     }
 
     /// Does what [`Archive::prepare`] does, with what [`Archive::foresee`] has compressed for it.
+    /// When it returns, the disk has the generation and what is `unsynced` too.
     pub fn prepare_foreseen(
         &self,
         db: &Connection,
         spec: &SuiteSpec,
         changes: &[SuiteChange],
-        foreseen: &Foreseen,
+        (foreseen, unsynced): (&Foreseen, Unsynced),
     ) -> Result<Prepared, Failure> {
-        self.next(db, spec, (Why::Due, changes), foreseen)
+        self.next(db, spec, (Why::Due, changes), (foreseen, unsynced))
     }
 
     /// Does what [`Archive::prepare`] does when the daemon starts: it dates a suite that is dated
     /// far ahead by the clock again.
     pub fn prepare_at_start(&self, db: &Connection, spec: &SuiteSpec) -> Result<Prepared, Failure> {
-        self.next(db, spec, (Why::Start, &[]), &Foreseen::default())
+        self.next(db, spec, (Why::Start, &[]), (&Foreseen::default(), Unsynced::default()))
     }
 
     /// Compresses what [`Archive::prepare`] will need if nobody publishes to the same places
@@ -144,7 +147,7 @@ impl Archive {
     /// Writes the next generation of a suite from nothing but what the record says of its contents,
     /// whatever the suite shows now.
     pub fn rewrite(&self, db: &Connection, spec: &SuiteSpec) -> Result<Prepared, Failure> {
-        self.next(db, spec, (Why::Rewrite, &[]), &Foreseen::default())
+        self.next(db, spec, (Why::Rewrite, &[]), (&Foreseen::default(), Unsynced::default()))
     }
 
     fn next(
@@ -152,7 +155,7 @@ impl Archive {
         db: &Connection,
         spec: &SuiteSpec,
         (why, changes): (Why, &[SuiteChange]),
-        foreseen: &Foreseen,
+        (foreseen, unsynced): (&Foreseen, Unsynced),
     ) -> Result<Prepared, Failure> {
         let recorded = contents::suite(db, &spec.suite)?.unwrap_or_default();
         let rewrite = why == Why::Rewrite;
@@ -193,7 +196,11 @@ impl Archive {
             rewrite,
         };
         if !prepared.unchanged {
-            self.write(db, spec, &mut prepared, (&keys, foreseen))?;
+            self.write(db, spec, &mut prepared, (&keys, foreseen, &unsynced))?;
+        }
+        unsynced.sync()?;
+        if !prepared.unchanged {
+            reach(Point::SuiteWritten)?;
         }
         Ok(prepared)
     }
@@ -232,7 +239,7 @@ impl Archive {
         db: &Connection,
         spec: &SuiteSpec,
         prepared: &mut Prepared,
-        (keys, foreseen): (&ArchiveKeys, &Foreseen),
+        (keys, foreseen, unsynced): (&ArchiveKeys, &Foreseen, &Unsynced),
     ) -> Result<(), Failure> {
         let (edits, older) = self.edits(db, spec, &prepared.changes, prepared.anew)?;
         prepared.kept = older;
@@ -249,10 +256,12 @@ impl Archive {
             }
         }
         let sources = site::sources(spec, &self.url, &keys.public()?);
-        prepared.files = generation::write(&self.root, db, prepared, &kept, (keys, &sources))?;
+        prepared.files =
+            generation::write((&self.root, unsynced), db, prepared, &kept, (keys, &sources))?;
         if self.states > 0 && prepared.is_state() {
             let new = (prepared.generation(), prepared.date);
-            states::add(&self.root, &spec.suite.suite, new, &self.shown_beside(db, &spec.suite)?)?;
+            let beside = self.shown_beside(db, &spec.suite)?;
+            states::add(&self.root, &spec.suite.suite, new, &beside, unsynced)?;
         }
         Ok(())
     }

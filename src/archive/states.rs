@@ -5,7 +5,7 @@
 //! published then there is a link for each other suite of the archive, to the state that it had.
 //!
 //! A state is the Release that was signed then and links to the indexes of its generation, whose
-//! directory stays for as long as the state does. Its Release stays valid no longer than it was: one
+//! directory stays for as long as the state does. It gets its name when the suite shows it. Its Release stays valid no longer than it was: one
 //! that were made valid again could be given to a machine as what the suite shows now. When the
 //! keys change it is signed again, as it is.
 
@@ -16,12 +16,12 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use chrono::DateTime;
-use rayon::prelude::*;
 
 use crate::generation::DIRECTORY;
 use crate::sign::{ArchiveKeys, Signed};
 use invirtibuilder_core::names::Suite;
 use invirtibuilder_system::files;
+use invirtibuilder_system::unsynced::Unsynced;
 
 /// The directory of all states, below the archive's root.
 const STATES: &str = "snapshot";
@@ -57,32 +57,26 @@ fn place(root: &Path, id: &str, suite: &Suite) -> PathBuf {
     root.join(STATES).join(id).join("dists").join(suite.as_str())
 }
 
-/// Gives a generation a URL: the one that its date makes, or a second later where another state has
-/// that, be it of another suite. The archive's other suites have there what they show now, which
-/// `beside` names. Nobody knows of it before the suite is flipped.
+/// Writes the state that a generation is, at the id that its date makes, or a second later where
+/// another state has that, be it of another suite. The archive's other suites have there what they
+/// show now, which `beside` names. The state has no name yet: [`show`] gives it one.
 pub fn add(
     root: &Path,
     suite: &Suite,
     (generation, date): (i64, i64),
     beside: &[(Suite, i64)],
+    unsynced: &Unsynced,
 ) -> Result<()> {
-    if of_suite(root, suite)?.iter().any(|state| state.generation == generation) {
-        return Ok(());
+    // Somebody wrote one of this number and died, or failed, before it was recorded.
+    for (id, name) in of_generation(root, suite, generation)? {
+        remove(root, &id, &name)?;
     }
     let free = |date: &i64| !root.join(STATES).join(id(*date)).exists();
     let date = (date..).find(free).context("every second is taken")?;
     let (top, dir) = (root.join(STATES).join(id(date)), place(root, &id(date), suite));
-    files::make_dirs(dir.parent().context("a state has a directory")?)?;
-    let pool = top.join("pool");
-    if pool.symlink_metadata().is_err() {
-        symlink("../../pool", &pool)?;
-    }
-    // Under another name until it is complete.
-    let new = dir.with_file_name(format!(".{suite}.new"));
-    if new.exists() {
-        fs::remove_dir_all(&new)?;
-    }
-    fs::create_dir(&new)?;
+    let new = dir.with_file_name(unnamed(suite));
+    unsynced.make_dirs(&new)?;
+    symlink("../../pool", top.join("pool"))?;
     let below = format!("dists/{DIRECTORY}/{suite}/{generation}");
     let home = root.join(&below);
     for name in RELEASE {
@@ -96,18 +90,45 @@ pub fn add(
             symlink(Path::new(GENERATION).join(entry.file_name()), new.join(entry.file_name()))?;
         }
     }
-    files::sync_dir(&new)?;
     for (other, generation) in beside {
-        let link = dir.with_file_name(other.as_str());
         let mut states = of_suite(root, other)?.into_iter();
-        let shown = states.find(|state| state.generation == *generation);
-        if let Some(State { id, .. }) = shown.filter(|_| link.symlink_metadata().is_err()) {
-            symlink(format!("../../{id}/dists/{other}"), link)?;
+        if let Some(State { id, .. }) = states.find(|state| state.generation == *generation) {
+            symlink(format!("../../{id}/dists/{other}"), dir.with_file_name(other.as_str()))?;
         }
     }
-    fs::rename(&new, &dir)?;
-    let changed = [dir.parent().context("a state has a directory")?, &top];
-    changed.par_iter().try_for_each(|dir| files::sync_dir(dir))
+    Ok(())
+}
+
+/// Gives the state that a generation is its name; fine if it has it, or if there is none. Returns
+/// the directory that has the name, for the caller to bring it to the disk.
+pub fn show(root: &Path, suite: &Suite, generation: i64) -> Result<Option<PathBuf>> {
+    let Some((id, name)) = of_generation(root, suite, generation)?.pop() else {
+        return Ok(None);
+    };
+    let dir = place(root, &id, suite);
+    if name != suite.as_str() {
+        fs::rename(dir.with_file_name(name), &dir)?;
+    }
+    Ok(dir.parent().map(Path::to_owned))
+}
+
+/// Returns the name of a state that has none yet.
+fn unnamed(suite: &Suite) -> String {
+    format!(".{suite}.new")
+}
+
+/// Finds the states that a generation is, each by its id and name.
+fn of_generation(root: &Path, suite: &Suite, generation: i64) -> Result<Vec<(String, String)>> {
+    let mut found = Vec::new();
+    for id in ids(root)? {
+        for name in [suite.to_string(), unnamed(suite)] {
+            let entry = entry(&place(root, &id, suite).with_file_name(&name));
+            if [Entry::Own(generation), Entry::Unnamed(generation)].map(Some).contains(&entry) {
+                found.push((id.clone(), name));
+            }
+        }
+    }
+    Ok(found)
 }
 
 /// What an id has of one suite.
@@ -117,6 +138,8 @@ enum Entry {
     Own(i64),
     /// The state that this id has.
     Borrowed(String),
+    /// The same, which the suite does not show yet, or never will.
+    Unnamed(i64),
     /// What was left half done.
     Unfinished,
 }
@@ -129,11 +152,19 @@ fn entry(dir: &Path) -> Option<Entry> {
         let id = target.iter().nth(2)?.to_str()?;
         return Some(Entry::Borrowed(id.to_owned()));
     }
-    if name.starts_with('.') {
-        return Some(Entry::Unfinished);
+    let target = fs::read_link(dir.join(GENERATION)).ok();
+    let generation = target.and_then(|target| target.file_name()?.to_str()?.parse().ok());
+    match (generation, name.starts_with('.')) {
+        (Some(generation), true) if name.ends_with(".new") => Some(Entry::Unnamed(generation)),
+        (_, true) => Some(Entry::Unfinished),
+        (generation, false) => generation.map(Entry::Own),
     }
-    let target = fs::read_link(dir.join(GENERATION)).ok()?;
-    Some(Entry::Own(target.file_name()?.to_str()?.parse().ok()?))
+}
+
+/// Returns the suite that an entry of this name is of.
+fn suite_of(name: &str) -> Option<Suite> {
+    let unnamed = name.strip_prefix('.').and_then(|name| name.strip_suffix(".new"));
+    unnamed.unwrap_or(name).parse().ok()
 }
 
 /// Lists the ids.
@@ -186,11 +217,12 @@ pub fn retain(
             }
         }
     }
-    let of = |suite: &str| suite.parse::<Suite>().ok().and_then(|suite| readable.get(&suite));
+    let of = |name: &str| suite_of(name).and_then(|suite| readable.get(&suite));
     let kept_ids: BTreeSet<&str> = all
         .iter()
         .filter(|((_, suite), entry)| match entry {
-            Entry::Own(n) => of(suite).is_some_and(|it| it.newest.contains(n)),
+            // The record has one without a name: its suite is still to show it.
+            Entry::Own(n) | Entry::Unnamed(n) => of(suite).is_some_and(|it| it.newest.contains(n)),
             _ => false,
         })
         .map(|((id, _), _)| &id[..])
@@ -211,6 +243,7 @@ pub fn retain(
     for ((id, suite), entry) in &all {
         let is_of_kept = kept_ids.contains(&id[..]);
         match entry {
+            Entry::Unnamed(n) if of(suite).is_some_and(|it| it.newest.contains(n)) => {}
             Entry::Own(n) if is_of_kept || lent.contains(&(&id[..], &suite[..])) => {
                 left.entry(suite.parse()?).or_default().insert(*n);
             }

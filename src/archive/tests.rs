@@ -69,7 +69,9 @@ impl Fixture {
         self.record.write(|tx| {
             admitted.content.paths().try_for_each(|path| pool::intend(tx, &domain, path))
         })?;
-        self.archive.store(&admitted)?;
+        let unsynced = Unsynced::default();
+        self.archive.store(&admitted, &unsynced)?;
+        unsynced.sync()?;
         Ok(admitted.content)
     }
 
@@ -672,6 +674,40 @@ fn an_id_has_what_every_suite_had_then_for_as_long_as_one_needs_it() {
 }
 
 #[test]
+fn a_state_has_its_url_when_the_suite_shows_it_and_is_what_was_published() {
+    let mut archive = Fixture::new();
+    archive.archive.states = 2;
+    archive.publish_new("stable", "hello", "1.0", &[("hello", "amd64", "")]).unwrap();
+    let (spec, root) = (archive.spec("stable"), archive.dir.path().join("apt"));
+    let named = || states::of_suite(&root, &spec.suite.suite).unwrap();
+    let prepare = |archive: &mut Fixture, version| {
+        let build = archive.artifacts("hello", version, &[("hello", "amd64", "")]);
+        let changes = [SuiteChange::Put(archive.admit(&build).unwrap())];
+        archive.archive.prepare(archive.record.db(), &spec, &changes).unwrap()
+    };
+    // The one who prepares it dies before it is recorded: the next one has its number.
+    let lost = prepare(&mut archive, "1.1").generation();
+    let prepared = prepare(&mut archive, "1.2");
+    assert_eq!((prepared.generation(), named().len()), (lost, 1));
+    archive.record.write(|tx| Archive::record(tx, &prepared, "test")).unwrap();
+    // It cannot be shown yet, while another suite is swept.
+    archive.archive.sweep(archive.record.db(), &["next".parse().unwrap()]).unwrap();
+    assert_eq!(named().len(), 1);
+    // The first one dies before it is complete.
+    archive.archive.flip(prepared.suite(), prepared.generation()).unwrap();
+    fs::remove_file(root.join("stable.sources")).unwrap();
+    archive.archive.flip(prepared.suite(), prepared.generation()).unwrap();
+    assert!(root.join("stable.sources").exists());
+    let states = named();
+    assert_eq!((states.len(), states[1].generation), (2, lost));
+    let dists = root.join("snapshot").join(&states[1].id).join("dists");
+    let release = |dir: &Path| fs::read_to_string(dir.join("stable/Release")).unwrap();
+    assert_eq!(release(&dists), release(&root.join("dists")));
+    assert_eq!(fs::read_dir(&dists).unwrap().count(), 1, "nothing of the one that was lost");
+    assert_eq!(fs::read_dir(root.join("snapshot")).unwrap().count(), 2);
+}
+
+#[test]
 fn release_says_what_a_suite_is_for() {
     let mut archive = Fixture::new();
     archive.archive.state_url = Some(states::url("https://apt.example.org/"));
@@ -785,7 +821,7 @@ fn what_was_compressed_before_the_lock_is_used_whatever_came_between() {
         let changes = [SuiteChange::Put(content)];
         let prepared = archive
             .archive
-            .prepare_foreseen(archive.record.db(), &spec, &changes, foreseen)
+            .prepare_foreseen(archive.record.db(), &spec, &changes, (foreseen, Unsynced::default()))
             .unwrap();
         archive.record.write(|tx| Archive::record(tx, &prepared, "test")).unwrap();
         archive.archive.flip(prepared.suite(), prepared.generation()).unwrap();

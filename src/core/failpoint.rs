@@ -93,6 +93,9 @@ points! {
     MovedSuperproject = "moved.superproject",
     /// The service is about to flip the suite.
     MoveSuite = "move.suite",
+    /// The state of the past that the next generation will be has its URL; the suite does not show
+    /// it yet.
+    SuiteStateNamed = "suite.state.named",
     /// The link to the next generation is there under a temporary name.
     SuiteLinked = "suite.linked",
     /// The link has its name; the directory is not yet on the disk.

@@ -20,6 +20,7 @@ use invirtibuilder_store::contents::{self, Content};
 use invirtibuilder_store::pockets::{self, KnownVersion};
 use invirtibuilder_store::{Record, builds, pool, sources};
 use invirtibuilder_system::architectures;
+use invirtibuilder_system::unsynced::Unsynced;
 
 /// The part of a publication that can be done before anybody has to wait for it.
 pub struct Beforehand {
@@ -84,6 +85,7 @@ pub fn prepare(
     let names: Vec<String> = items.iter().map(|item| format!("job {}", item.job.id)).collect();
     let mut publication = Publication { note: names.join(", "), ..Publication::default() };
     let mut changes: BTreeMap<PocketName, Vec<(&Job, SuiteChange)>> = BTreeMap::new();
+    let mut unsynced = Unsynced::default();
     for (item, admitted) in items.iter().zip(admitted) {
         let job = &item.job;
         let mine = changes.entry(job.pocket.clone()).or_default();
@@ -102,7 +104,7 @@ pub fn prepare(
             .iter()
             .map(|file| format!("{file} is no package: it is not published"))
             .collect();
-        mine.push((job, content(config, record, job, admitted)?));
+        mine.push((job, content(config, record, job, (admitted, &unsynced))?));
         publication.add(config, record, part)?;
     }
     for (pocket, changes) in changes {
@@ -117,7 +119,8 @@ pub fn prepare(
             record.db(),
             &suite_spec(pocket),
             &changes,
-            &foreseen,
+            // The first one waits for what is in the pool too.
+            (&foreseen, std::mem::take(&mut unsynced)),
         )?;
         publication.suites.push((Some(last), prepared));
     }
@@ -209,7 +212,7 @@ fn content(
     config: &Config,
     record: &mut Record,
     job: &Job,
-    admitted: Option<Admitted>,
+    (admitted, unsynced): (Option<Admitted>, &Unsynced),
 ) -> Result<SuiteChange, Failure> {
     let archive = Archive::open(config, &job.domain)?;
     let Some(mut admitted) = admitted else {
@@ -222,12 +225,12 @@ fn content(
         let changelog = changelog(config, job, &pocket.settings().distro)?;
         let missing = archive.complete(&mut content, &pocket.suite(), &changelog)?;
         intend(record, &job.domain, missing.paths())?;
-        archive.store_beside(&missing)?;
+        archive.store_beside(&missing, unsynced)?;
         return Ok(SuiteChange::Put(content));
     };
     archive.fits(record.db(), &mut admitted)?;
     intend(record, &job.domain, admitted.content.paths())?;
-    archive.store(&admitted)?;
+    archive.store(&admitted, unsynced)?;
     Ok(SuiteChange::Put(admitted.content))
 }
 

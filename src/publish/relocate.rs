@@ -10,7 +10,7 @@ use crate::publication::{MovedVersion, Publication, Relocation};
 use crate::{items, suite_spec, tags};
 use invirtibuilder_api::archive::Relocated;
 use invirtibuilder_api::pocket::Held;
-use invirtibuilder_archive::{Archive, SuiteChange};
+use invirtibuilder_archive::{Archive, Foreseen, SuiteChange};
 use invirtibuilder_core::config::{Config, ConfiguredPocket};
 use invirtibuilder_core::domain::{Identity, SuiteId};
 use invirtibuilder_core::error::{Failure, FailureKind};
@@ -19,6 +19,7 @@ use invirtibuilder_store::audit::AuditEntry;
 use invirtibuilder_store::contents::{self, Content};
 use invirtibuilder_store::pockets::{self, Clash, KnownVersion};
 use invirtibuilder_store::{Record, beside, domains, jobs, released, relocation};
+use invirtibuilder_system::unsynced::Unsynced;
 
 /// Copies everything that a pocket has into the pool of the domain that the configuration puts it
 /// into, and writes its suite there. Refuses, naming it, what that domain cannot take.
@@ -48,15 +49,21 @@ pub fn prepare(
         entry: Some(entry),
         ..Publication::default()
     };
+    let unsynced = Unsynced::default();
     let mut part = RelocatedPart { config, pocket, by, relocation, changes: Vec::new() };
     for held in pockets::all(record.db())?.into_iter().filter(|held| held.pocket == *name) {
         let content = part.take(record, &held)?;
         items::intend(record, &content.id.domain, content.paths())?;
-        new.transfer(&old, &content)?;
+        new.transfer(&old, &content, &unsynced)?;
         part.changes.push(SuiteChange::Put(content));
         publication.refs.extend(part.refs(&held)?.into_iter().map(|mv| (None, mv)));
     }
-    let prepared = new.prepare(record.db(), &suite_spec(pocket), &part.changes)?;
+    let prepared = new.prepare_foreseen(
+        record.db(),
+        &suite_spec(pocket),
+        &part.changes,
+        (&Foreseen::default(), unsynced),
+    )?;
     publication.suites.push((None, prepared));
     let RelocatedPart { relocation, .. } = part;
     let moved = Relocated {

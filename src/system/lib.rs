@@ -20,4 +20,5 @@ pub mod shares;
 pub mod slot;
 pub mod subids;
 pub mod subprocess;
+pub mod unsynced;
 pub mod wake;

@@ -372,6 +372,50 @@ fn in_archive(db: &Connection, place: Place, found: &mut Findings) -> Result<()>
             }
         }
     }
+    has_all(&dists, found)?;
+    states(db, place, found)
+}
+
+/// The newest state of a suite has a URL, and everything is there that a state's Release names. None
+/// is there half, or without its name.
+fn states(db: &Connection, place: Place, found: &mut Findings) -> Result<()> {
+    let Place { domain, archive, suite, .. } = place;
+    let mut there = BTreeMap::new();
+    for id in fs::read_dir(format!("{archive}/snapshot"))?.flatten() {
+        for entry in fs::read_dir(id.path().join("dists"))?.flatten() {
+            let (name, path) = (entry.file_name().to_string_lossy().into_owned(), entry.path());
+            if name.starts_with(&format!(".{suite}.")) {
+                found.say(format!("{} was left behind", path.display()));
+            } else if name == suite && !path.is_symlink() {
+                has_all(&path, found)?;
+                let shown = fs::read_link(path.join("generation"))?;
+                let number = shown.file_name().context("a generation has a number")?;
+                if there.insert(number.to_string_lossy().into_owned(), path).is_some() {
+                    found.say(format!("{domain}/{suite} has two states that are {number:?}"));
+                }
+            }
+        }
+    }
+    let newest: String = db.query_row(
+        "SELECT max(number) FROM snapshot WHERE domain = ? AND suite = ?",
+        [domain, suite],
+        |row| Ok(row.get::<_, i64>(0)?.to_string()),
+    )?;
+    let Some(state) = there.get(&newest) else {
+        found.say(format!("state {newest} of {domain}/{suite} has no URL"));
+        return Ok(());
+    };
+    let of = |path: &Path| fs::read_to_string(path.join("Release"));
+    found.compare(
+        &format!("state {newest} of {domain}/{suite}"),
+        &of(&Path::new(archive).join(format!("dists/.generations/{suite}/{newest}")))?,
+        &of(state)?,
+    );
+    Ok(())
+}
+
+/// Everything is there that the Release of a suite or state names.
+fn has_all(dists: &Path, found: &mut Findings) -> Result<()> {
     let release = fs::read_to_string(dists.join("Release"))?;
     for (hash, size, name) in sums(field(&release, "SHA256").unwrap_or_default()) {
         // What is not compressed can be had by hash only.

@@ -8,7 +8,7 @@ use crate::clients::Work;
 use invirtibuilder_core::failpoint::Point;
 
 /// Where the disk can fail, and how.
-const FAULTS: [Point; 25] = {
+const FAULTS: [Point; 26] = {
     use Point::*;
     [
         JobChecked,
@@ -33,6 +33,7 @@ const FAULTS: [Point; 25] = {
         MoveBranch,
         MoveSuperproject,
         MoveSuite,
+        SuiteStateNamed,
         SuiteLinked,
         SweepGeneration,
         HookRan,
@@ -161,8 +162,8 @@ impl Plan {
             }
             // They are made after the commit, or by the next daemon.
             MovePublished | MovedPublished | TagAside | MoveTag | MovedTag | MoveBranch
-            | MovedBranch | MoveSuperproject | MovedSuperproject | MoveSuite | SuiteLinked
-            | SuiteFlipped | MovedSuite | MovesUnrecorded | MovesRecorded => {
+            | MovedBranch | MoveSuperproject | MovedSuperproject | MoveSuite | SuiteStateNamed
+            | SuiteLinked | SuiteFlipped | MovedSuite | MovesUnrecorded | MovesRecorded => {
                 vec![
                     at_work,
                     recovery(Death::At(

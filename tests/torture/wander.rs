@@ -8,7 +8,7 @@ use anyhow::{Result, ensure};
 use invirtibuilder_core::failpoint::Point;
 
 /// Where the command dies, one after the other.
-const DEATHS: [Point; 10] = {
+const DEATHS: [Point; 11] = {
     use Point::*;
     [
         SuiteWritten,
@@ -16,6 +16,7 @@ const DEATHS: [Point; 10] = {
         PublishUncommitted,
         PublishCommitted,
         MoveSuite,
+        SuiteStateNamed,
         SuiteLinked,
         SuiteFlipped,
         SuiteUnlinked,
