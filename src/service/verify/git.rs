@@ -8,7 +8,7 @@ use git2::{Oid, Repository};
 use rayon::prelude::*;
 
 use crate::verify::facts::Facts;
-use crate::verify::fault::{Adopt, Fault, Mend, shown};
+use crate::verify::fault::{Adopt, Fault, Mend};
 use invirtibuilder_api::pocket::Held;
 use invirtibuilder_api::verify::Warning;
 use invirtibuilder_core::config::Config;
@@ -51,7 +51,7 @@ impl PackageRecord<'_> {
         let repo = match git::open(&path) {
             Ok(repo) => repo,
             Err(error) => {
-                return Ok(vec![Fault::new(shown(&path), format!("{error:#}"), Mend::Nothing)]);
+                return Ok(vec![Fault::new(name.as_str(), format!("{error:#}"), Mend::Nothing)]);
             }
         };
         let mut found = Vec::new();

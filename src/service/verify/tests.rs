@@ -93,6 +93,18 @@ fn what_could_not_be_pushed_now_is_named_and_no_difference() {
 }
 
 #[test]
+fn a_repository_that_cannot_be_opened_is_named_once() {
+    let mut service = service();
+    let repo = service.repo("hello");
+    fs::rename(&repo, repo.with_extension("away")).unwrap();
+    let said = found(&mut service);
+    let start = format!("hello: cannot open the repository {}: ", repo.display());
+    assert!(said.iter().any(|line| line.starts_with(&start)), "{start}: {said:?}");
+    let begins = format!("{}: ", repo.display());
+    assert!(!said.iter().any(|line| line.starts_with(&begins)), "{said:?}");
+}
+
+#[test]
 fn a_pockets_branch_that_is_a_symbolic_ref_is_refused() {
     let mut service = service();
     let repo = git::open(&service.repo("hello")).unwrap();
