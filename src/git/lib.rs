@@ -20,7 +20,7 @@ pub use ours::{Marks, OURS, in_the_way, is_empty, is_mark, mark, set_aside, take
 pub use repository::{
     SYMBOLIC, branch_head, commits_of_prefix, count_commits, create_package_repo, head,
     init_superproject, is_abbreviation, is_ancestor, leads_to, open, package_repositories,
-    ref_value, repositories, symbolic, tag_target, value,
+    ref_value, repositories, symbolic, symbolic_target, tag_target, value,
 };
 pub use rules::{Push, no_room, refusal, standing};
 pub use superproject::{NewCommit, SubmoduleChange, packages_at, write_superproject};

@@ -160,7 +160,11 @@ fn break_lock(mv: &Move) -> Result<()> {
 }
 
 fn elsewhere(mv: &Move, current: Option<Oid>) -> Failure {
-    let at = |oid: Option<Oid>| oid.map_or("nowhere".to_owned(), |oid| oid.to_string());
+    let at = |oid: Option<Oid>| match oid {
+        None => "nowhere".to_owned(),
+        Some(oid) if oid == SYMBOLIC => "another ref (it is symbolic)".to_owned(),
+        Some(oid) => oid.to_string(),
+    };
     Failure::new(
         FailureKind::Conflict,
         format!(
@@ -234,8 +238,9 @@ mod tests {
         let (a, b) = (commit(&repo, &[("f", "1")]), commit(&repo, &[("f", "2")]));
         let opened = open(&repo).unwrap();
         opened.reference_symbolic("refs/heads/prod", "refs/heads/main", false, "").unwrap();
-        apply(&branch_move(&repo, "prod", Some(&b), Some(&a))).unwrap_err();
+        let failure = apply(&branch_move(&repo, "prod", Some(&b), Some(&a))).unwrap_err();
         assert_eq!(ref_value(&repo, "refs/heads/prod").unwrap(), Some(SYMBOLIC));
+        assert!(failure.text.contains("is at another ref (it is symbolic), and"), "{failure}");
         let mv = Move { old: Some(SYMBOLIC), ..branch_move(&repo, "prod", None, Some(&a)) };
         assert_eq!(apply(&mv).unwrap(), Applied::Moved);
         let heads = |branch| branch_head(&repo, branch).unwrap();

@@ -105,6 +105,11 @@ pub fn value(repo: &Repository, name: &str) -> Result<Option<Oid>> {
     }
 }
 
+/// Finds the ref that a symbolic ref names.
+pub fn symbolic_target(repo: &Repository, name: &str) -> Option<String> {
+    repo.find_reference(name).ok()?.symbolic_target().ok()?.map(str::to_owned)
+}
+
 /// Finds the commit that an object leads to, through any number of tags; `None`: it leads to none,
 /// or is not there.
 pub fn leads_to(repo: &Repository, oid: Oid) -> Option<Oid> {

@@ -7,7 +7,7 @@ use anyhow::Result;
 use git2::{Oid, Repository};
 
 use crate::ours::{Marks, OURS};
-use crate::repository::{commits_of_prefix, leads_to, open, value};
+use crate::repository::{commits_of_prefix, leads_to, open, symbolic_target, value};
 use invirtibuilder_core::config::{Config, TagPattern};
 use invirtibuilder_core::names::{CommitId, PocketName};
 use invirtibuilder_system::disk;
@@ -60,10 +60,6 @@ pub fn refusal(config: &Config, path: &Path, push: Push) -> Result<Option<String
         }
     }
     Ok(None)
-}
-
-fn symbolic_target(repo: &Repository, name: &str) -> Option<String> {
-    repo.find_reference(name).ok()?.symbolic_target().ok()?.map(str::to_owned)
 }
 
 fn one(config: &Config, repo: &Repository, push: Push) -> Result<Option<String>> {

@@ -137,7 +137,12 @@ impl Published<'_> {
             Some(_) if right => {
                 "it is another tag object than the one that was published".to_owned()
             }
-            Some(oid) => format!("it is at {oid}; the record has it at {}", known.commit.short()),
+            Some(_) => format!(
+                "{}; the record has it at {}{}",
+                whereabouts(repo, &name, actual),
+                known.commit.short(),
+                way_out(actual)
+            ),
         };
         let mv = Move { repo: path.to_owned(), name, old: actual, new: Some(recorded) };
         let mend = if repo.find_object(recorded, None).is_ok() {
@@ -210,12 +215,12 @@ fn branch(
         return Ok(None);
     }
     let place = format!("{}: branch {branch}", held.package);
-    let at = actual.map_or("gone".to_owned(), |oid| format!("at {}", CommitId::from(oid).short()));
+    let at = whereabouts(repo, &name, actual);
     let short = held.commit.short();
     let text = match present {
-        true => format!("it is {at}; the record has it at {short}"),
+        true => format!("{at}; the record has it at {short}{}", way_out(actual)),
         false => format!(
-            "it is {at}; the record has it at {short}, a commit that the repository does not have"
+            "{at}; the record has it at {short}, a commit that the repository does not have"
         ),
     };
     let mv = Move { repo: path.to_owned(), name, old: actual, new: Some(recorded) };
@@ -256,8 +261,8 @@ fn superproject(config: &Config, facts: &Facts, pocket: &PocketName) -> Result<O
     if actual == Some(Oid::from(recorded)) {
         return Ok(None);
     }
-    let at = actual.map_or("gone".to_owned(), |oid| format!("at {}", CommitId::from(oid).short()));
-    let text = format!("it is {at}; the record has it at {}", recorded.short());
+    let at = whereabouts(&repo, &name, actual);
+    let text = format!("{at}; the record has it at {}{}", recorded.short(), way_out(actual));
     let mv = Move { repo: path.clone(), name, old: actual, new: Some(recorded.into()) };
     let theirs = actual.map(CommitId::from);
     let same = |commit: &CommitId| {
@@ -265,4 +270,25 @@ fn superproject(config: &Config, facts: &Facts, pocket: &PocketName) -> Result<O
     };
     let adopt = theirs.filter(same).map(|commit| Adopt::Superproject(branch, commit));
     Ok(Some(Fault::new(place, text, Mend::Ref(mv)).adoptable(adopt)))
+}
+
+/// Says where a ref is that should be somewhere else.
+fn whereabouts(repo: &Repository, name: &str, value: Option<Oid>) -> String {
+    match value {
+        None => "it is gone".to_owned(),
+        Some(oid) if oid == git::SYMBOLIC => {
+            let target = git::symbolic_target(repo, name).unwrap_or_default();
+            format!("it is a symbolic ref to {target}")
+        }
+        Some(oid) => format!("it is at {}", CommitId::from(oid).short()),
+    }
+}
+
+/// Says, after where a ref belongs, what to do about a symbolic one: people do not know that
+/// `--repair` takes it away and leaves alone what it names.
+fn way_out(value: Option<Oid>) -> &'static str {
+    match value == Some(git::SYMBOLIC) {
+        true => ": 'verify --repair' puts it back there, and leaves the other ref as it is",
+        false => "",
+    }
 }

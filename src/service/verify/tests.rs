@@ -175,7 +175,7 @@ fn whatever_is_done_to_git_or_the_archive_is_named_and_put_back() {
             "put aside",
         ),
         (
-            "hello: branch prod: it is at",
+            "hello: branch prod: it is a symbolic ref to refs/heads/main; the record has it at",
             |s| {
                 point(&s.repo("hello"), "refs/heads/prod", None);
                 let repo = git::open(&s.repo("hello")).unwrap();
