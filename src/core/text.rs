@@ -58,6 +58,12 @@ pub fn hex(bytes: &[u8]) -> String {
     })
 }
 
+/// Writes how many there are of something: `1 version`, `2 versions`.
+pub fn count(number: usize, one: &str) -> String {
+    let ending = if number == 1 { "" } else { "s" };
+    format!("{number} {one}{ending}")
+}
+
 #[cfg(test)]
 mod tests {
     use crate::text::*;
@@ -66,6 +72,12 @@ mod tests {
     fn quoting_keeps_one_line_and_no_escape_sequence() {
         assert_eq!(quoted("a\u{1b}[2Jb\nc"), "'a\\u{1b}[2Jb\\nc'");
         assert!(quoted(&"x".repeat(100_000)).len() < 100);
+    }
+
+    #[test]
+    fn one_has_no_ending() {
+        let said = [0, 1, 2].map(|number| count(number, "version"));
+        assert_eq!(said, ["0 versions", "1 version", "2 versions"]);
     }
 
     #[test]

@@ -13,7 +13,7 @@ use invirtibuilder_api::archive::{
 use invirtibuilder_api::builds::Build;
 use invirtibuilder_core::error::Exit;
 use invirtibuilder_core::names::Version;
-use invirtibuilder_core::text;
+use invirtibuilder_core::text::{self, count};
 use invirtibuilder_core::time::utc;
 use invirtibuilder_service::archive;
 
@@ -175,15 +175,19 @@ fn show_collected(session: &CliSession, done: &Collected) -> Result<()> {
     if session.wants_json() {
         return session.print_json(done);
     }
-    session.line(format!(
-        "removed {} snapshots and {} versions: {} files, {} MiB; and {} files that no version had",
-        done.snapshots.len(),
-        done.versions.len(),
-        done.files,
-        done.bytes >> 20,
-        done.strays.len()
-    ))?;
+    session.line(collected(done))?;
     Ok(())
+}
+
+fn collected(done: &Collected) -> String {
+    format!(
+        "removed {} and {}: {}, {} MiB; and {} that no version had",
+        count(done.snapshots.len(), "snapshot"),
+        count(done.versions.len(), "version"),
+        count(done.files, "file"),
+        done.bytes >> 20,
+        count(done.strays.len(), "file")
+    )
 }
 
 fn show_release(session: &CliSession, done: &Committed<LetGo>) -> Result<()> {
@@ -192,9 +196,11 @@ fn show_release(session: &CliSession, done: &Committed<LetGo>) -> Result<()> {
         return session.print_json(&done.change);
     }
     let LetGo { package, version, commit, files, .. } = &done.change;
+    let are = if *files == 1 { "is" } else { "are" };
     session.line(format!(
-        "{package} {version} no longer names commit {}, and {files} files are gone: another commit may have the version",
+        "{package} {version} no longer names commit {}, and {} {are} gone: another commit may have the version",
         commit.short(),
+        count(*files, "file")
     ))?;
     Ok(())
 }
@@ -206,8 +212,8 @@ fn show_relocated(session: &CliSession, done: &Committed<Relocated>) -> Result<(
     }
     let Relocated { pocket, from, suite, versions } = &done.change;
     session.line(format!(
-        "{pocket} has left domain {from} with {} packages: its suite is {suite} now, and clients need that archive's address and key",
-        versions.len()
+        "{pocket} has left domain {from} with {}: its suite is {suite} now, and clients need that archive's address and key",
+        count(versions.len(), "package")
     ))?;
     Ok(())
 }
@@ -254,4 +260,29 @@ pub fn report(session: &CliSession, troubles: &[String]) -> Result<()> {
         writeln!(session.err(), "not complete yet: {}", text::one_line(trouble))?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_of_a_thing_is_said_as_one() {
+        let nothing = Collected::default();
+        assert_eq!(
+            collected(&nothing),
+            "removed 0 snapshots and 0 versions: 0 files, 0 MiB; and 0 files that no version had"
+        );
+        let one = Collected {
+            snapshots: vec![("stable".parse().unwrap(), 1)],
+            versions: vec![("a".parse().unwrap(), "1".parse().unwrap(), Default::default())],
+            strays: vec!["pool/x".to_owned()],
+            files: 1,
+            bytes: 1 << 20,
+        };
+        assert_eq!(
+            collected(&one),
+            "removed 1 snapshot and 1 version: 1 file, 1 MiB; and 1 file that no version had"
+        );
+    }
 }

@@ -5,6 +5,7 @@ use anyhow::Result;
 use crate::session::CliSession;
 use invirtibuilder_api::verify::{Depth, MendedDifference, Repair, Repaired, Report};
 use invirtibuilder_core::error::Exit;
+use invirtibuilder_core::text::count;
 use invirtibuilder_service::verify;
 
 /// Arguments of `verify`.
@@ -76,11 +77,15 @@ fn show(session: &CliSession, report: &Report) -> Result<Exit> {
         session.line(format!("warning: {}: {}", warning.place, warning.text))?;
     }
     let Report { packages, suites, files, differences, .. } = report;
-    let compared = format!("{packages} packages, {suites} suites, {files} files of the pool");
+    let compared = format!(
+        "{}, {}, {} of the pool",
+        count(*packages, "package"),
+        count(*suites, "suite"),
+        count(*files, "file")
+    );
     match differences.len() {
         0 => session.line(format!("database, Git and archive agree: {compared}"))?,
-        1 => session.line(format!("1 difference: {compared}"))?,
-        n => session.line(format!("{n} differences: {compared}"))?,
+        n => session.line(format!("{}: {compared}", count(n, "difference")))?,
     }
     Ok(exit(report))
 }

@@ -16,7 +16,7 @@ fn a_suite_goes_back_and_a_branch_that_was_moved_is_put_back() {
     world.publish("prod", "tiny", &first);
     let second = repo.version("1.1", Tiny::Works);
     world.publish("prod", "tiny", &second);
-    world.local(&["verify"]).ok().says(&["database, Git and archive agree: 1 packages, 2 suites"]);
+    world.local(&["verify"]).ok().says(&["database, Git and archive agree: 1 package, 2 suites"]);
 
     world.local(&["archive", "snapshots", "stable"]).ok().says(&["SNAPSHOT", "job 1", "job 2"]);
     world
