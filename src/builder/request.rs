@@ -109,15 +109,28 @@ impl BuildRequest {
         &self,
         on: &[Architecture],
     ) -> Result<Vec<(Architecture, Binaries)>, Failure> {
-        let dsc = fs::read_to_string(&self.dsc)?;
-        let field =
-            dsc.lines().find_map(|line| line.strip_prefix("Architecture:")).unwrap_or_default();
-        let words: Vec<&str> = field.split_whitespace().collect();
+        let named = self.named()?;
+        let words: Vec<&str> = named.split_whitespace().collect();
         let all = architectures::to_build(&Table::read()?, &words, on);
         if all.is_empty() {
             let text = architectures::nothing_for(&self.pocket, &words, on);
             return Err(Failure::new(FailureKind::Invalid, text));
         }
         Ok(all)
+    }
+
+    /// Says in a sentence for which architectures of the pocket nothing is built; `None`: there is
+    /// none.
+    pub fn left_out(&self) -> Result<Option<String>, Failure> {
+        let named = self.named()?;
+        let words: Vec<&str> = named.split_whitespace().collect();
+        Ok(architectures::left_out(&Table::read()?, &words, &self.architectures))
+    }
+
+    /// Reads which architectures the source package names.
+    fn named(&self) -> Result<String, Failure> {
+        let dsc = fs::read_to_string(&self.dsc)?;
+        let field = dsc.lines().find_map(|line| line.strip_prefix("Architecture:"));
+        Ok(field.unwrap_or_default().to_owned())
     }
 }

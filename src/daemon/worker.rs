@@ -237,7 +237,12 @@ impl Task {
         let targets = builder.targets(&request)?;
         let environments = targets.iter().filter_map(|target| target.environment.as_ref());
         let manifests: Vec<_> = environments.map(|it| it.manifest().clone()).collect();
-        self.shared.write_for_job(|tx| chroots::set(tx, self.job.id, &manifests))?;
+        let left_out = Vec::from_iter(request.left_out()?);
+        self.shared.write_for_job(|tx| {
+            sources::add_notes(tx, self.job.id, &left_out)?;
+            chroots::set(tx, self.job.id, &manifests)
+        })?;
+        say_each(&request, &left_out)?;
         let stop = self.cancel.child_token();
         let proof = async {
             let proof = source::prove(&asked, &source, &stop).await;

@@ -163,6 +163,21 @@ pub fn nothing_for(pocket: &PocketName, words: &[&str], architectures: &[Archite
     )
 }
 
+/// Says in a sentence on which of a pocket's architectures nothing is built, as the source package
+/// names others; `None`: there is none. Packages for all architectures are there too.
+pub fn left_out(table: &Table, words: &[&str], architectures: &[Architecture]) -> Option<String> {
+    let is_left_out = |it: &&Architecture| !table.covers(words.iter().copied(), it);
+    let left_out: Vec<&str> =
+        architectures.iter().filter(is_left_out).map(Architecture::as_str).collect();
+    (words != ["all"] && !left_out.is_empty()).then(|| {
+        format!(
+            "nothing is built for {}: its binary packages are for {}",
+            left_out.join(", "),
+            words.join(", ")
+        )
+    })
+}
+
 /// Returns the architecture that this program was compiled for. It is that of this machine's own
 /// packages; `init --check` asks dpkg whether it is ([`dpkgs_own`]).
 pub fn host() -> Architecture {
@@ -293,6 +308,14 @@ mod tests {
         ] {
             assert_eq!(plan(words), wanted, "{words:?}");
         }
+        let left_out = |words: &[&str]| left_out(&table, words, &ours).unwrap_or_default();
+        for words in [&["any"][..], &["any", "all"], &["all"], &["amd64", "i386"]] {
+            assert_eq!(left_out(words), "", "{words:?}");
+        }
+        assert_eq!(
+            left_out(&["amd64", "all"]),
+            "nothing is built for i386: its binary packages are for amd64, all"
+        );
         let sentence = nothing_for(&"prod".parse().unwrap(), &["arm64"], &ours);
         assert!(sentence.contains("for arm64, and prod builds for amd64, i386"), "{sentence}");
     }

@@ -152,6 +152,9 @@ fn i386_is_built_on_amd64() {
     let job = world.submit("both", "wide", &named("1.1", "i386"));
     world.wait_for(&job, "published", BUILD);
     assert!(pool("wide_1.1_i386.deb") && !pool("wide_1.1_amd64.deb"));
+    let note = "nothing is built for amd64: its binary packages are for i386";
+    world.build("alice", &["status", &job]).ok().says(&["note ", note]);
+    world.build("alice", &["log", &job]).ok().says(&[note]);
     let job = world.submit("both", "wide", &named("1.2", "any-amd64"));
     world.wait_for(&job, "published", BUILD);
     assert!(pool("wide_1.2_amd64.deb") && !pool("wide_1.2_i386.deb"));
