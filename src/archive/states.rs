@@ -5,9 +5,9 @@
 //! published then there is a link for each other suite of the archive, to the state that it had.
 //!
 //! A state is the Release that was signed then and links to the indexes of its generation, whose
-//! directory stays for as long as the state does. It gets its name when the suite shows it. Its Release stays valid no longer than it was: one
-//! that were made valid again could be given to a machine as what the suite shows now. When the
-//! keys change it is signed again, as it is.
+//! directory stays for as long as the state does. It gets its name when the suite shows it. Its
+//! Release stays valid no longer than it was: one that were made valid again could be given to a
+//! machine as what the suite shows now. When the keys change it is signed again, as it is.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
