@@ -74,17 +74,20 @@ pub fn create_token(session: &mut Session, request: &TokenRequest) -> Result<New
             return Err(Error::invalid(text).into());
         }
         tokens::add(tx, &token, &secret)?;
-        let names = |words: Vec<&str>| words.join(",");
         AuditEntry::new("token.created")
             .with("principal", token.principal.as_str())
             .with("name", token.name.as_str())
-            .with("pockets", names(token.scope.pockets.iter().map(|it| it.as_str()).collect()))
-            .with("verbs", names(token.scope.verbs.iter().map(|it| it.as_str()).collect()))
+            .with("pockets", joined(&token.scope.pockets))
+            .with("verbs", joined(&token.scope.verbs))
             .with("expires", token.expires)
             .with("by", token.by.as_str())
             .append(tx)
     })?;
     Ok(NewToken { token, secret })
+}
+
+fn joined(words: &[impl ToString]) -> String {
+    words.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
 }
 
 /// Lists the tokens of a principal, those that have ended as well; `None`: the caller's own.

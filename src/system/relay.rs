@@ -246,7 +246,7 @@ fn receive(socket: &OwnedFd) -> io::Result<RelayedCommand> {
     let Ok([out, err]) = <[OwnedFd; 2]>::try_from(streams) else {
         return Err(ErrorKind::InvalidData.into());
     };
-    let mut words = message[..length].split(|byte| *byte == 0).map(|word| word.to_vec());
+    let mut words = message[..length].split(|byte| *byte == 0).map(<[u8]>::to_vec);
     let remote_user = OsString::from_vec(words.next().unwrap_or_default());
     let words = words.map(OsString::from_vec).collect();
     Ok(RelayedCommand { remote_user, words, out: out.into(), err: err.into() })

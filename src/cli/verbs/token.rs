@@ -106,7 +106,6 @@ fn time(text: &str) -> Result<Duration, Error> {
 }
 
 fn row(token: &Token) -> [String; 5] {
-    let words = |words: Vec<&str>| words.join(",");
     let state = match token.revoked {
         Some(_) => "revoked",
         None if token.expires <= now() => "ended",
@@ -114,8 +113,12 @@ fn row(token: &Token) -> [String; 5] {
     };
     let pockets = match &token.scope.pockets[..] {
         [] => "all".to_owned(),
-        pockets => words(pockets.iter().map(|pocket| pocket.as_str()).collect()),
+        pockets => joined(pockets),
     };
-    let verbs = words(token.scope.verbs.iter().map(|verb| verb.as_str()).collect());
+    let verbs = joined(&token.scope.verbs);
     [token.name.to_string(), state.to_owned(), utc(token.expires), pockets, verbs]
+}
+
+fn joined(words: &[impl ToString]) -> String {
+    words.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
 }

@@ -37,14 +37,19 @@ enum Brought {
     Submitted(Box<Submitted>),
 }
 
+/// The use case that says what a wish would come to, and the one that fulfils it.
+type Ways<T> = (
+    fn(&mut Session, &T) -> anyhow::Result<Preview>,
+    fn(&mut Session, &T) -> anyhow::Result<Submitted>,
+);
+
 /// Makes a submission, or says what it would come to.
 async fn bring_in<T: Send + 'static>(
     app: App,
     headers: HeaderMap,
     trial: Asked<Trial>,
     wish: Body<T>,
-    preview: fn(&mut Session, &T) -> anyhow::Result<Preview>,
-    submit: fn(&mut Session, &T) -> anyhow::Result<Submitted>,
+    (preview, submit): Ways<T>,
 ) -> Response {
     let (trial, wish) = match (query(trial), body(wish)) {
         (Ok(trial), Ok(wish)) => (trial, wish),
@@ -73,7 +78,7 @@ pub async fn submit(
         wish.manner.follow = false;
         Json(wish)
     });
-    bring_in(app, headers, trial, wish, bring::preview_submission, bring::submit_commit).await
+    bring_in(app, headers, trial, wish, (bring::preview_submission, bring::submit_commit)).await
 }
 
 /// Submits what another pocket has.
@@ -87,7 +92,7 @@ pub async fn promote(
         wish.manner.follow = false;
         Json(wish)
     });
-    bring_in(app, headers, trial, wish, bring::preview_promotion, bring::promote_package).await
+    bring_in(app, headers, trial, wish, (bring::preview_promotion, bring::promote_package)).await
 }
 
 /// Builds once more what a pocket has.
@@ -101,7 +106,7 @@ pub async fn rebuild(
         wish.manner.follow = false;
         Json(wish)
     });
-    bring_in(app, headers, trial, wish, bring::preview_rebuild, bring::rebuild_package).await
+    bring_in(app, headers, trial, wish, (bring::preview_rebuild, bring::rebuild_package)).await
 }
 
 /// Takes a package out of a pocket.

@@ -88,7 +88,7 @@ pub async fn of_job(
         job,
         log: log.map(|(attempt, offset)| LogReader::of(attempt, offset)),
     };
-    open(&app, move |events| follower.follow(events)).await
+    open(&app, move |events| follower.follow(events))
 }
 
 /// Tells whenever any job has changed.
@@ -97,7 +97,7 @@ pub async fn of_all(State(app): State<App>, headers: HeaderMap) -> Response<Body
         return problem::tell(&error, Names::Request);
     }
     let credentials = credentials(&headers);
-    open(&app.clone(), move |events| tell_changes(app, credentials, events)).await
+    open(&app.clone(), move |events| tell_changes(app, credentials, events))
 }
 
 /// The end of a stream at which events are put in.
@@ -131,7 +131,7 @@ impl Events {
 }
 
 /// Opens a stream into which `work` puts events until it ends or the client leaves.
-async fn open<F: Future<Output = Result<(), Left>> + Send + 'static>(
+fn open<F: Future<Output = Result<(), Left>> + Send + 'static>(
     app: &App,
     work: impl FnOnce(Events) -> F,
 ) -> Response<Body> {
