@@ -17,7 +17,7 @@ use syn::{
 };
 
 /// The parts, those first that others may use.
-const ORDER: [&str; 15] = [
+const ORDER: [&str; 16] = [
     "core",
     "api",
     "system",
@@ -33,6 +33,7 @@ const ORDER: [&str; 15] = [
     "daemon",
     "cli",
     "server",
+    "web",
 ];
 
 /// The names of a path below the root of its part; the root itself has none.

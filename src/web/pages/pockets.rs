@@ -1,0 +1,175 @@
+//! Pockets: what each has and had, and how two differ.
+
+use askama::Template;
+use axum::extract::{Path, Query};
+use axum::response::Response;
+use http::StatusCode;
+use serde::Deserialize;
+
+use invirtibuilder_api::archive::Snapshot;
+use invirtibuilder_api::browse::{MatrixRow, SnapshotChange};
+use invirtibuilder_api::page::Page;
+use invirtibuilder_api::pocket::{Held, Order, PackageDifference, PocketSummary};
+use invirtibuilder_core::names::PocketName;
+
+use crate::frame::{Frame, Tab};
+use crate::html::page;
+use crate::refusal::Refused;
+use crate::visit::Visit;
+
+/// The packages of a page.
+const PACKAGES: u32 = 100;
+
+/// The snapshots and differences of a page.
+const MOST: usize = 200;
+
+#[derive(Template)]
+#[template(path = "pockets.html")]
+struct PocketsPage {
+    frame: Frame,
+    pockets: Vec<PocketSummary>,
+}
+
+#[derive(Template)]
+#[template(path = "pocket.html")]
+struct PocketPage {
+    frame: Frame,
+    pocket: PocketSummary,
+    others: Vec<PocketSummary>,
+    held: Vec<Held>,
+    next: Option<String>,
+    snapshots: Vec<Step>,
+}
+
+/// A snapshot, and the one before it.
+struct Step {
+    snapshot: Snapshot,
+    before: Option<i64>,
+}
+
+#[derive(Template)]
+#[template(path = "differences.html")]
+struct DifferencesPage {
+    frame: Frame,
+    left: PocketName,
+    right: PocketName,
+    differences: Vec<PackageDifference>,
+    more: usize,
+}
+
+impl DifferencesPage {
+    fn is_left(&self, difference: &PackageDifference) -> bool {
+        difference.order == Order::Left
+    }
+
+    fn is_right(&self, difference: &PackageDifference) -> bool {
+        difference.order == Order::Right
+    }
+}
+
+#[derive(Template)]
+#[template(path = "snapshots.html")]
+struct SnapshotsPage {
+    frame: Frame,
+    pocket: PocketName,
+    from: i64,
+    to: i64,
+    changes: Vec<SnapshotChange>,
+    more: usize,
+}
+
+/// Lists the pockets.
+pub async fn pockets(visit: Visit) -> Result<Response, Refused> {
+    let pockets = visit.get("/api/v1/pockets").await?;
+    let frame = visit.frame("Pockets", Tab::Pockets);
+    Ok(page(StatusCode::OK, &PocketsPage { frame, pockets }))
+}
+
+/// Where a list goes on.
+#[derive(Debug, Deserialize)]
+pub struct PocketAsked {
+    after: Option<String>,
+}
+
+/// Shows a pocket.
+pub async fn pocket(
+    visit: Visit,
+    Path(name): Path<String>,
+    Query(asked): Query<PocketAsked>,
+) -> Result<Response, Refused> {
+    let name = parse(&visit, &name)?;
+    let mut packages = format!("/api/v1/packages?limit={PACKAGES}&pocket={name}");
+    if let Some(after) = &asked.after {
+        let query = serde_urlencoded::to_string([("after", after)]).unwrap_or_default();
+        packages = format!("{packages}&{query}");
+    }
+    let snapshots = format!("/api/v1/pockets/{name}/snapshots");
+    let (pockets, packages, snapshots) = tokio::join!(
+        visit.get::<Vec<PocketSummary>>("/api/v1/pockets"),
+        visit.get::<Page<MatrixRow>>(&packages),
+        visit.get::<Vec<Snapshot>>(&snapshots),
+    );
+    let (pockets, packages, snapshots) = (pockets?, packages?, snapshots?);
+    let (this, others): (Vec<_>, Vec<_>) =
+        pockets.into_iter().partition(|pocket| pocket.pocket == name);
+    let Some(pocket) = this.into_iter().next() else {
+        return Err(visit.nothing("there is no such pocket: the page Pockets lists them"));
+    };
+    let next = packages
+        .next
+        .as_ref()
+        .map(|after| visit.frame.asking(&format!("/pockets/{name}"), "after", after));
+    let held = packages.items.into_iter().flat_map(|row| row.held);
+    let held = held.filter(|held| held.pocket == name).collect();
+    let frame = visit.frame(format!("Pocket {name}"), Tab::Pockets);
+    let snapshots = steps(snapshots);
+    Ok(page(StatusCode::OK, &PocketPage { frame, pocket, others, held, next, snapshots }))
+}
+
+/// Puts the newest snapshots first, each with the one before it.
+fn steps(mut snapshots: Vec<Snapshot>) -> Vec<Step> {
+    snapshots.sort_by_key(|snapshot| std::cmp::Reverse(snapshot.number));
+    let numbers: Vec<i64> = snapshots.iter().map(|snapshot| snapshot.number).collect();
+    let step = |(n, snapshot)| Step { snapshot, before: numbers.get(n + 1).copied() };
+    snapshots.into_iter().enumerate().map(step).take(MOST).collect()
+}
+
+fn parse(visit: &Visit, name: &str) -> Result<PocketName, Refused> {
+    let wrong = "there is no such pocket: the page Pockets lists them";
+    name.parse().map_err(|_| visit.nothing(wrong))
+}
+
+/// Shows what changed between two snapshots.
+pub async fn snapshots(
+    visit: Visit,
+    Path((name, from, to)): Path<(String, i64, i64)>,
+) -> Result<Response, Refused> {
+    let pocket = parse(&visit, &name)?;
+    let path = format!("/api/v1/pockets/{pocket}/snapshots/{from}/{to}");
+    let mut changes: Vec<SnapshotChange> = visit.get(&path).await?;
+    let more = changes.len().saturating_sub(MOST);
+    changes.truncate(MOST);
+    let frame = visit.frame(format!("Pocket {pocket}: snapshot {from} to {to}"), Tab::Pockets);
+    Ok(page(StatusCode::OK, &SnapshotsPage { frame, pocket, from, to, changes, more }))
+}
+
+/// Two pockets.
+#[derive(Debug, Deserialize)]
+pub struct PairAsked {
+    left: String,
+    right: String,
+}
+
+/// Shows how two pockets differ.
+pub async fn differences(
+    visit: Visit,
+    Query(asked): Query<PairAsked>,
+) -> Result<Response, Refused> {
+    let (left, right) = (parse(&visit, &asked.left)?, parse(&visit, &asked.right)?);
+    let path = format!("/api/v1/differences?left={left}&right={right}");
+    let mut differences: Vec<PackageDifference> = visit.get(&path).await?;
+    let more = differences.len().saturating_sub(MOST);
+    differences.truncate(MOST);
+    let frame = visit.frame(format!("{left} and {right}"), Tab::Pockets);
+    Ok(page(StatusCode::OK, &DifferencesPage { frame, left, right, differences, more }))
+}
