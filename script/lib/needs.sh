@@ -10,11 +10,11 @@ declare -A NEEDS=(
 	[demo]="devscripts git-buildpackage libdistro-info-perl"
 	[layouts]="devscripts dgit git-buildpackage git-debrebase gpg libgit-wrapper-perl liblist-compare-perl libstring-shellquote-perl
 		pristine-tar quilt"
-	[lint]="prometheus shellcheck"
+	[lint]="prometheus shellcheck systemd"
 	[package]="debhelper dpkg-dev lintian man-db po-debconf"
 	[foreign]="qemu-user-static"
 	[readers]="nginx-light"
-	[clients]="apt-mirror devscripts python3 reprepro"
+	[clients]="apt-mirror chromium chromium-driver devscripts python3 reprepro"
 	[vm]="e2fsprogs qemu-system-x86 qemu-utils"
 	[bench]="aptly reprepro"
 )
@@ -75,4 +75,19 @@ need_cargo_tool() {
 	command -v "$1" >/dev/null && return 0
 	say "installing $1 (it is compiled: this takes minutes)"
 	quietly env CARGO_PROFILE_DEV_DEBUG=0 cargo install --locked --debug "$1"
+}
+
+# axe-core, which looks for what keeps people from using a page: tests only. Its version and its bytes are fixed.
+need_axe() {
+	local version=4.14.1 sum=e6b0ce02b84d892e2e33e403485e7f3d6c29e2be6df65daf44d89ba564139745 dir
+	[ "$(cat "$CACHE/axe/version" 2>/dev/null)" != "$version" ] || return 0
+	command -v npm >/dev/null || apt_get install --no-install-recommends npm
+	say "fetching axe-core $version"
+	dir=$(mktemp -d)
+	(cd "$dir" && quietly npm pack --silent "axe-core@$version")
+	echo "$sum  $dir/axe-core-$version.tgz" | sha256sum --quiet --check || die "axe-core $version is not what it was"
+	mkdir -p "$CACHE/axe"
+	tar -xzf "$dir/axe-core-$version.tgz" -C "$CACHE/axe" --strip-components=1 package/axe.min.js
+	echo "$version" >"$CACHE/axe/version"
+	rm -r "$dir"
 }

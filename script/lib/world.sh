@@ -5,7 +5,8 @@
 # Our programs, and where the package has them.
 # shellcheck disable=SC2034 # Others read it.
 declare -A PROGRAMS=([invirt-build]=/usr/bin [invirtibuilderd]=/usr/sbin [build-sandbox]=/usr/libexec/invirtibuilder
-	[testbed-run]=/usr/libexec/invirtibuilder [invirtibuilder-api]=/usr/sbin [build-relay]=/usr/libexec/invirtibuilder)
+	[testbed-run]=/usr/libexec/invirtibuilder [invirtibuilder-api]=/usr/sbin [invirtibuilder-web]=/usr/sbin
+	[build-relay]=/usr/libexec/invirtibuilder)
 
 # Version 1 control groups of this process, by controller, where they can be written.
 cgroups() {

@@ -6,8 +6,10 @@ use roff::{Inline, Roff, bold, italic, roman};
 
 mod keys;
 mod pages;
+mod web;
 
 pub use pages::{answerer, configuration, daemon, verbs};
+pub use web::web;
 
 /// Writes a page's head: its title line and NAME.
 fn page(name: &str, section: &str, about: &str) -> Roff {

@@ -234,7 +234,8 @@ pub fn configuration() -> String {
     roff.render()
 }
 
-fn exit_status(roff: &mut Roff) {
+/// Writes which exit codes there are.
+pub fn exit_status(roff: &mut Roff) {
     roff.control("SH", ["EXIT STATUS"]);
     roff.text([roman("Those of sysexits.h(3head). "), roman(BUGS)]);
     for (code, text) in [
@@ -274,7 +275,8 @@ fn files(roff: &mut Roff) {
     }
 }
 
-fn see_also(roff: &mut Roff, pages: &str) {
+/// Writes where there is more.
+pub fn see_also(roff: &mut Roff, pages: &str) {
     roff.control("SH", ["SEE ALSO"]);
     roff.text([roman(pages)]);
     roff.control("PP", []);

@@ -38,6 +38,7 @@ pub fn answer(command: clap::Command, args: &GenerateArgs) -> Result<Exit> {
     fs::write(man.join("invirt-build.1"), manual::verbs(&command))?;
     fs::write(man.join("invirtibuilderd.8"), manual::daemon(&invirtibuilder_daemon::command()))?;
     fs::write(man.join("invirtibuilder-api.8"), manual::answerer())?;
+    fs::write(man.join("invirtibuilder-web.8"), manual::web())?;
     fs::write(man.join("invirtibuilder.yaml.5"), manual::configuration())?;
     let schema = serde_json::to_string_pretty(&invirtibuilder_core::config::schema())?;
     fs::write(args.dir.join("config.schema.json"), schema + "\n")?;

@@ -35,3 +35,4 @@ mod ssh;
 mod unpacked;
 mod upgrade;
 mod versions;
+mod web;

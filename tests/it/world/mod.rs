@@ -11,8 +11,10 @@ use serde_json::Value;
 
 pub mod api;
 mod apt;
+pub mod browser;
 mod daemon;
 mod disk;
+pub mod pages;
 mod release;
 mod remctld;
 mod repo;
