@@ -21,7 +21,7 @@ use crate::visit::Visit;
 const PACKAGES: u32 = 100;
 
 /// The snapshots and differences of a page.
-const MOST: usize = 200;
+const MOST: usize = 100;
 
 #[derive(Template)]
 #[template(path = "pockets.html")]
