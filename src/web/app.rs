@@ -8,7 +8,7 @@ use invirtibuilder_api::caller::Whoami;
 use invirtibuilder_api::problem::Problem;
 use invirtibuilder_core::names::Principal;
 
-use crate::credentials::{Credentials, Session};
+use crate::credentials::{CookieSession, VisitorCredentials};
 use crate::live::hub::Hub;
 use crate::logs::LogMaps;
 use crate::settings::Settings;
@@ -21,7 +21,7 @@ const REMEMBERED: Duration = Duration::from_secs(600);
 const MAX_NAMES: usize = 10_000;
 
 /// What all requests share.
-pub struct App {
+pub struct WebApp {
     /// The settings.
     pub settings: Settings,
     /// The way to the API.
@@ -30,10 +30,10 @@ pub struct App {
     pub hub: Hub,
     /// Where the lines of logs begin.
     pub logs: LogMaps,
-    names: Mutex<HashMap<Session, (Principal, Instant)>>,
+    names: Mutex<HashMap<CookieSession, (Principal, Instant)>>,
 }
 
-impl App {
+impl WebApp {
     /// Makes it; nothing is connected yet.
     pub fn new(settings: Settings) -> Self {
         let upstream = Upstream::new(&settings.api);
@@ -47,7 +47,7 @@ impl App {
     }
 
     /// Remembers whose a session is.
-    pub fn remember(&self, session: &Session, principal: Principal) {
+    pub fn remember(&self, session: &CookieSession, principal: Principal) {
         let mut names = self.names.lock().unwrap_or_else(PoisonError::into_inner);
         if names.len() >= MAX_NAMES {
             names.clear();
@@ -56,19 +56,22 @@ impl App {
     }
 
     /// Forgets a session.
-    pub fn forget(&self, session: &Session) {
+    pub fn forget(&self, session: &CookieSession) {
         self.names.lock().unwrap_or_else(PoisonError::into_inner).remove(session);
     }
 
-    fn remembered(&self, session: &Session) -> Option<Principal> {
+    fn remembered(&self, session: &CookieSession) -> Option<Principal> {
         let names = self.names.lock().unwrap_or_else(PoisonError::into_inner);
         let (principal, since) = names.get(session)?;
         (since.elapsed() < REMEMBERED).then(|| principal.clone())
     }
 
     /// Finds out whose a session is; `None`: nobody's.
-    pub async fn whose(&self, credentials: &Credentials) -> Result<Option<Principal>, Problem> {
-        let Credentials::Session(session) = credentials else { return Ok(None) };
+    pub async fn whose(
+        &self,
+        credentials: &VisitorCredentials,
+    ) -> Result<Option<Principal>, Problem> {
+        let VisitorCredentials::Session(session) = credentials else { return Ok(None) };
         if let Some(principal) = self.remembered(session) {
             return Ok(Some(principal));
         }

@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use http::header::{HOST, ORIGIN};
 use http::{HeaderMap, Method};
 
-use crate::credentials::Scheme;
+use crate::credentials::UrlScheme;
 use crate::settings::Settings;
 
 /// The other end of a connection.
@@ -18,7 +18,7 @@ pub struct Arrival {
     /// The address of the browser, if those that we believe say so; else that of the other end.
     pub address: IpAddr,
     /// The scheme that the browser uses.
-    pub scheme: Scheme,
+    pub scheme: UrlScheme,
     /// The host that the browser uses, with its port.
     pub host: String,
 }
@@ -50,7 +50,7 @@ impl Arrival {
         let host = forwarded("x-forwarded-host").or(told).unwrap_or("localhost");
         Ok(Self {
             address: forwarded("x-forwarded-for").and_then(|a| a.parse().ok()).unwrap_or(address),
-            scheme: if secure { Scheme::Secure } else { Scheme::Plain },
+            scheme: if secure { UrlScheme::Secure } else { UrlScheme::Plain },
             host: host.to_ascii_lowercase(),
         })
     }
@@ -65,8 +65,8 @@ impl Arrival {
         match header(ORIGIN.as_str()) {
             Some(origin) => {
                 let scheme = match self.scheme {
-                    Scheme::Plain => "http",
-                    Scheme::Secure => "https",
+                    UrlScheme::Plain => "http",
+                    UrlScheme::Secure => "https",
                 };
                 let origin = origin.to_ascii_lowercase();
                 let ours = settings.origin.as_deref() == Some(&origin)
@@ -149,7 +149,7 @@ pub mod tests {
         let mut settings = settings();
         let alone = Arrival::of(&settings, peer("127.0.0.1"), &said).unwrap();
         assert_eq!(alone.address.to_string(), "127.0.0.1");
-        assert_eq!((alone.scheme, &*alone.host), (Scheme::Plain, "localhost:8080"));
+        assert_eq!((alone.scheme, &*alone.host), (UrlScheme::Plain, "localhost:8080"));
         assert_eq!(alone.server(&settings), "localhost");
         let odd = Arrival { host: "x;id".to_owned(), ..alone };
         assert_eq!(odd.server(&settings), "SERVER");
@@ -158,10 +158,10 @@ pub mod tests {
         assert_eq!(refused.0.to_string(), "127.0.0.1");
         let proxied = Arrival::of(&settings, peer("192.0.2.7"), &said).unwrap();
         assert_eq!(proxied.address.to_string(), "203.0.113.9");
-        assert_eq!((proxied.scheme, &*proxied.host), (Scheme::Secure, "build.example.org"));
+        assert_eq!((proxied.scheme, &*proxied.host), (UrlScheme::Secure, "build.example.org"));
         settings.origin = Some("https://apt.example.org".to_owned());
         let plain = Arrival::of(&settings, peer("192.0.2.7"), &headers(&[])).unwrap();
-        assert_eq!((plain.scheme, plain.server(&settings)), (Scheme::Secure, "apt.example.org"));
+        assert_eq!((plain.scheme, plain.server(&settings)), (UrlScheme::Secure, "apt.example.org"));
     }
 
     #[test]
@@ -169,7 +169,7 @@ pub mod tests {
         let mut settings = settings();
         settings.origin = Some("https://build.example.org".to_owned());
         let arrival =
-            Arrival { address: peer("::1").0.ip(), scheme: Scheme::Plain, host: "h:1".into() };
+            Arrival { address: peer("::1").0.ip(), scheme: UrlScheme::Plain, host: "h:1".into() };
         for (said, forged) in [
             (&[("sec-fetch-site", "same-origin"), ("origin", "http://evil")][..], Forged::No),
             (&[("sec-fetch-site", "same-site")], Forged::Yes),

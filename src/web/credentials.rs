@@ -17,24 +17,24 @@ const MAX_SECRET: usize = 256;
 
 /// What the visitor of a page shows.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Credentials {
+pub enum VisitorCredentials {
     /// Nothing.
     Nothing,
     /// The cookie of a session.
-    Session(Session),
+    Session(CookieSession),
 }
 
 /// The secret of a session.
 #[derive(Clone, PartialEq, Eq, Hash)]
-pub struct Session(String);
+pub struct CookieSession(String);
 
-impl fmt::Debug for Session {
+impl fmt::Debug for CookieSession {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Session(…)")
+        f.write_str("CookieSession(…)")
     }
 }
 
-impl Session {
+impl CookieSession {
     /// Takes a secret that looks like one.
     pub fn new(secret: &str) -> Option<Self> {
         let plain = |c: u8| c.is_ascii_alphanumeric() || matches!(c, b'_' | b'-');
@@ -82,12 +82,12 @@ pub struct CookieScope<'a> {
     /// The path that all our URLs begin with; empty: none.
     pub prefix: &'a str,
     /// How the browser reaches us.
-    pub scheme: Scheme,
+    pub scheme: UrlScheme,
 }
 
 /// How a browser reaches us.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Scheme {
+pub enum UrlScheme {
     /// `http`.
     Plain,
     /// `https`.
@@ -97,25 +97,27 @@ pub enum Scheme {
 impl CookieScope<'_> {
     fn name(self) -> String {
         let beginning = match (self.scheme, self.prefix) {
-            (Scheme::Plain, _) => "",
-            (Scheme::Secure, "") => "__Host-",
-            (Scheme::Secure, _) => "__Secure-",
+            (UrlScheme::Plain, _) => "",
+            (UrlScheme::Secure, "") => "__Host-",
+            (UrlScheme::Secure, _) => "__Secure-",
         };
         format!("{beginning}{COOKIE_NAME}")
     }
 
     /// Finds the session in the cookies of a request.
-    pub fn read(self, headers: &HeaderMap) -> Credentials {
+    pub fn read(self, headers: &HeaderMap) -> VisitorCredentials {
         let name = self.name();
         let cookies = headers.get_all(COOKIE).iter().filter_map(|header| header.to_str().ok());
         let pairs =
             cookies.flat_map(|text| text.split(';')).filter_map(|c| c.trim().split_once('='));
         let mut secrets = pairs.filter(|(key, _)| *key == name).map(|(_, secret)| secret);
-        secrets.find_map(Session::new).map_or(Credentials::Nothing, Credentials::Session)
+        secrets
+            .find_map(CookieSession::new)
+            .map_or(VisitorCredentials::Nothing, VisitorCredentials::Session)
     }
 
     /// Has the browser keep a session until it ends.
-    pub fn keep(self, headers: &mut HeaderMap, session: &Session, seconds: i64) {
+    pub fn keep(self, headers: &mut HeaderMap, session: &CookieSession, seconds: i64) {
         self.set(headers, &session.0, seconds.max(0));
     }
 
@@ -127,8 +129,8 @@ impl CookieScope<'_> {
     fn set(self, headers: &mut HeaderMap, secret: &str, seconds: i64) {
         let path = if self.prefix.is_empty() { "/" } else { self.prefix };
         let secure = match self.scheme {
-            Scheme::Plain => "",
-            Scheme::Secure => "; Secure",
+            UrlScheme::Plain => "",
+            UrlScheme::Secure => "; Secure",
         };
         let name = self.name();
         let cookie = format!(
@@ -142,21 +144,21 @@ impl CookieScope<'_> {
 mod tests {
     use crate::credentials::*;
 
-    fn session() -> Session {
-        Session::new("ivs_0123456789abcdefABCDEF-_").unwrap()
+    fn session() -> CookieSession {
+        CookieSession::new("ivs_0123456789abcdefABCDEF-_").unwrap()
     }
 
-    fn scope(prefix: &str, scheme: Scheme) -> CookieScope<'_> {
+    fn scope(prefix: &str, scheme: UrlScheme) -> CookieScope<'_> {
         CookieScope { prefix, scheme }
     }
 
     #[test]
     fn a_cookie_that_is_kept_is_read_again() {
         for (prefix, scheme, begins, ends) in [
-            ("", Scheme::Plain, "invirtibuilder-session=ivs_", "SameSite=Lax"),
-            ("/build", Scheme::Plain, "invirtibuilder-session=ivs_", "SameSite=Lax"),
-            ("", Scheme::Secure, "__Host-invirtibuilder-session=ivs_", "; Secure"),
-            ("/build", Scheme::Secure, "__Secure-invirtibuilder-session=ivs_", "; Secure"),
+            ("", UrlScheme::Plain, "invirtibuilder-session=ivs_", "SameSite=Lax"),
+            ("/build", UrlScheme::Plain, "invirtibuilder-session=ivs_", "SameSite=Lax"),
+            ("", UrlScheme::Secure, "__Host-invirtibuilder-session=ivs_", "; Secure"),
+            ("/build", UrlScheme::Secure, "__Secure-invirtibuilder-session=ivs_", "; Secure"),
         ] {
             let mut headers = HeaderMap::new();
             scope(prefix, scheme).keep(&mut headers, &session(), 60);
@@ -168,24 +170,24 @@ mod tests {
             let pair = format!("a=b; {}", set.split(';').next().unwrap());
             let headers = HeaderMap::from_iter([(COOKIE, pair.parse().unwrap())]);
             let read = scope(prefix, scheme).read(&headers);
-            assert_eq!(read, Credentials::Session(session()));
+            assert_eq!(read, VisitorCredentials::Session(session()));
         }
     }
 
     #[test]
     fn what_is_no_secret_of_a_session_is_not_passed_on() {
         for wrong in ["", "ivt_abc", "ivs_a b", "ivs_a\r\nx: y", "ivs_ä"] {
-            assert_eq!(Session::new(wrong), None, "{wrong}");
+            assert_eq!(CookieSession::new(wrong), None, "{wrong}");
         }
-        assert_eq!(Session::new(&format!("ivs_{}", "a".repeat(300))), None);
-        let plain = scope("", Scheme::Plain);
+        assert_eq!(CookieSession::new(&format!("ivs_{}", "a".repeat(300))), None);
+        let plain = scope("", UrlScheme::Plain);
         let headers = HeaderMap::from_iter([(COOKIE, "__Host-x=ivs_a".parse().unwrap())]);
-        assert_eq!(plain.read(&headers), Credentials::Nothing);
+        assert_eq!(plain.read(&headers), VisitorCredentials::Nothing);
     }
 
     #[test]
     fn only_the_sessions_own_forms_are_ours() {
-        let (one, other) = (session(), Session::new("ivs_x").unwrap());
+        let (one, other) = (session(), CookieSession::new("ivs_x").unwrap());
         assert!(one.is_ours(&one.forgery()));
         assert!(!one.is_ours(&other.forgery()) && !one.is_ours("") && !one.is_ours("x"));
         assert!(!format!("{one:?}{:?}", one.bearer()).contains("0123"));

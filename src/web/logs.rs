@@ -18,7 +18,7 @@ use invirtibuilder_api::problem::Problem;
 use invirtibuilder_core::names::JobId;
 use invirtibuilder_core::text::for_terminal;
 
-use crate::credentials::Credentials;
+use crate::credentials::VisitorCredentials;
 use crate::upstream::{Upstream, problem, request};
 
 /// The lines between two places that are kept, in a log that is not very long.
@@ -204,7 +204,7 @@ impl LogMaps {
     pub async fn of(
         &self,
         upstream: &Upstream,
-        credentials: &Credentials,
+        credentials: &VisitorCredentials,
         job: JobId,
         state: &LogState,
     ) -> Result<LogMap, Problem> {
@@ -234,7 +234,7 @@ impl LogMaps {
 /// Reads what is new of a log.
 async fn read_on(
     upstream: &Upstream,
-    credentials: &Credentials,
+    credentials: &VisitorCredentials,
     job: JobId,
     map: &mut LogMap,
     end: u64,

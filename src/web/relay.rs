@@ -15,9 +15,9 @@ use http_body_util::Limited;
 
 use invirtibuilder_api::problem::Problem;
 
-use crate::app::App;
+use crate::app::WebApp;
 use crate::arrival::{Arrival, Forged, changes};
-use crate::credentials::{CookieScope, Credentials};
+use crate::credentials::{CookieScope, VisitorCredentials};
 use crate::upstream::problem;
 
 /// The longest body of a request, in bytes.
@@ -39,14 +39,14 @@ const NOT_PASSED: [HeaderName; 11] = [
 ];
 
 /// Passes a request to the API, and its answer back.
-pub async fn relay(State(app): State<Arc<App>>, request: Request) -> Response {
+pub async fn relay(State(app): State<Arc<WebApp>>, request: Request) -> Response {
     match pass(&app, request).await {
         Ok(response) => response,
         Err(problem) => told(&problem),
     }
 }
 
-async fn pass(app: &App, request: Request) -> Result<Response, Problem> {
+async fn pass(app: &WebApp, request: Request) -> Result<Response, Problem> {
     let (mut parts, body) = request.into_parts();
     let arrival = parts.extensions.get::<Arrival>().cloned().ok_or_else(|| {
         problem(StatusCode::INTERNAL_SERVER_ERROR, 70, "nobody has looked at where this comes from")
@@ -75,7 +75,7 @@ async fn pass(app: &App, request: Request) -> Result<Response, Problem> {
     // Only the API says who somebody is, and nobody tells it but by these.
     parts.headers.remove("x-forwarded-for");
     if !parts.headers.contains_key(AUTHORIZATION) {
-        if let Credentials::Session(session) = &credentials {
+        if let VisitorCredentials::Session(session) = &credentials {
             parts.headers.insert(AUTHORIZATION, session.bearer());
         }
     }

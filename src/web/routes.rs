@@ -15,7 +15,7 @@ use http::uri::PathAndQuery;
 use http::{HeaderValue, Request, StatusCode, Uri};
 use tower_service::Service;
 
-use crate::app::App;
+use crate::app::WebApp;
 use crate::arrival::{Arrival, Peer, Stranger};
 use crate::assets;
 use crate::live::events;
@@ -33,13 +33,13 @@ const POLICY: &str = "default-src 'none'; style-src 'self'; script-src 'self'; i
 /// All pages, and the API.
 #[derive(Clone)]
 pub struct Site {
-    app: Arc<App>,
+    app: Arc<WebApp>,
     router: Router,
 }
 
 impl Site {
     /// Puts the pages together.
-    pub fn new(app: Arc<App>) -> Self {
+    pub fn new(app: Arc<WebApp>) -> Self {
         let router = Router::new()
             .route("/", get(overview::overview))
             .route("/packages", get(packages::packages))
@@ -159,6 +159,6 @@ mod tests {
 
     #[test]
     fn all_pages_can_be_put_together() {
-        Site::new(Arc::new(App::new(crate::arrival::tests::settings())));
+        Site::new(Arc::new(WebApp::new(crate::arrival::tests::settings())));
     }
 }

@@ -22,7 +22,7 @@ use tokio_rustls::TlsAcceptor;
 
 use invirtibuilder_core::error::Error;
 
-use crate::app::App;
+use crate::app::WebApp;
 use crate::arrival::Peer;
 use crate::routes::Site;
 use crate::settings::{Settings, TlsFiles};
@@ -52,7 +52,7 @@ pub async fn serve(settings: Settings) -> Result<()> {
             "http.listen: nothing can be served at {listen}: {error}; choose another address, or end what has it"
         ))
     })?;
-    let site = Site::new(Arc::new(App::new(settings)));
+    let site = Site::new(Arc::new(WebApp::new(settings)));
     let (mut hangup, mut term) = (signal(SignalKind::hangup())?, signal(SignalKind::terminate())?);
     let room = Arc::new(Semaphore::new(CONNECTIONS));
     let (end, ends) = watch::channel(());

@@ -15,7 +15,7 @@ use hyper_util::rt::TokioIo;
 use tokio::net::UnixListener;
 use tokio::sync::mpsc;
 
-use crate::app::App;
+use crate::app::WebApp;
 use crate::arrival::Peer;
 use crate::arrival::tests::settings;
 use crate::routes::Site;
@@ -26,7 +26,7 @@ pub const COOKIE: &str = "invirtibuilder-session=ivs_0123456789";
 
 /// What the API was asked.
 #[derive(Debug, Clone)]
-pub struct Asked {
+pub struct AskedOfApi {
     pub what: String,
     pub headers: HeaderMap,
     pub body: String,
@@ -41,16 +41,16 @@ enum Said {
 }
 
 #[derive(Default)]
-struct Shared {
+struct ApiShared {
     said: BTreeMap<String, Said>,
-    asked: Vec<Asked>,
+    asked: Vec<AskedOfApi>,
     streams: Vec<mpsc::Sender<Bytes>>,
 }
 
 /// An API at a socket of its own.
 #[derive(Clone)]
 pub struct Api {
-    shared: Arc<Mutex<Shared>>,
+    shared: Arc<Mutex<ApiShared>>,
     dir: Arc<tempfile::TempDir>,
 }
 
@@ -130,7 +130,7 @@ impl Api {
     }
 
     /// What it was asked, of what begins with this.
-    pub fn asked(&self, what: &str) -> Vec<Asked> {
+    pub fn asked(&self, what: &str) -> Vec<AskedOfApi> {
         let shared = self.shared.lock().unwrap();
         shared.asked.iter().filter(|asked| asked.what.starts_with(what)).cloned().collect()
     }
@@ -142,7 +142,7 @@ impl Api {
         let what = format!("{} {}", parts.method, parts.uri);
         let body = String::from_utf8_lossy(&body).into_owned();
         let mut shared = self.shared.lock().unwrap();
-        shared.asked.push(Asked { what: what.clone(), headers: parts.headers.clone(), body });
+        shared.asked.push(AskedOfApi { what: what.clone(), headers: parts.headers.clone(), body });
         let path = what.split('?').next().unwrap();
         let said = shared.said.get(&what).or_else(|| shared.said.get(path)).cloned();
         match said {
@@ -181,7 +181,7 @@ impl Api {
 
     /// Pages that ask this API.
     pub fn pages(&self) -> Pages {
-        Pages(Site::new(Arc::new(App::new(self.settings()))))
+        Pages(Site::new(Arc::new(WebApp::new(self.settings()))))
     }
 }
 

@@ -349,7 +349,7 @@ async fn an_api_that_is_not_there_is_said() {
     let api = Api::start();
     let mut settings = api.settings();
     settings.api = "/nonexistent/http".into();
-    let site = crate::routes::Site::new(std::sync::Arc::new(crate::app::App::new(settings)));
+    let site = crate::routes::Site::new(std::sync::Arc::new(crate::app::WebApp::new(settings)));
     let pages = crate::testing::Pages(site);
     for path in ["/", "/jobs", "/api/v1/jobs"] {
         let answer = pages.ask("GET", path, &[], "").await;

@@ -26,7 +26,7 @@ use tower_service::Service;
 use invirtibuilder_api::login::FORGERY_HEADER;
 use invirtibuilder_api::problem::Problem;
 
-use crate::credentials::Credentials;
+use crate::credentials::VisitorCredentials;
 
 /// How long the API may take until it begins to answer: a submission looks at Git and at ACLs.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -91,7 +91,7 @@ impl Upstream {
     /// Gets the value at a path of the API.
     pub async fn get<T: DeserializeOwned>(
         &self,
-        credentials: &Credentials,
+        credentials: &VisitorCredentials,
         path: &str,
     ) -> Result<T, Problem> {
         let request = request(Method::GET, credentials, path, Body::empty())?;
@@ -101,7 +101,7 @@ impl Upstream {
     /// Posts a value, and returns the answer.
     pub async fn post<T: DeserializeOwned>(
         &self,
-        credentials: &Credentials,
+        credentials: &VisitorCredentials,
         path: &str,
         value: &impl Serialize,
     ) -> Result<T, Problem> {
@@ -154,7 +154,7 @@ pub async fn whole(response: Response<Incoming>, most: usize) -> Result<Bytes, P
 /// Makes a request for the API by the rights of a visitor.
 pub fn request(
     method: Method,
-    credentials: &Credentials,
+    credentials: &VisitorCredentials,
     path: &str,
     body: Body,
 ) -> Result<Request<Body>, Problem> {
@@ -164,7 +164,7 @@ pub fn request(
         .header(ACCEPT, "application/json")
         .body(body)
         .map_err(|_| problem(StatusCode::BAD_REQUEST, 64, "the URL cannot be read"))?;
-    if let Credentials::Session(session) = credentials {
+    if let VisitorCredentials::Session(session) = credentials {
         request.headers_mut().insert(AUTHORIZATION, session.bearer());
         if method != Method::GET {
             request.headers_mut().insert(FORGERY_HEADER, session.forgery_header());

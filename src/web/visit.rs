@@ -10,11 +10,12 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use invirtibuilder_api::problem::Problem;
+use invirtibuilder_core::names::JobId;
 use invirtibuilder_core::time::now;
 
-use crate::app::App;
+use crate::app::WebApp;
 use crate::arrival::{Arrival, Forged};
-use crate::credentials::{CookieScope, Credentials};
+use crate::credentials::{CookieScope, VisitorCredentials};
 use crate::frame::{Frame, Tab};
 use crate::html::page;
 use crate::refusal::{Refused, RefusedPage};
@@ -23,9 +24,9 @@ use crate::upstream::problem;
 /// One request for a page.
 pub struct Visit {
     /// What all requests share.
-    pub app: Arc<App>,
+    pub app: Arc<WebApp>,
     /// What the visitor shows.
-    pub credentials: Credentials,
+    pub credentials: VisitorCredentials,
     /// The way by which the request has come.
     pub arrival: Arrival,
     /// Whether a page of somebody else has sent the request.
@@ -86,10 +87,16 @@ impl Visit {
     fn sign_in(&self, _: Problem) -> Response {
         let query = serde_urlencoded::to_string([("next", &self.here)]).unwrap_or_default();
         let mut response = Redirect::to(&self.frame.at(&format!("/login?{query}"))).into_response();
-        if self.credentials != Credentials::Nothing {
+        if self.credentials != VisitorCredentials::Nothing {
             self.cookie().forget(response.headers_mut());
         }
         response
+    }
+
+    /// Reads the number of a job from a path.
+    pub fn job(&self, text: &str) -> Result<JobId, Refused> {
+        let wrong = "there is no such job: the number of a job is what submit prints";
+        text.parse().map_err(|_| self.nothing(wrong))
     }
 
     /// Says that there is no such page.
@@ -98,10 +105,10 @@ impl Visit {
     }
 }
 
-impl FromRequestParts<Arc<App>> for Visit {
+impl FromRequestParts<Arc<WebApp>> for Visit {
     type Rejection = Response;
 
-    async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, Response> {
+    async fn from_request_parts(parts: &mut Parts, app: &Arc<WebApp>) -> Result<Self, Response> {
         let Some(arrival) = parts.extensions.get::<Arrival>().cloned() else {
             return Err(StatusCode::INTERNAL_SERVER_ERROR.into_response());
         };
@@ -113,8 +120,8 @@ impl FromRequestParts<Arc<App>> for Visit {
             Err(problem) => (None, Some(problem)),
         };
         let forgery = match &credentials {
-            Credentials::Session(session) if who.is_some() => Some(session.forgery()),
-            Credentials::Session(_) | Credentials::Nothing => None,
+            VisitorCredentials::Session(session) if who.is_some() => Some(session.forgery()),
+            VisitorCredentials::Session(_) | VisitorCredentials::Nothing => None,
         };
         let frame = Frame {
             title: String::new(),

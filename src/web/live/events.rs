@@ -15,27 +15,27 @@ use serde_json::Value;
 use invirtibuilder_api::events::LogState;
 use invirtibuilder_core::names::JobId;
 
-use crate::live::follower::Follower;
-use crate::live::hub::{LogPlace, Topic, last_place};
+use crate::live::follower::LiveFollower;
+use crate::live::hub::{LogPosition, Topic, last_place};
 use crate::refusal::Refused;
 use crate::visit::Visit;
 
 /// From where on a follower wants the log.
 #[derive(Debug, Deserialize)]
-pub struct From {
+pub struct FollowFrom {
     attempt: Option<i64>,
     offset: Option<u64>,
 }
 
-impl From {
+impl FollowFrom {
     /// Returns the place; what the browser says that it has counts more than what its page said.
-    fn place(&self, headers: &HeaderMap) -> Option<LogPlace> {
+    fn place(&self, headers: &HeaderMap) -> Option<LogPosition> {
         let last = headers.get("last-event-id").and_then(|id| id.to_str().ok());
         let seen = last.and_then(|id| {
             let (attempt, byte) = id.split_once(':')?;
-            Some(LogPlace { attempt: attempt.parse().ok()?, byte: byte.parse().ok()? })
+            Some(LogPosition { attempt: attempt.parse().ok()?, byte: byte.parse().ok()? })
         });
-        let asked = LogPlace { attempt: self.attempt?, byte: self.offset.unwrap_or(0) };
+        let asked = LogPosition { attempt: self.attempt?, byte: self.offset.unwrap_or(0) };
         Some(seen.unwrap_or(asked))
     }
 }
@@ -44,7 +44,7 @@ impl From {
 pub async fn job(
     visit: Visit,
     Path(job): Path<String>,
-    Query(from): Query<From>,
+    Query(from): Query<FollowFrom>,
     headers: HeaderMap,
 ) -> Result<Response, Refused> {
     let Ok(job) = job.parse::<JobId>() else {
@@ -59,7 +59,7 @@ pub async fn job(
     let rights = Arc::new(visit.credentials.clone());
     let place = from.place(&headers).filter(|place| place.attempt > 0);
     let now_at = last_place(&attempts);
-    Ok(sent(Follower::new(visit.app, topic, rights, place, now_at)))
+    Ok(sent(LiveFollower::new(visit.app, topic, rights, place, now_at)))
 }
 
 /// Lets a browser follow all jobs.
@@ -70,8 +70,8 @@ pub async fn changes(visit: Visit) -> Response {
         return silent(problem.status);
     }
     let rights = Arc::new(visit.credentials.clone());
-    let start = LogPlace { attempt: 1, byte: 0 };
-    sent(Follower::new(visit.app, topic, rights, None, start))
+    let start = LogPosition { attempt: 1, byte: 0 };
+    sent(LiveFollower::new(visit.app, topic, rights, None, start))
 }
 
 /// A script asks: a status says enough.
@@ -79,7 +79,7 @@ fn silent(status: u16) -> Response {
     StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_GATEWAY).into_response()
 }
 
-fn sent(follower: Follower) -> Response {
+fn sent(follower: LiveFollower) -> Response {
     let events = stream::unfold(follower, |mut follower| async move {
         let bytes = follower.next().await?;
         Some((Ok::<Bytes, std::io::Error>(bytes), follower))

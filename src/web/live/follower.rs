@@ -16,9 +16,9 @@ use tokio::time::Instant;
 use invirtibuilder_api::events::LogPiece;
 use invirtibuilder_core::names::JobId;
 
-use crate::app::App;
-use crate::credentials::Credentials;
-use crate::live::hub::{Channel, LogPlace, Sent, Topic, log_event};
+use crate::app::WebApp;
+use crate::credentials::VisitorCredentials;
+use crate::live::hub::{LiveChannel, LogPosition, Sent, Topic, log_event};
 use crate::upstream::{request, whole};
 
 /// How often something is sent although nothing happens: proxies cut what is silent.
@@ -31,30 +31,30 @@ const ASK_AGAIN: Duration = Duration::from_secs(300);
 const PIECE: u64 = 64 << 10;
 
 /// One who follows.
-pub struct Follower {
-    app: Arc<App>,
+pub struct LiveFollower {
+    app: Arc<WebApp>,
     topic: Topic,
-    rights: Arc<Credentials>,
-    channel: Arc<Channel>,
+    rights: Arc<VisitorCredentials>,
+    channel: Arc<LiveChannel>,
     first: VecDeque<Sent>,
     receiver: broadcast::Receiver<Sent>,
     /// How far it has the log; `None`: it does not want it.
-    place: Option<LogPlace>,
+    place: Option<LogPosition>,
     /// Where the log is that it has to catch up with.
-    target: Option<LogPlace>,
+    target: Option<LogPosition>,
     is_over: bool,
     heartbeat: Instant,
     ask_again: Instant,
 }
 
-impl Follower {
+impl LiveFollower {
     /// Lets somebody follow who may.
     pub fn new(
-        app: Arc<App>,
+        app: Arc<WebApp>,
         topic: Topic,
-        rights: Arc<Credentials>,
-        place: Option<LogPlace>,
-        now_at: LogPlace,
+        rights: Arc<VisitorCredentials>,
+        place: Option<LogPosition>,
+        now_at: LogPosition,
     ) -> Self {
         let channel = app.hub.join(topic, &rights, now_at);
         let (first, receiver, target) = channel.follow();
@@ -178,19 +178,19 @@ impl Follower {
                         self.target = None;
                         return Caught::Up;
                     }
-                    self.place = Some(LogPlace { attempt: place.attempt + 1, byte: 0 });
+                    self.place = Some(LogPosition { attempt: place.attempt + 1, byte: 0 });
                 }
                 Ok(bytes) => {
                     let used = whole_lines(&bytes);
                     let end = place.byte + used as u64;
                     let text = String::from_utf8_lossy(&bytes[..used]).into_owned();
-                    self.place = Some(LogPlace { attempt: place.attempt, byte: end });
+                    self.place = Some(LogPosition { attempt: place.attempt, byte: end });
                     let piece = LogPiece { attempt: place.attempt, offset: place.byte, end, text };
                     return Caught::Piece(log_event(piece).written());
                 }
                 Err(Unread::Now) => return Caught::Nothing,
                 Err(Unread::Attempt) if place.attempt < target.attempt => {
-                    self.place = Some(LogPlace { attempt: place.attempt + 1, byte: 0 });
+                    self.place = Some(LogPosition { attempt: place.attempt + 1, byte: 0 });
                 }
                 Err(Unread::Attempt) => return Caught::Nothing,
             }
@@ -198,7 +198,7 @@ impl Follower {
     }
 
     /// Reads a piece of the log of an attempt; nothing at its end.
-    async fn read(&self, job: JobId, place: LogPlace, most: u64) -> Result<Bytes, Unread> {
+    async fn read(&self, job: JobId, place: LogPosition, most: u64) -> Result<Bytes, Unread> {
         let path = format!("/api/v1/jobs/{job}/log?attempt={}", place.attempt);
         let mut request =
             request(Method::GET, &self.rights, &path, Body::empty()).map_err(|_| Unread::Now)?;

@@ -21,7 +21,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 use invirtibuilder_api::events::{JobEvent, LogPiece, LogState};
 use invirtibuilder_core::names::JobId;
 
-use crate::credentials::Credentials;
+use crate::credentials::VisitorCredentials;
 use crate::live::sse::{SseEvent, SseReader};
 use crate::upstream::{Upstream, request};
 
@@ -58,7 +58,7 @@ impl Topic {
 
 /// A place in the log of an attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct LogPlace {
+pub struct LogPosition {
     /// The attempt.
     pub attempt: i64,
     /// The byte.
@@ -71,9 +71,9 @@ pub enum Sent {
     /// A piece of the log.
     Log {
         /// Where it begins.
-        from: LogPlace,
+        from: LogPosition,
         /// Where it ends.
-        to: LogPlace,
+        to: LogPosition,
         /// The event.
         event: Bytes,
     },
@@ -86,28 +86,28 @@ pub enum Sent {
 /// All that is followed.
 pub struct Hub {
     upstream: Upstream,
-    channels: Mutex<HashMap<Topic, Weak<Channel>>>,
+    channels: Mutex<HashMap<Topic, Weak<LiveChannel>>>,
 }
 
 /// Something that is followed.
-pub struct Channel {
+pub struct LiveChannel {
     topic: Topic,
     sender: broadcast::Sender<Sent>,
-    known: Mutex<Known>,
+    known: Mutex<ChannelState>,
     task: Mutex<Option<AbortHandle>>,
 }
 
 /// What those hear who come later.
 #[derive(Default)]
-struct Known {
+struct ChannelState {
     /// By whose rights the connection may be made.
-    rights: VecDeque<Weak<Credentials>>,
+    rights: VecDeque<Weak<VisitorCredentials>>,
     /// The states that the job entered.
     states: Vec<SseEvent>,
     /// What it waits for.
     waits: Option<SseEvent>,
     /// How far the log has been sent to all.
-    place: Option<LogPlace>,
+    place: Option<LogPosition>,
     /// The end.
     end: Option<Bytes>,
 }
@@ -119,7 +119,12 @@ impl Hub {
     }
 
     /// Joins those who follow something, or is the first. The caller knows that the follower may.
-    pub fn join(&self, topic: Topic, rights: &Arc<Credentials>, place: LogPlace) -> Arc<Channel> {
+    pub fn join(
+        &self,
+        topic: Topic,
+        rights: &Arc<VisitorCredentials>,
+        place: LogPosition,
+    ) -> Arc<LiveChannel> {
         let mut channels = lock(&self.channels);
         let there = channels.get(&topic).and_then(Weak::upgrade);
         if let Some(channel) = there.filter(|channel| lock(&channel.known).end.is_none()) {
@@ -128,13 +133,17 @@ impl Hub {
         }
         channels.retain(|_, channel| channel.strong_count() > 0);
         let (sender, _) = broadcast::channel(BEHIND);
-        let known = Known {
+        let known = ChannelState {
             rights: VecDeque::from([Arc::downgrade(rights)]),
             place: matches!(topic, Topic::Job(_)).then_some(place),
-            ..Known::default()
+            ..ChannelState::default()
         };
-        let channel =
-            Arc::new(Channel { topic, sender, known: Mutex::new(known), task: Mutex::default() });
+        let channel = Arc::new(LiveChannel {
+            topic,
+            sender,
+            known: Mutex::new(known),
+            task: Mutex::default(),
+        });
         let task = tokio::spawn(listen(self.upstream.clone(), Arc::downgrade(&channel)));
         *lock(&channel.task) = Some(task.abort_handle());
         channels.insert(topic, Arc::downgrade(&channel));
@@ -143,7 +152,7 @@ impl Hub {
 }
 
 /// Ends with the last follower.
-impl Drop for Channel {
+impl Drop for LiveChannel {
     fn drop(&mut self) {
         if let Some(task) = lock(&self.task).take() {
             task.abort();
@@ -151,9 +160,9 @@ impl Drop for Channel {
     }
 }
 
-impl Channel {
+impl LiveChannel {
     /// Returns what a new follower hears first, what comes then, and how far the log is before that.
-    pub fn follow(&self) -> (VecDeque<Sent>, broadcast::Receiver<Sent>, Option<LogPlace>) {
+    pub fn follow(&self) -> (VecDeque<Sent>, broadcast::Receiver<Sent>, Option<LogPosition>) {
         let known = lock(&self.known);
         let receiver = self.sender.subscribe();
         let events = known.states.iter().chain(&known.waits);
@@ -166,7 +175,7 @@ impl Channel {
     fn path(&self) -> String {
         let place = lock(&self.known).place;
         match (self.topic, place) {
-            (Topic::Job(job), Some(LogPlace { attempt, byte })) => {
+            (Topic::Job(job), Some(LogPosition { attempt, byte })) => {
                 format!("/api/v1/jobs/{job}/events?attempt={attempt}&offset={byte}")
             }
             (Topic::Job(job), None) => format!("/api/v1/jobs/{job}/events"),
@@ -176,7 +185,7 @@ impl Channel {
 
     /// Returns the rights of the next follower, if there is any. It is the last one to be asked the
     /// next time.
-    fn rights(&self) -> Option<Arc<Credentials>> {
+    fn rights(&self) -> Option<Arc<VisitorCredentials>> {
         let mut known = lock(&self.known);
         while let Some(rights) = known.rights.pop_front() {
             if let Some(credentials) = rights.upgrade() {
@@ -188,7 +197,7 @@ impl Channel {
     }
 
     /// Sends something to all.
-    fn send(&self, change: impl FnOnce(&mut Known) -> Sent) {
+    fn send(&self, change: impl FnOnce(&mut ChannelState) -> Sent) {
         // Whoever comes in between hears it once: under the same lock.
         let mut known = lock(&self.known);
         let sent = change(&mut known);
@@ -197,7 +206,7 @@ impl Channel {
 }
 
 /// Passes on what the API sends, for as long as anybody follows.
-async fn listen(upstream: Upstream, channel: Weak<Channel>) {
+async fn listen(upstream: Upstream, channel: Weak<LiveChannel>) {
     loop {
         let Some((rights, path)) = channel.upgrade().and_then(|c| Some((c.rights()?, c.path())))
         else {
@@ -218,7 +227,7 @@ async fn listen(upstream: Upstream, channel: Weak<Channel>) {
 }
 
 /// Opens a stream of events.
-async fn open(upstream: &Upstream, rights: &Credentials, path: &str) -> Option<Incoming> {
+async fn open(upstream: &Upstream, rights: &VisitorCredentials, path: &str) -> Option<Incoming> {
     let mut request = request(Method::GET, rights, path, Body::empty()).ok()?;
     request.headers_mut().insert(ACCEPT, HeaderValue::from_static("text/event-stream"));
     let response = upstream.send(request).await.ok()?;
@@ -235,7 +244,7 @@ enum Next {
 }
 
 /// Passes on one stream until it ends or breaks off.
-async fn hear(channel: &Weak<Channel>, mut body: Incoming) -> Next {
+async fn hear(channel: &Weak<LiveChannel>, mut body: Incoming) -> Next {
     let mut reader = SseReader::default();
     let mut pending: Option<LogPiece> = None;
     let mut flushed = Instant::now() - TOGETHER;
@@ -267,7 +276,7 @@ async fn hear(channel: &Weak<Channel>, mut body: Incoming) -> Next {
     }
 }
 
-impl Channel {
+impl LiveChannel {
     /// Takes one event of the API. A piece of a log becomes part of `pending`, which everything
     /// else comes after.
     fn take(&self, event: SseEvent, pending: &mut Option<LogPiece>) -> Next {
@@ -328,8 +337,8 @@ impl Channel {
     /// Sends what has come of the log.
     fn flush(&self, pending: &mut Option<LogPiece>) {
         let Some(piece) = pending.take() else { return };
-        let to = LogPlace { attempt: piece.attempt, byte: piece.end };
-        let from = LogPlace { attempt: piece.attempt, byte: piece.offset };
+        let to = LogPosition { attempt: piece.attempt, byte: piece.end };
+        let from = LogPosition { attempt: piece.attempt, byte: piece.offset };
         let event = log_event(piece).written();
         self.send(|known| {
             known.place = Some(to);
@@ -346,9 +355,9 @@ pub fn log_event(piece: LogPiece) -> SseEvent {
 }
 
 /// Returns where the log of the last attempt ends; the first one may not have begun.
-pub fn last_place(attempts: &[LogState]) -> LogPlace {
+pub fn last_place(attempts: &[LogState]) -> LogPosition {
     let last = attempts.iter().max_by_key(|state| state.attempt);
-    last.map_or(LogPlace { attempt: 1, byte: 0 }, |state| LogPlace {
+    last.map_or(LogPosition { attempt: 1, byte: 0 }, |state| LogPosition {
         attempt: state.attempt,
         byte: state.bytes,
     })

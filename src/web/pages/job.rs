@@ -68,19 +68,13 @@ struct ExplainPage {
     why: Provenance,
 }
 
-/// Reads the number of a job from a path.
-pub fn number(visit: &Visit, text: &str) -> Result<JobId, Refused> {
-    let wrong = "there is no such job: the number of a job is what submit prints";
-    text.parse().map_err(|_| visit.nothing(wrong))
-}
-
 /// Shows a job.
 pub async fn job(
     visit: Visit,
     Path(id): Path<String>,
     Query(asked): Query<AttemptAsked>,
 ) -> Result<Response, Refused> {
-    let id = number(&visit, &id)?;
+    let id = visit.job(&id)?;
     let (status, changes, attempts) = tokio::join!(
         async { visit.get::<JobStatus>(&format!("/api/v1/jobs/{id}")).await },
         async { visit.find::<JobChanges>(&format!("/api/v1/jobs/{id}/changes")).await },
@@ -121,7 +115,7 @@ async fn part(
 
 /// Shows everything that a job's result follows from.
 pub async fn explain(visit: Visit, Path(id): Path<String>) -> Result<Response, Refused> {
-    let id = number(&visit, &id)?;
+    let id = visit.job(&id)?;
     let why: Provenance = visit.get(&format!("/api/v1/jobs/{id}/explain")).await?;
     let frame = visit.frame(format!("Job {id}: where it comes from"), Tab::Jobs);
     Ok(page(StatusCode::OK, &ExplainPage { frame, why }))

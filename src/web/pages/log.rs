@@ -19,7 +19,6 @@ use invirtibuilder_core::text::for_terminal;
 use crate::frame::{Frame, Tab};
 use crate::html::page;
 use crate::logs::LogMap;
-use crate::pages::job::number;
 use crate::refusal::Refused;
 use crate::upstream::{problem, request, whole};
 use crate::visit::Visit;
@@ -163,7 +162,7 @@ pub async fn log(
     Path(id): Path<String>,
     Query(asked): Query<LinesAsked>,
 ) -> Result<Response, Refused> {
-    let id = number(&visit, &id)?;
+    let id = visit.job(&id)?;
     let (status, attempts) = tokio::join!(
         async { visit.get::<JobStatus>(&format!("/api/v1/jobs/{id}")).await },
         async { visit.get::<Vec<LogState>>(&format!("/api/v1/jobs/{id}/attempts")).await },
@@ -189,7 +188,7 @@ pub async fn map(
     Path(id): Path<String>,
     Query(asked): Query<LinesAsked>,
 ) -> Result<Response, Refused> {
-    let id = number(&visit, &id)?;
+    let id = visit.job(&id)?;
     let attempts: Vec<LogState> = visit.get(&format!("/api/v1/jobs/{id}/attempts")).await?;
     let state = choose(&visit, &attempts, asked.attempt)?;
     let sheet = LogSheet::of(&visit, id, &state).await?;

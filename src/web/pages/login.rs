@@ -17,7 +17,7 @@ use invirtibuilder_core::time::now;
 
 use axum::body::Body;
 
-use crate::credentials::{Credentials, Session};
+use crate::credentials::{CookieSession, VisitorCredentials};
 use crate::frame::{Frame, Tab};
 use crate::html::page;
 use crate::pages::steer::ButtonForm;
@@ -74,7 +74,7 @@ pub async fn login(
     let Some(ticket) = headers.get(AUTHORIZATION) else {
         return Ok(ask(&visit, next, asked.again.is_some(), None, None));
     };
-    let nobody = Credentials::Nothing;
+    let nobody = VisitorCredentials::Nothing;
     let request = request(Method::POST, &nobody, "/api/v1/session", Body::empty());
     let mut request = request.map_err(|problem| visit.refuse(problem))?;
     request.headers_mut().insert(AUTHORIZATION, ticket.clone());
@@ -96,7 +96,7 @@ pub async fn login(
         || problem(StatusCode::BAD_GATEWAY, 70, "the service's answer to the login cannot be read");
     let login: Result<NewLogin, _> = serde_json::from_slice(&body);
     let login = login.map_err(|_| visit.refuse(wrong()))?;
-    let session = Session::new(&login.secret).ok_or_else(|| visit.refuse(wrong()))?;
+    let session = CookieSession::new(&login.secret).ok_or_else(|| visit.refuse(wrong()))?;
     visit.app.remember(&session, login.principal);
     let mut response = Redirect::to(&visit.frame.at(&next)).into_response();
     response.headers_mut().extend(said.map(|said| (WWW_AUTHENTICATE, said)));
@@ -134,7 +134,7 @@ pub async fn leave(visit: Visit) -> Response {
 /// Signs somebody out: the API forgets the session, and so does the browser.
 pub async fn logout(visit: Visit, Form(form): Form<ButtonForm>) -> Result<Response, Refused> {
     visit.is_ours(&form.forgery)?;
-    if let Credentials::Session(session) = &visit.credentials {
+    if let VisitorCredentials::Session(session) = &visit.credentials {
         visit.app.forget(session);
         let request = request(Method::DELETE, &visit.credentials, "/api/v1/session", Body::empty());
         let request = request.map_err(|problem| visit.refuse(problem))?;

@@ -38,11 +38,11 @@ struct PocketPage {
     others: Vec<PocketSummary>,
     held: Vec<Held>,
     next: Option<String>,
-    snapshots: Vec<Step>,
+    snapshots: Vec<SnapshotStep>,
 }
 
 /// A snapshot, and the one before it.
-struct Step {
+struct SnapshotStep {
     snapshot: Snapshot,
     before: Option<i64>,
 }
@@ -127,10 +127,10 @@ pub async fn pocket(
 }
 
 /// Puts the newest snapshots first, each with the one before it.
-fn steps(mut snapshots: Vec<Snapshot>) -> Vec<Step> {
+fn steps(mut snapshots: Vec<Snapshot>) -> Vec<SnapshotStep> {
     snapshots.sort_by_key(|snapshot| std::cmp::Reverse(snapshot.number));
     let numbers: Vec<i64> = snapshots.iter().map(|snapshot| snapshot.number).collect();
-    let step = |(n, snapshot)| Step { snapshot, before: numbers.get(n + 1).copied() };
+    let step = |(n, snapshot)| SnapshotStep { snapshot, before: numbers.get(n + 1).copied() };
     snapshots.into_iter().enumerate().map(step).take(MOST).collect()
 }
 

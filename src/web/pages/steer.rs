@@ -23,10 +23,9 @@ use invirtibuilder_api::submit::{
 use invirtibuilder_core::text::one_line;
 
 use crate::arrival::Forged;
-use crate::credentials::Credentials;
+use crate::credentials::VisitorCredentials;
 use crate::frame::{Frame, Tab};
 use crate::html::page;
-use crate::pages::job::number;
 use crate::refusal::{Refused, RefusedPage};
 use crate::upstream::problem;
 use crate::visit::Visit;
@@ -86,7 +85,7 @@ impl ConfirmPage {
 /// How far a visitor has come.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Stage {
+pub enum FormStage {
     /// They want to see what would happen.
     #[default]
     Look,
@@ -103,7 +102,7 @@ pub struct SubmitForm {
     commit: String,
     priority: Option<String>,
     forgery: String,
-    stage: Stage,
+    stage: FormStage,
 }
 
 /// The form of a promotion.
@@ -114,7 +113,7 @@ pub struct PromoteForm {
     to: String,
     forgery: String,
     #[serde(default)]
-    stage: Stage,
+    stage: FormStage,
 }
 
 /// The form of a rebuild, or of a removal.
@@ -126,7 +125,7 @@ pub struct ReasonForm {
     reason: String,
     forgery: String,
     #[serde(default)]
-    stage: Stage,
+    stage: FormStage,
 }
 
 /// A form that has nothing but a button.
@@ -139,7 +138,7 @@ pub struct ButtonForm {
 impl Visit {
     /// Makes sure that a form is ours, and that somebody is signed in who has sent it.
     pub fn is_ours(&self, forgery: &str) -> Result<(), Refused> {
-        let Credentials::Session(session) = &self.credentials else {
+        let VisitorCredentials::Session(session) = &self.credentials else {
             return Err(self.refuse(problem(StatusCode::UNAUTHORIZED, 77, "nobody is signed in")));
         };
         if self.forged == Forged::No && session.is_ours(forgery) {
@@ -245,7 +244,7 @@ pub async fn submit(visit: Visit, Form(form): Form<SubmitForm>) -> Result<Respon
         command(&visit.frame, &words)
     };
     let path = "/api/v1/submissions";
-    if form.stage == Stage::Confirm {
+    if form.stage == FormStage::Confirm {
         let frame = visit.frame.clone();
         let then = |done: Submitted| frame.to("jobs", done.job);
         return visit.act(path, &submission, command, then).await;
@@ -287,7 +286,7 @@ pub async fn promote(visit: Visit, Form(form): Form<PromoteForm>) -> Result<Resp
     let Promotion { package, from, to, .. } = &promotion;
     let command = command(&visit.frame, &[&"promote", package, from, to]);
     let path = "/api/v1/promotions";
-    if form.stage == Stage::Confirm {
+    if form.stage == FormStage::Confirm {
         let frame = visit.frame.clone();
         let then = |done: Submitted| frame.to("jobs", done.job);
         return visit.act(path, &promotion, command, then).await;
@@ -316,7 +315,7 @@ pub async fn rebuild(visit: Visit, Form(form): Form<ReasonForm>) -> Result<Respo
     let Rebuild { pocket, package, reason, .. } = &rebuild;
     let command = command(&visit.frame, &[&"rebuild", pocket, package, &"--reason", reason]);
     let path = "/api/v1/rebuilds";
-    if stage == Stage::Confirm {
+    if stage == FormStage::Confirm {
         let frame = visit.frame.clone();
         let then = |done: Submitted| frame.to("jobs", done.job);
         return visit.act(path, &rebuild, command, then).await;
@@ -345,7 +344,7 @@ pub async fn remove(visit: Visit, Form(form): Form<ReasonForm>) -> Result<Respon
     let removal = RemoveRequest { pocket, package, reason };
     let RemoveRequest { pocket, package, reason } = &removal;
     let command = command(&visit.frame, &[&"remove", pocket, package, &"--reason", reason]);
-    if stage == Stage::Confirm {
+    if stage == FormStage::Confirm {
         let frame = visit.frame.clone();
         let then = |done: Removed| frame.to("packages", done.held.package);
         return visit.act("/api/v1/removals", &removal, command, then).await;
@@ -374,7 +373,7 @@ pub async fn cancel(
     Path(id): Path<String>,
     Form(form): Form<ButtonForm>,
 ) -> Result<Response, Refused> {
-    let id = number(&visit, &id)?;
+    let id = visit.job(&id)?;
     visit.is_ours(&form.forgery)?;
     let command = command(&visit.frame, &[&"cancel", &id]);
     let frame = visit.frame.clone();
@@ -388,7 +387,7 @@ pub async fn retry(
     Path(id): Path<String>,
     Form(form): Form<ButtonForm>,
 ) -> Result<Response, Refused> {
-    let id = number(&visit, &id)?;
+    let id = visit.job(&id)?;
     visit.is_ours(&form.forgery)?;
     let command = command(&visit.frame, &[&"retry", &id]);
     let frame = visit.frame.clone();
