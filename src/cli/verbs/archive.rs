@@ -275,7 +275,7 @@ mod tests {
         );
         let one = Collected {
             snapshots: vec![("stable".parse().unwrap(), 1)],
-            versions: vec![("a".parse().unwrap(), "1".parse().unwrap(), Default::default())],
+            versions: vec![("hello".parse().unwrap(), "1".parse().unwrap(), Default::default())],
             strays: vec!["pool/x".to_owned()],
             files: 1,
             bytes: 1 << 20,
