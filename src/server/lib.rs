@@ -61,12 +61,12 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
 
 /// What is settled when we start: whether we speak HTTP, and by which keytab.
 #[derive(Debug, PartialEq, Eq)]
-struct Settled {
+struct HttpSettings {
     http: bool,
     keytab: Option<PathBuf>,
 }
 
-impl Settled {
+impl HttpSettings {
     /// Reads it from the configuration; `None`: there is none that can be used.
     fn of(desk: &Desk) -> Option<Self> {
         let config = desk.config().ok()?;
@@ -94,7 +94,7 @@ fn serve(path: &Path) -> Result<()> {
     if let Ok(config) = &config {
         log::install(&config.syslog);
     }
-    let settled = Settled::of(&desk);
+    let settled = HttpSettings::of(&desk);
     if let Some(keytab) = settled.as_ref().and_then(|settled| settled.keytab.as_deref()) {
         spnego::use_keytab(keytab);
     }
@@ -130,10 +130,10 @@ async fn answer_http(socket: Option<UnixListener>, desk: &Arc<Desk>) -> Result<(
 
 /// Waits until something that was settled is otherwise in the configuration. systemd then starts us
 /// again with the next request; without it, we go on as we are.
-async fn outdated(settled: Option<Settled>, maker: Maker, desk: &Desk) {
+async fn outdated(settled: Option<HttpSettings>, maker: Maker, desk: &Desk) {
     loop {
         tokio::time::sleep(LOOK).await;
-        let now = Settled::of(desk);
+        let now = HttpSettings::of(desk);
         if maker == Maker::Systemd && now.is_some() && now != settled {
             tracing::info!("http: has changed: ends, and begins again with the next request");
             return;

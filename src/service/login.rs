@@ -33,7 +33,7 @@ pub struct Credentials {
 
 /// What a request by HTTP wants to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Effect {
+pub enum RequestEffect {
     /// To read.
     Reads,
     /// To change something: a session's request has to show that it comes from our own pages.
@@ -67,12 +67,12 @@ pub(crate) fn secret(prefix: &str) -> Result<String> {
 
 /// Finds out who asks. Without credentials that is nobody, who may read where `http.read` lets
 /// everybody.
-pub fn identify(desk: &Desk, credentials: &Credentials, effect: Effect) -> Result<Known> {
+pub fn identify(desk: &Desk, credentials: &Credentials, effect: RequestEffect) -> Result<Known> {
     let Some(authorization) = &credentials.authorization else {
         let config = desk.config()?;
         let read = config.http.as_ref().map(|http| http.read).unwrap_or_default();
         return match (read, effect) {
-            (HttpReaders::Public, Effect::Reads) => {
+            (HttpReaders::Public, RequestEffect::Reads) => {
                 Ok(Known { caller: Caller::Http(None, Grant::Reading), reply: None })
             }
             _ => Err(unauthenticated("nobody has authenticated you: sign in first")),
@@ -96,7 +96,7 @@ fn bearer(
     desk: &Desk,
     secret: &str,
     forgery: Option<&str>,
-    effect: Effect,
+    effect: RequestEffect,
 ) -> Result<(Principal, Grant)> {
     let record = desk.record()?;
     if secret.starts_with(SESSION_PREFIX) {
@@ -104,7 +104,7 @@ fn bearer(
         let Some(principal) = principal else {
             return Err(unauthenticated("this session has ended: sign in again"));
         };
-        if effect == Effect::Changes && forgery != Some(&forgery_token(secret)) {
+        if effect == RequestEffect::Changes && forgery != Some(&forgery_token(secret)) {
             return Err(Error::denied(
                 "this request does not come from our own pages: load the page again, and repeat what you did",
             )

@@ -26,10 +26,10 @@ const AHEAD: usize = 64;
 /// Files and directories that are written, and that the disk may not have yet. Nothing may name them
 /// before [`Unsynced::sync`] has returned.
 #[derive(Default)]
-pub struct Unsynced(Mutex<Waiting>);
+pub struct Unsynced(Mutex<WaitingSyncs>);
 
 #[derive(Default)]
-struct Waiting {
+struct WaitingSyncs {
     dirs: BTreeSet<PathBuf>,
     threads: Option<Threads>,
 }
@@ -111,7 +111,7 @@ impl Unsynced {
         queue.send(waited).ok().context("nobody waits for the disk any more")
     }
 
-    fn waiting(&self) -> MutexGuard<'_, Waiting> {
+    fn waiting(&self) -> MutexGuard<'_, WaitingSyncs> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

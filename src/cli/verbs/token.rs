@@ -111,7 +111,7 @@ fn row(token: &Token) -> [String; 5] {
         None if token.expires <= now() => "ended",
         None => "holds",
     };
-    let pockets = match &token.scope.pockets[..] {
+    let pockets = match token.scope.pockets.as_slice() {
         [] => "all".to_owned(),
         pockets => joined(pockets),
     };

@@ -1,14 +1,16 @@
 //! Has a use case answer a request, and writes down what it says.
 
 use anyhow::Result;
+use axum::Json;
 use axum::body::Body;
+use axum::extract::Query;
 use axum::extract::rejection::{JsonRejection, QueryRejection};
 use axum::http::header::{
     AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, ETAG, IF_NONE_MATCH, WWW_AUTHENTICATE,
 };
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::http::App;
@@ -17,7 +19,21 @@ use invirtibuilder_api::login::FORGERY_HEADER;
 use invirtibuilder_core::error::Error;
 use invirtibuilder_core::text::{hex, one_line};
 use invirtibuilder_service::Session;
-use invirtibuilder_service::login::{Credentials, Effect, Known, identify};
+use invirtibuilder_service::login::{Credentials, Known, RequestEffect, identify};
+
+/// A query, as far as it could be read.
+pub type AskedQuery<T> = Result<Query<T>, QueryRejection>;
+
+/// A body of JSON, as far as it could be read.
+pub type SentJson<T> = Result<Json<T>, JsonRejection>;
+
+/// Whose tokens a request is about.
+#[derive(Debug, Deserialize)]
+pub struct TokenOwner {
+    /// The principal; `None`: the caller.
+    #[serde(rename = "for")]
+    pub principal: Option<String>,
+}
 
 /// Reads what a request says of who asks.
 pub fn credentials(headers: &HeaderMap) -> Credentials {
@@ -46,14 +62,14 @@ pub async fn blocking<T: Send + 'static>(
 pub async fn ask<T: Send + 'static>(
     app: &App,
     headers: &HeaderMap,
-    effect: Effect,
+    effect: RequestEffect,
     work: impl FnOnce(&mut Session) -> Result<T> + Send + 'static,
 ) -> Result<(T, Option<String>)> {
     let credentials = credentials(headers);
     blocking(app, move |app| {
         let Known { caller, reply } = identify(&app.desk, &credentials, effect)?;
         let mut session = app.desk.session(&caller)?;
-        if effect == Effect::Reads {
+        if effect == RequestEffect::Reads {
             session.demand(invirtibuilder_api::tokens::TokenVerb::Read, None)?;
         }
         Ok((work(&mut session)?, reply))
@@ -69,7 +85,7 @@ pub async fn read<T: Serialize + Send + 'static>(
     work: impl FnOnce(&mut Session) -> Result<T> + Send + 'static,
 ) -> Response {
     let text = move |session: &mut Session| Ok(serde_json::to_vec(&work(session)?)?);
-    match ask(&app, &headers, Effect::Reads, text).await {
+    match ask(&app, &headers, RequestEffect::Reads, text).await {
         Ok((text, reply)) => with_reply(json(&headers, text), reply),
         Err(error) => problem::tell(&error, names),
     }
@@ -84,7 +100,7 @@ pub async fn change<T: Serialize + Send + 'static>(
     work: impl FnOnce(&mut Session) -> Result<T> + Send + 'static,
 ) -> Response {
     let text = move |session: &mut Session| Ok(serde_json::to_vec(&work(session)?)?);
-    match ask(&app, &headers, Effect::Changes, text).await {
+    match ask(&app, &headers, RequestEffect::Changes, text).await {
         Ok((text, reply)) => {
             let content = [(CONTENT_TYPE, HeaderValue::from_static("application/json"))];
             with_reply((status, content, text).into_response(), reply)
@@ -123,12 +139,12 @@ pub fn with_reply(mut response: Response, reply: Option<String>) -> Response {
 }
 
 /// Takes a body that was read, or tells what is wrong with it.
-pub fn body<T>(read: Result<axum::Json<T>, JsonRejection>) -> Result<T, Box<Response>> {
+pub fn body<T>(read: SentJson<T>) -> Result<T, Box<Response>> {
     read.map(|json| json.0).map_err(|error| refuse("the body", &error.body_text()))
 }
 
 /// Takes a query that was read, or tells what is wrong with it.
-pub fn query<T>(read: Result<axum::extract::Query<T>, QueryRejection>) -> Result<T, Box<Response>> {
+pub fn query<T>(read: AskedQuery<T>) -> Result<T, Box<Response>> {
     read.map(|query| query.0).map_err(|error| refuse("the query", &error.body_text()))
 }
 

@@ -1,14 +1,13 @@
 //! Requests that change something.
 
 use axum::Json;
-use axum::extract::rejection::{JsonRejection, QueryRejection};
-use axum::extract::{Path, Query, State};
+use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 use serde::{Deserialize, Serialize};
 
 use crate::http::App;
-use crate::http::answer::{body, change, query};
+use crate::http::answer::{AskedQuery, SentJson, TokenOwner, body, change, query};
 use crate::http::problem::Names;
 use invirtibuilder_api::pocket::RemoveRequest;
 use invirtibuilder_api::submit::{Preview, Promotion, Rebuild, Submission, Submitted};
@@ -17,9 +16,6 @@ use invirtibuilder_service::{
     Session, cancel as stop, create_repo, remove as removal, retry as again, submit as bring,
     tokens,
 };
-
-type Body<T> = Result<Json<T>, JsonRejection>;
-type Asked<T> = Result<Query<T>, QueryRejection>;
 
 /// How a submission is made.
 #[derive(Debug, Deserialize)]
@@ -47,8 +43,8 @@ type Ways<T> = (
 async fn bring_in<T: Send + 'static>(
     app: App,
     headers: HeaderMap,
-    trial: Asked<Trial>,
-    wish: Body<T>,
+    trial: AskedQuery<Trial>,
+    wish: SentJson<T>,
     (preview, submit): Ways<T>,
 ) -> Response {
     let (trial, wish) = match (query(trial), body(wish)) {
@@ -70,8 +66,8 @@ async fn bring_in<T: Send + 'static>(
 pub async fn submit(
     State(app): State<App>,
     headers: HeaderMap,
-    trial: Asked<Trial>,
-    wish: Body<Submission>,
+    trial: AskedQuery<Trial>,
+    wish: SentJson<Submission>,
 ) -> Response {
     let wish = wish.map(|Json(mut wish)| {
         // Who follows has a stream of its own.
@@ -85,8 +81,8 @@ pub async fn submit(
 pub async fn promote(
     State(app): State<App>,
     headers: HeaderMap,
-    trial: Asked<Trial>,
-    wish: Body<Promotion>,
+    trial: AskedQuery<Trial>,
+    wish: SentJson<Promotion>,
 ) -> Response {
     let wish = wish.map(|Json(mut wish)| {
         wish.manner.follow = false;
@@ -99,8 +95,8 @@ pub async fn promote(
 pub async fn rebuild(
     State(app): State<App>,
     headers: HeaderMap,
-    trial: Asked<Trial>,
-    wish: Body<Rebuild>,
+    trial: AskedQuery<Trial>,
+    wish: SentJson<Rebuild>,
 ) -> Response {
     let wish = wish.map(|Json(mut wish)| {
         wish.manner.follow = false;
@@ -113,7 +109,7 @@ pub async fn rebuild(
 pub async fn remove(
     State(app): State<App>,
     headers: HeaderMap,
-    wish: Body<RemoveRequest>,
+    wish: SentJson<RemoveRequest>,
 ) -> Response {
     match body(wish) {
         Ok(wish) => {
@@ -157,7 +153,7 @@ pub struct NewPackage {
 pub async fn create_package(
     State(app): State<App>,
     headers: HeaderMap,
-    wish: Body<NewPackage>,
+    wish: SentJson<NewPackage>,
 ) -> Response {
     match body(wish) {
         Ok(wish) => {
@@ -173,7 +169,7 @@ pub async fn create_package(
 pub async fn create_token(
     State(app): State<App>,
     headers: HeaderMap,
-    wish: Body<TokenRequest>,
+    wish: SentJson<TokenRequest>,
 ) -> Response {
     match body(wish) {
         Ok(wish) => {
@@ -184,19 +180,12 @@ pub async fn create_token(
     }
 }
 
-/// Whose token is to end.
-#[derive(Debug, Deserialize)]
-pub struct TokenOwner {
-    #[serde(rename = "for")]
-    principal: Option<String>,
-}
-
 /// Ends a token.
 pub async fn revoke_token(
     State(app): State<App>,
     Path(name): Path<String>,
     headers: HeaderMap,
-    owner: Asked<TokenOwner>,
+    owner: AskedQuery<TokenOwner>,
 ) -> Response {
     match query(owner) {
         Ok(owner) => {

@@ -30,7 +30,7 @@ use invirtibuilder_core::error::Error;
 use invirtibuilder_core::names::JobId;
 use invirtibuilder_service::browse::attempt_log;
 use invirtibuilder_service::follow::{explain_wait, look_at_job};
-use invirtibuilder_service::login::{Credentials, Effect, identify};
+use invirtibuilder_service::login::{Credentials, RequestEffect, identify};
 
 /// The least time between two looks at a log that grows: what is written meanwhile goes out
 /// together.
@@ -72,7 +72,8 @@ pub async fn of_job(
         Ok(place) => place,
         Err(refusal) => return *refusal,
     };
-    let found = ask(&app, &headers, Effect::Reads, move |session| Ok(session.job(&job)?.id)).await;
+    let found =
+        ask(&app, &headers, RequestEffect::Reads, move |session| Ok(session.job(&job)?.id)).await;
     let job = match found {
         Ok((job, _)) => job,
         Err(error) => return problem::tell(&error, Names::Place),
@@ -93,7 +94,7 @@ pub async fn of_job(
 
 /// Tells whenever any job has changed.
 pub async fn of_all(State(app): State<App>, headers: HeaderMap) -> Response<Body> {
-    if let Err(error) = ask(&app, &headers, Effect::Reads, |_| Ok(())).await {
+    if let Err(error) = ask(&app, &headers, RequestEffect::Reads, |_| Ok(())).await {
         return problem::tell(&error, Names::Request);
     }
     let credentials = credentials(&headers);
@@ -167,7 +168,8 @@ async fn holds(app: &App, credentials: &Credentials, began: Instant) -> Option<(
         .is_some_and(|it| it.get(..7).is_some_and(|scheme| scheme.eq_ignore_ascii_case("bearer ")));
     if bearer {
         let credentials = credentials.clone();
-        let known = blocking(app, move |app| identify(&app.desk, &credentials, Effect::Reads));
+        let known =
+            blocking(app, move |app| identify(&app.desk, &credentials, RequestEffect::Reads));
         return known.await.ok().map(|_| ());
     }
     Some(())
@@ -214,7 +216,7 @@ struct Follower {
 }
 
 /// What a look at a job has found.
-struct Seen {
+struct JobLook {
     progress: JobProgress,
     waits: Option<Wait>,
     /// The log of the attempt that is read, and the next attempt that has one.
@@ -223,7 +225,7 @@ struct Seen {
 }
 
 impl Follower {
-    async fn look(&self) -> Result<Seen> {
+    async fn look(&self) -> Result<JobLook> {
         let (job, attempt) = (self.job, self.log.as_ref().map(|log| log.attempt));
         blocking(&self.app, move |app| {
             let caller = app.desk.reader();
@@ -235,7 +237,7 @@ impl Follower {
                 let mut later = attempt + 1..=progress.job.attempt;
                 later.find(|later| attempt_log(&session, &progress.job, *later).is_some())
             });
-            Ok(Seen { progress, waits, log, next })
+            Ok(JobLook { progress, waits, log, next })
         })
         .await
     }
@@ -245,7 +247,7 @@ impl Follower {
         let (began, mut asked, mut said) = (Instant::now(), Instant::now(), Instant::now());
         let (mut shown, mut waited) = (0, None);
         loop {
-            // Seen before the log is read: what was written before the end is sent before it.
+            // JobLook before the log is read: what was written before the end is sent before it.
             pulse.mark_unchanged();
             let Ok(seen) = self.look().await else { return Ok(()) };
             let JobProgress { job, steps, is_over } = seen.progress;
@@ -312,11 +314,11 @@ async fn grown(log: Option<&mut LogReader>, last: Instant) {
 }
 
 /// Feels whether a file is written to (inotify(7)).
-struct Watch {
+struct LogWatch {
     inotify: AsyncFd<OwnedFd>,
 }
 
-impl Watch {
+impl LogWatch {
     #[allow(unsafe_code, reason = "an `OwnedFd` keeps its descriptor")]
     fn of(path: &std::path::Path) -> Result<Self> {
         let inotify = Inotify::init(InitFlags::IN_NONBLOCK | InitFlags::IN_CLOEXEC)?;
@@ -340,7 +342,7 @@ struct LogReader {
     offset: u64,
     file: Option<File>,
     /// What tells that it grows; `None`: it is looked at now and then.
-    watch: Option<Watch>,
+    watch: Option<LogWatch>,
 }
 
 impl LogReader {
@@ -355,7 +357,7 @@ impl LogReader {
     fn next(&mut self, path: Option<&std::path::Path>, ended: bool) -> Option<LogPiece> {
         if self.file.is_none() {
             // Before it is read: what is written in between is felt.
-            self.watch = Watch::of(path?).ok();
+            self.watch = LogWatch::of(path?).ok();
             self.file = File::open(path?).ok();
         }
         let file = self.file.as_ref()?;

@@ -21,7 +21,7 @@ use crate::http::answer::{ask, query};
 use crate::http::problem::{self, Names};
 use invirtibuilder_core::error::Error;
 use invirtibuilder_service::browse::attempt_log;
-use invirtibuilder_service::login::Effect;
+use invirtibuilder_service::login::RequestEffect;
 
 /// Bytes that are read at a time.
 const PIECE: usize = 64 << 10;
@@ -51,7 +51,7 @@ pub async fn of_attempt(
         Ok(which) => which,
         Err(refusal) => return *refusal,
     };
-    let found = ask(&app, &headers, Effect::Reads, move |session| {
+    let found = ask(&app, &headers, RequestEffect::Reads, move |session| {
         let job = session.job(&job)?;
         let attempt = which.attempt.unwrap_or(job.attempt);
         let path = attempt_log(session, &job, attempt).ok_or_else(|| {
@@ -68,19 +68,19 @@ pub async fn of_attempt(
 
 /// What part of a log is sent.
 #[derive(Debug, PartialEq, Eq)]
-enum Part {
+enum LogPart {
     Whole,
     Range(u64, u64),
     None,
 }
 
 /// Reads the header `Range`. One that is not understood is no range; neither are several.
-fn part(range: Option<&str>, length: u64) -> Part {
+fn part(range: Option<&str>, length: u64) -> LogPart {
     let Some(range) = range.and_then(|range| range.strip_prefix("bytes=")) else {
-        return Part::Whole;
+        return LogPart::Whole;
     };
     let Some((first, last)) = range.split_once('-').filter(|_| !range.contains(',')) else {
-        return Part::Whole;
+        return LogPart::Whole;
     };
     let (first, last) = match (first.parse::<u64>(), last.parse::<u64>()) {
         (Ok(first), Ok(last)) if first <= last => (first, last.min(length.saturating_sub(1))),
@@ -88,9 +88,9 @@ fn part(range: Option<&str>, length: u64) -> Part {
         (Err(_), Ok(many)) if first.is_empty() && many > 0 => {
             (length.saturating_sub(many), length.saturating_sub(1))
         }
-        _ => return Part::Whole,
+        _ => return LogPart::Whole,
     };
-    if first < length { Part::Range(first, last) } else { Part::None }
+    if first < length { LogPart::Range(first, last) } else { LogPart::None }
 }
 
 async fn send(log: &FoundLog, headers: &HeaderMap) -> Result<Response<Body>> {
@@ -108,14 +108,14 @@ async fn send(log: &FoundLog, headers: &HeaderMap) -> Result<Response<Body>> {
         return Ok(response.status(StatusCode::NOT_MODIFIED).body(Body::empty())?);
     }
     let (response, first, many) = match part(text(RANGE), length) {
-        Part::Whole => (response, 0, length),
-        Part::Range(first, last) => {
+        LogPart::Whole => (response, 0, length),
+        LogPart::Range(first, last) => {
             let range = format!("bytes {first}-{last}/{length}");
             let response =
                 response.status(StatusCode::PARTIAL_CONTENT).header(CONTENT_RANGE, range);
             (response, first, last - first + 1)
         }
-        Part::None => {
+        LogPart::None => {
             let response = response.status(StatusCode::RANGE_NOT_SATISFIABLE);
             let response = response.header(CONTENT_RANGE, format!("bytes */{length}"));
             return Ok(response.body(Body::empty())?);
@@ -133,17 +133,17 @@ mod tests {
     #[test]
     fn ranges_are_those_of_the_rfc() {
         let of = |range| part(Some(range), 100);
-        assert_eq!(part(None, 100), Part::Whole);
-        assert_eq!(of("bytes=0-9"), Part::Range(0, 9));
-        assert_eq!(of("bytes=90-"), Part::Range(90, 99));
-        assert_eq!(of("bytes=90-200"), Part::Range(90, 99));
-        assert_eq!(of("bytes=-10"), Part::Range(90, 99));
-        assert_eq!(of("bytes=-1000"), Part::Range(0, 99));
-        assert_eq!(of("bytes=100-"), Part::None);
+        assert_eq!(part(None, 100), LogPart::Whole);
+        assert_eq!(of("bytes=0-9"), LogPart::Range(0, 9));
+        assert_eq!(of("bytes=90-"), LogPart::Range(90, 99));
+        assert_eq!(of("bytes=90-200"), LogPart::Range(90, 99));
+        assert_eq!(of("bytes=-10"), LogPart::Range(90, 99));
+        assert_eq!(of("bytes=-1000"), LogPart::Range(0, 99));
+        assert_eq!(of("bytes=100-"), LogPart::None);
         for odd in ["bytes=9-0", "bytes=a-b", "lines=0-9", "bytes=0-9,20-29", "bytes=-", "bytes=-0"]
         {
-            assert_eq!(of(odd), Part::Whole, "{odd}");
+            assert_eq!(of(odd), LogPart::Whole, "{odd}");
         }
-        assert_eq!(part(Some("bytes=0-9"), 0), Part::None);
+        assert_eq!(part(Some("bytes=0-9"), 0), LogPart::None);
     }
 }

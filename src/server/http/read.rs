@@ -4,8 +4,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use axum::Json;
-use axum::extract::rejection::QueryRejection;
-use axum::extract::{Path, Query, State};
+use axum::extract::{Path, State};
 use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
@@ -13,12 +12,12 @@ use serde::Deserialize;
 use serde_json::json;
 
 use crate::http::App;
-use crate::http::answer::{ask, blocking, query, read, with_reply};
+use crate::http::answer::{AskedQuery, TokenOwner, ask, blocking, query, read, with_reply};
 use crate::http::problem::{self, Names};
 use invirtibuilder_api::browse::{JobsRequest, MatrixRequest, Statistics};
 use invirtibuilder_api::pocket::PocketPair;
 use invirtibuilder_cli::verbs::metrics::prometheus_text;
-use invirtibuilder_service::login::Effect;
+use invirtibuilder_service::login::RequestEffect;
 use invirtibuilder_service::{
     browse, caller, explain, metrics as measures, pockets as matrix, status, tokens as keys,
 };
@@ -28,8 +27,6 @@ const MOST_OPEN: u32 = 100;
 
 /// How long counts for plots are used again.
 const PLOTS_HOLD: Duration = Duration::from_secs(60);
-
-type Asked<T> = Result<Query<T>, QueryRejection>;
 
 /// Tells the caller.
 pub async fn whoami(State(app): State<App>, headers: HeaderMap) -> Response {
@@ -45,7 +42,7 @@ pub async fn overview(State(app): State<App>, headers: HeaderMap) -> Response {
 pub async fn jobs(
     State(app): State<App>,
     headers: HeaderMap,
-    asked: Asked<JobsRequest>,
+    asked: AskedQuery<JobsRequest>,
 ) -> Response {
     match query(asked) {
         Ok(asked) => {
@@ -95,7 +92,7 @@ pub async fn attempts(
 pub async fn packages(
     State(app): State<App>,
     headers: HeaderMap,
-    asked: Asked<MatrixRequest>,
+    asked: AskedQuery<MatrixRequest>,
 ) -> Response {
     match query(asked) {
         Ok(asked) => {
@@ -128,7 +125,7 @@ pub async fn history(
     State(app): State<App>,
     Path(package): Path<String>,
     headers: HeaderMap,
-    asked: Asked<Paging>,
+    asked: AskedQuery<Paging>,
 ) -> Response {
     let Paging { after, limit } = match query(asked) {
         Ok(asked) => asked,
@@ -180,7 +177,7 @@ pub async fn snapshot_changes(
 pub async fn differences(
     State(app): State<App>,
     headers: HeaderMap,
-    asked: Asked<PocketPair>,
+    asked: AskedQuery<PocketPair>,
 ) -> Response {
     match query(asked) {
         Ok(pair) => {
@@ -201,7 +198,7 @@ pub struct SearchText {
 pub async fn search(
     State(app): State<App>,
     headers: HeaderMap,
-    asked: Asked<SearchText>,
+    asked: AskedQuery<SearchText>,
 ) -> Response {
     match query(asked) {
         Ok(asked) => {
@@ -228,7 +225,7 @@ pub struct PlotDays {
 pub async fn statistics(
     State(app): State<App>,
     headers: HeaderMap,
-    asked: Asked<PlotDays>,
+    asked: AskedQuery<PlotDays>,
 ) -> Response {
     let days = match query(asked) {
         Ok(asked) => asked.days.unwrap_or(30),
@@ -248,18 +245,11 @@ pub async fn statistics(
     .await
 }
 
-/// Whose tokens somebody wants to see.
-#[derive(Debug, Deserialize)]
-pub struct TokenOwner {
-    #[serde(rename = "for")]
-    principal: Option<String>,
-}
-
 /// Lists tokens.
 pub async fn tokens(
     State(app): State<App>,
     headers: HeaderMap,
-    asked: Asked<TokenOwner>,
+    asked: AskedQuery<TokenOwner>,
 ) -> Response {
     match query(asked) {
         Ok(asked) => {
@@ -274,7 +264,7 @@ pub async fn tokens(
 /// Measures the service, for Prometheus.
 pub async fn metrics(State(app): State<App>, headers: HeaderMap) -> Response {
     let text = |session: &mut _| prometheus_text(&measures::measure_service(session)?);
-    match ask(&app, &headers, Effect::Reads, text).await {
+    match ask(&app, &headers, RequestEffect::Reads, text).await {
         Ok((text, reply)) => {
             let kind = [(CONTENT_TYPE, "text/plain; version=0.0.4")];
             with_reply((kind, text).into_response(), reply)

@@ -11,7 +11,6 @@ use invirtibuilder_api::events::LogState;
 use invirtibuilder_api::explain::Provenance;
 use invirtibuilder_api::job::State;
 use invirtibuilder_api::status::JobStatus;
-use invirtibuilder_core::names::JobId;
 
 use crate::frame::{Frame, Tab};
 use crate::html::page;
