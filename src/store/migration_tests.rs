@@ -5,8 +5,8 @@ use std::path::Path;
 use rusqlite::Connection;
 
 use crate::{
-    MIGRATIONS, Record, beside, builds, chroots, domains, forecast, hooks, jobs, measures, moves,
-    pockets, pool, queue_check, released, snapshots, sources,
+    MIGRATIONS, Record, beside, browse, builds, chroots, domains, forecast, hooks, jobs, measures,
+    moves, pockets, pool, queue_check, released, snapshots, sources, tokens,
 };
 use invirtibuilder_api::job::State;
 use invirtibuilder_core::domain::Identity;
@@ -14,7 +14,7 @@ use invirtibuilder_core::names::{CommitId, DomainName, JobId};
 
 /// What a database of each schema has more than one of the schema before, in every table that is
 /// new and every column that is.
-const ROWS: [&str; 14] = [
+const ROWS: [&str; 15] = [
     "INSERT INTO job (id, pocket, package, commit_id, version, principal, state, failure, reason, turn,
                       attempt, submitted, started, finished, lease_until, cancel_by) VALUES
      (1, 'dev', 'hello', 'aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa', '1.0', 'alice@R', 'published', NULL, NULL, 1, 1, 10, 20, 120, NULL, NULL),
@@ -83,6 +83,9 @@ const ROWS: [&str; 14] = [
     "INSERT INTO ended VALUES ('gone', 'published', '', 3);
      INSERT INTO phase_time VALUES ('gone', 'building', 1000, 3, 900);
      UPDATE job SET since = 95 WHERE id = 3;",
+    "INSERT INTO token VALUES ('alice@R', 'ci', x'07', '[]', '[]', 'alice@R', 100, 200, NULL);
+     INSERT INTO login VALUES (x'08', 'alice@R', 100, 200);
+     INSERT INTO pool_day VALUES ('main', 0, 2, 11);",
 ];
 
 /// Makes a database as the release with this schema has left it.
@@ -190,4 +193,6 @@ fn read_everything(db: &Connection, schema: usize) {
     let ended: u32 = measures::ended(db).unwrap().iter().map(|it| it.jobs).sum();
     assert_eq!(ended as usize, 3 + has(11) + 3 * has(14), "those of before are counted");
     assert_eq!(measures::phase_times(db).unwrap().len(), has(14));
+    assert_eq!(tokens::list(db, None).unwrap().len(), has(15));
+    assert_eq!(browse::pools(db, 0).unwrap().len(), has(15));
 }

@@ -68,19 +68,19 @@ pub async fn of_attempt(
 
 /// What part of a log is sent.
 #[derive(Debug, PartialEq, Eq)]
-enum LogPart {
+enum RangeAsked {
     Whole,
     Range(u64, u64),
     None,
 }
 
 /// Reads the header `Range`. One that is not understood is no range; neither are several.
-fn part(range: Option<&str>, length: u64) -> LogPart {
+fn part(range: Option<&str>, length: u64) -> RangeAsked {
     let Some(range) = range.and_then(|range| range.strip_prefix("bytes=")) else {
-        return LogPart::Whole;
+        return RangeAsked::Whole;
     };
     let Some((first, last)) = range.split_once('-').filter(|_| !range.contains(',')) else {
-        return LogPart::Whole;
+        return RangeAsked::Whole;
     };
     let (first, last) = match (first.parse::<u64>(), last.parse::<u64>()) {
         (Ok(first), Ok(last)) if first <= last => (first, last.min(length.saturating_sub(1))),
@@ -88,9 +88,9 @@ fn part(range: Option<&str>, length: u64) -> LogPart {
         (Err(_), Ok(many)) if first.is_empty() && many > 0 => {
             (length.saturating_sub(many), length.saturating_sub(1))
         }
-        _ => return LogPart::Whole,
+        _ => return RangeAsked::Whole,
     };
-    if first < length { LogPart::Range(first, last) } else { LogPart::None }
+    if first < length { RangeAsked::Range(first, last) } else { RangeAsked::None }
 }
 
 async fn send(log: &FoundLog, headers: &HeaderMap) -> Result<Response<Body>> {
@@ -108,14 +108,14 @@ async fn send(log: &FoundLog, headers: &HeaderMap) -> Result<Response<Body>> {
         return Ok(response.status(StatusCode::NOT_MODIFIED).body(Body::empty())?);
     }
     let (response, first, many) = match part(text(RANGE), length) {
-        LogPart::Whole => (response, 0, length),
-        LogPart::Range(first, last) => {
+        RangeAsked::Whole => (response, 0, length),
+        RangeAsked::Range(first, last) => {
             let range = format!("bytes {first}-{last}/{length}");
             let response =
                 response.status(StatusCode::PARTIAL_CONTENT).header(CONTENT_RANGE, range);
             (response, first, last - first + 1)
         }
-        LogPart::None => {
+        RangeAsked::None => {
             let response = response.status(StatusCode::RANGE_NOT_SATISFIABLE);
             let response = response.header(CONTENT_RANGE, format!("bytes */{length}"));
             return Ok(response.body(Body::empty())?);
@@ -133,17 +133,17 @@ mod tests {
     #[test]
     fn ranges_are_those_of_the_rfc() {
         let of = |range| part(Some(range), 100);
-        assert_eq!(part(None, 100), LogPart::Whole);
-        assert_eq!(of("bytes=0-9"), LogPart::Range(0, 9));
-        assert_eq!(of("bytes=90-"), LogPart::Range(90, 99));
-        assert_eq!(of("bytes=90-200"), LogPart::Range(90, 99));
-        assert_eq!(of("bytes=-10"), LogPart::Range(90, 99));
-        assert_eq!(of("bytes=-1000"), LogPart::Range(0, 99));
-        assert_eq!(of("bytes=100-"), LogPart::None);
+        assert_eq!(part(None, 100), RangeAsked::Whole);
+        assert_eq!(of("bytes=0-9"), RangeAsked::Range(0, 9));
+        assert_eq!(of("bytes=90-"), RangeAsked::Range(90, 99));
+        assert_eq!(of("bytes=90-200"), RangeAsked::Range(90, 99));
+        assert_eq!(of("bytes=-10"), RangeAsked::Range(90, 99));
+        assert_eq!(of("bytes=-1000"), RangeAsked::Range(0, 99));
+        assert_eq!(of("bytes=100-"), RangeAsked::None);
         for odd in ["bytes=9-0", "bytes=a-b", "lines=0-9", "bytes=0-9,20-29", "bytes=-", "bytes=-0"]
         {
-            assert_eq!(of(odd), LogPart::Whole, "{odd}");
+            assert_eq!(of(odd), RangeAsked::Whole, "{odd}");
         }
-        assert_eq!(part(Some("bytes=0-9"), 0), LogPart::None);
+        assert_eq!(part(Some("bytes=0-9"), 0), RangeAsked::None);
     }
 }
