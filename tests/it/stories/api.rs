@@ -118,10 +118,10 @@ fn what_is_published_is_read_by_http_as_it_is_by_remctl() {
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();
-    let mut events = BufReader::new(follower.stdout.take().unwrap()).lines().map_while(Result::ok);
+    let events = BufReader::new(follower.stdout.take().unwrap()).lines().map_while(Result::ok);
     let _daemon = world.daemon();
     let (mut states, mut log, mut end) = (Vec::new(), String::new(), None);
-    while let Some(line) = events.next() {
+    for line in events {
         let Some(data) = line.strip_prefix("data: ") else { continue };
         let event: Value = serde_json::from_str(data).unwrap();
         match event["event"].as_str().unwrap() {
