@@ -20,7 +20,6 @@ mod commands;
 mod http;
 mod sockets;
 
-pub use http::document as openapi_document;
 use invirtibuilder_access::spnego;
 use invirtibuilder_core::config;
 use invirtibuilder_core::error::exit_for;
@@ -39,11 +38,6 @@ struct ServerCli {
     /// Configuration file [default: $INVIRTIBUILDER_CONFIG, then /etc/invirtibuilder/config.yaml]
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-}
-
-/// Returns the command line, as the manual needs it.
-pub fn command() -> clap::Command {
-    <ServerCli as clap::CommandFactory>::command()
 }
 
 /// Answers until it is told to stop, and returns the exit code.

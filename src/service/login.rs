@@ -6,7 +6,6 @@ use anyhow::Result;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
-use crate::Session;
 use crate::desk::Desk;
 use invirtibuilder_access::grant::Grant;
 use invirtibuilder_access::identity::Caller;
@@ -160,11 +159,4 @@ pub fn end_login(desk: &Desk, credentials: &Credentials) -> Result<()> {
     let secret = authorization.split_once(' ').map_or("", |(_, secret)| secret.trim());
     let ended = desk.record()?.write(|tx| tokens::end_login(tx, secret))?;
     if ended { Ok(()) } else { Err(unauthenticated("there is no such session: it may have ended")) }
-}
-
-/// Ends all sessions of the caller. Returns how many there were.
-pub fn end_all_logins(session: &mut Session) -> Result<usize> {
-    session.grant().demand_whole("end sessions")?;
-    let who = session.who.clone();
-    session.write(|tx| tokens::end_logins(tx, &who))
 }

@@ -115,11 +115,6 @@ pub fn end_login(tx: &Transaction, secret: &str) -> Result<bool> {
     Ok(statement.execute([hashed(secret)])? > 0)
 }
 
-/// Ends all sessions of a principal, and returns how many there were.
-pub fn end_logins(tx: &Transaction, principal: &Principal) -> Result<usize> {
-    Ok(tx.prepare_cached("DELETE FROM login WHERE principal = ?")?.execute([principal])?)
-}
-
 #[cfg(test)]
 mod tests {
     use crate::Record;

@@ -24,7 +24,6 @@ mod read;
 mod session;
 
 use invirtibuilder_service::desk::Desk;
-pub use openapi::document;
 
 /// The longest body of a request, in bytes.
 const LONGEST_BODY: usize = 64 << 10;
