@@ -57,7 +57,9 @@ pub struct Rebuild {
 pub struct Manner {
     /// Whether it goes before the other jobs of its pocket.
     pub priority: bool,
-    /// Whether the submitter follows it to its end, and needs a place among the followers.
+    /// Whether the submitter follows it to its end, and needs a place among the followers. Who asks
+    /// in JSON has streams of their own for that.
+    #[serde(skip)]
     pub follow: bool,
 }
 

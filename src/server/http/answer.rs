@@ -3,13 +3,15 @@
 use anyhow::Result;
 use axum::Json;
 use axum::body::Body;
-use axum::extract::Query;
 use axum::extract::rejection::{JsonRejection, QueryRejection};
+use axum::extract::{FromRequest, FromRequestParts, Query, Request};
 use axum::http::header::{
     AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, ETAG, IF_NONE_MATCH, WWW_AUTHENTICATE,
 };
+use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -21,11 +23,31 @@ use invirtibuilder_core::text::{hex, one_line};
 use invirtibuilder_service::Session;
 use invirtibuilder_service::login::{Credentials, Known, RequestEffect, identify};
 
-/// A query, as far as it could be read.
-pub type AskedQuery<T> = Result<Query<T>, QueryRejection>;
+/// The query of a request. One that is not valid is refused as every other request.
+pub struct AskedQuery<T>(pub T);
 
-/// A body of JSON, as far as it could be read.
-pub type SentJson<T> = Result<Json<T>, JsonRejection>;
+impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for AskedQuery<T> {
+    type Rejection = Response;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Response> {
+        let read = Query::from_request_parts(parts, state).await;
+        let read: Result<_, QueryRejection> = read;
+        read.map(|Query(asked)| Self(asked))
+            .map_err(|error| refuse("the query", &error.body_text()))
+    }
+}
+
+/// The JSON of a request. A body that is not valid is refused as every other request.
+pub struct SentJson<T>(pub T);
+
+impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for SentJson<T> {
+    type Rejection = Response;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Response> {
+        let read: Result<_, JsonRejection> = Json::from_request(request, state).await;
+        read.map(|Json(sent)| Self(sent)).map_err(|error| refuse("the body", &error.body_text()))
+    }
+}
 
 /// Whose tokens a request is about.
 #[derive(Debug, Deserialize)]
@@ -138,17 +160,7 @@ pub fn with_reply(mut response: Response, reply: Option<String>) -> Response {
     response
 }
 
-/// Takes a body that was read, or tells what is wrong with it.
-pub fn body<T>(read: SentJson<T>) -> Result<T, Box<Response>> {
-    read.map(|json| json.0).map_err(|error| refuse("the body", &error.body_text()))
-}
-
-/// Takes a query that was read, or tells what is wrong with it.
-pub fn query<T>(read: AskedQuery<T>) -> Result<T, Box<Response>> {
-    read.map(|query| query.0).map_err(|error| refuse("the query", &error.body_text()))
-}
-
-fn refuse(what: &str, why: &str) -> Box<Response> {
+fn refuse(what: &str, why: &str) -> Response {
     let text = format!("{what} is not valid: {}; see /api/v1/openapi.json", one_line(why));
-    Box::new(problem::tell(&Error::usage(text).into(), Names::Request))
+    problem::tell(&Error::usage(text).into(), Names::Request)
 }

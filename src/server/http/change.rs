@@ -1,13 +1,12 @@
 //! Requests that change something.
 
-use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 use serde::{Deserialize, Serialize};
 
 use crate::http::App;
-use crate::http::answer::{AskedQuery, SentJson, TokenOwner, body, change, query};
+use crate::http::answer::{AskedQuery, SentJson, TokenOwner, change};
 use crate::http::problem::Names;
 use invirtibuilder_api::pocket::RemoveRequest;
 use invirtibuilder_api::submit::{Preview, Promotion, Rebuild, Submission, Submitted};
@@ -43,14 +42,10 @@ type Ways<T> = (
 async fn bring_in<T: Send + 'static>(
     app: App,
     headers: HeaderMap,
-    trial: AskedQuery<Trial>,
-    wish: SentJson<T>,
+    trial: Trial,
+    wish: T,
     (preview, submit): Ways<T>,
 ) -> Response {
-    let (trial, wish) = match (query(trial), body(wish)) {
-        (Ok(trial), Ok(wish)) => (trial, wish),
-        (Err(refusal), _) | (_, Err(refusal)) => return *refusal,
-    };
     let status = if trial.dry_run { StatusCode::OK } else { StatusCode::CREATED };
     change(app, headers, Names::Request, status, move |session| {
         Ok(if trial.dry_run {
@@ -66,14 +61,9 @@ async fn bring_in<T: Send + 'static>(
 pub async fn submit(
     State(app): State<App>,
     headers: HeaderMap,
-    trial: AskedQuery<Trial>,
-    wish: SentJson<Submission>,
+    AskedQuery(trial): AskedQuery<Trial>,
+    SentJson(wish): SentJson<Submission>,
 ) -> Response {
-    let wish = wish.map(|Json(mut wish)| {
-        // Who follows has a stream of its own.
-        wish.manner.follow = false;
-        Json(wish)
-    });
     bring_in(app, headers, trial, wish, (bring::preview_submission, bring::submit_commit)).await
 }
 
@@ -81,13 +71,9 @@ pub async fn submit(
 pub async fn promote(
     State(app): State<App>,
     headers: HeaderMap,
-    trial: AskedQuery<Trial>,
-    wish: SentJson<Promotion>,
+    AskedQuery(trial): AskedQuery<Trial>,
+    SentJson(wish): SentJson<Promotion>,
 ) -> Response {
-    let wish = wish.map(|Json(mut wish)| {
-        wish.manner.follow = false;
-        Json(wish)
-    });
     bring_in(app, headers, trial, wish, (bring::preview_promotion, bring::promote_package)).await
 }
 
@@ -95,13 +81,9 @@ pub async fn promote(
 pub async fn rebuild(
     State(app): State<App>,
     headers: HeaderMap,
-    trial: AskedQuery<Trial>,
-    wish: SentJson<Rebuild>,
+    AskedQuery(trial): AskedQuery<Trial>,
+    SentJson(wish): SentJson<Rebuild>,
 ) -> Response {
-    let wish = wish.map(|Json(mut wish)| {
-        wish.manner.follow = false;
-        Json(wish)
-    });
     bring_in(app, headers, trial, wish, (bring::preview_rebuild, bring::rebuild_package)).await
 }
 
@@ -109,18 +91,13 @@ pub async fn rebuild(
 pub async fn remove(
     State(app): State<App>,
     headers: HeaderMap,
-    wish: SentJson<RemoveRequest>,
+    SentJson(wish): SentJson<RemoveRequest>,
 ) -> Response {
-    match body(wish) {
-        Ok(wish) => {
-            change(app, headers, Names::Request, StatusCode::OK, move |session| {
-                // What is not complete yet is owed: the daemon goes on with it.
-                Ok(removal::remove_package(session, &wish)?.change)
-            })
-            .await
-        }
-        Err(refusal) => *refusal,
-    }
+    change(app, headers, Names::Request, StatusCode::OK, move |session| {
+        // What is not complete yet is owed: the daemon goes on with it.
+        Ok(removal::remove_package(session, &wish)?.change)
+    })
+    .await
 }
 
 /// Stops a job.
@@ -153,31 +130,20 @@ pub struct NewPackage {
 pub async fn create_package(
     State(app): State<App>,
     headers: HeaderMap,
-    wish: SentJson<NewPackage>,
+    SentJson(wish): SentJson<NewPackage>,
 ) -> Response {
-    match body(wish) {
-        Ok(wish) => {
-            let work =
-                move |session: &mut _| create_repo::create_repository(session, &wish.package);
-            change(app, headers, Names::Request, StatusCode::CREATED, work).await
-        }
-        Err(refusal) => *refusal,
-    }
+    let work = move |session: &mut _| create_repo::create_repository(session, &wish.package);
+    change(app, headers, Names::Request, StatusCode::CREATED, work).await
 }
 
 /// Makes a token.
 pub async fn create_token(
     State(app): State<App>,
     headers: HeaderMap,
-    wish: SentJson<TokenRequest>,
+    SentJson(wish): SentJson<TokenRequest>,
 ) -> Response {
-    match body(wish) {
-        Ok(wish) => {
-            let work = move |session: &mut _| tokens::create_token(session, &wish);
-            change(app, headers, Names::Request, StatusCode::CREATED, work).await
-        }
-        Err(refusal) => *refusal,
-    }
+    let work = move |session: &mut _| tokens::create_token(session, &wish);
+    change(app, headers, Names::Request, StatusCode::CREATED, work).await
 }
 
 /// Ends a token.
@@ -185,17 +151,11 @@ pub async fn revoke_token(
     State(app): State<App>,
     Path(name): Path<String>,
     headers: HeaderMap,
-    owner: AskedQuery<TokenOwner>,
+    AskedQuery(owner): AskedQuery<TokenOwner>,
 ) -> Response {
-    match query(owner) {
-        Ok(owner) => {
-            change(app, headers, Names::Place, StatusCode::OK, move |session| {
-                let revocation =
-                    TokenRevocation { name: name.parse()?, principal: owner.principal };
-                tokens::revoke_token(session, &revocation)
-            })
-            .await
-        }
-        Err(refusal) => *refusal,
-    }
+    change(app, headers, Names::Place, StatusCode::OK, move |session| {
+        let revocation = TokenRevocation { name: name.parse()?, principal: owner.principal };
+        tokens::revoke_token(session, &revocation)
+    })
+    .await
 }

@@ -9,8 +9,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use axum::body::{Body, Bytes};
-use axum::extract::rejection::QueryRejection;
-use axum::extract::{Path, Query, State};
+use axum::extract::{Path, State};
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use axum::http::{HeaderMap, Response};
 use futures_util::stream;
@@ -20,7 +19,7 @@ use tokio::io::unix::AsyncFd;
 use tokio::sync::mpsc;
 use tokio::time::sleep;
 
-use crate::http::answer::{ask, blocking, credentials, query};
+use crate::http::answer::{AskedQuery, ask, blocking, credentials};
 use crate::http::problem::{self, Names};
 use crate::http::{App, LONGEST_STREAM};
 use invirtibuilder_api::events::{JobEvent, LogPiece};
@@ -66,12 +65,8 @@ pub async fn of_job(
     State(app): State<App>,
     Path(job): Path<String>,
     headers: HeaderMap,
-    place: Result<Query<LogPlace>, QueryRejection>,
+    AskedQuery(place): AskedQuery<LogPlace>,
 ) -> Response<Body> {
-    let place = match query(place) {
-        Ok(place) => place,
-        Err(refusal) => return *refusal,
-    };
     let found =
         ask(&app, &headers, RequestEffect::Reads, move |session| Ok(session.job(&job)?.id)).await;
     let job = match found {

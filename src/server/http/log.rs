@@ -5,8 +5,7 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use axum::body::Body;
-use axum::extract::rejection::QueryRejection;
-use axum::extract::{Path, Query, State};
+use axum::extract::{Path, State};
 use axum::http::header::{
     ACCEPT_RANGES, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG, IF_NONE_MATCH,
     RANGE, X_CONTENT_TYPE_OPTIONS,
@@ -17,7 +16,7 @@ use tokio::io::{AsyncReadExt, AsyncSeekExt};
 use tokio_util::io::ReaderStream;
 
 use crate::http::App;
-use crate::http::answer::{ask, query};
+use crate::http::answer::{AskedQuery, ask};
 use crate::http::problem::{self, Names};
 use invirtibuilder_core::error::Error;
 use invirtibuilder_service::browse::attempt_log;
@@ -45,12 +44,8 @@ pub async fn of_attempt(
     State(app): State<App>,
     Path(job): Path<String>,
     headers: HeaderMap,
-    which: Result<Query<WhichLog>, QueryRejection>,
+    AskedQuery(which): AskedQuery<WhichLog>,
 ) -> Response<Body> {
-    let which = match query(which) {
-        Ok(which) => which,
-        Err(refusal) => return *refusal,
-    };
     let found = ask(&app, &headers, RequestEffect::Reads, move |session| {
         let job = session.job(&job)?;
         let attempt = which.attempt.unwrap_or(job.attempt);

@@ -12,7 +12,7 @@ use serde::Deserialize;
 use serde_json::json;
 
 use crate::http::App;
-use crate::http::answer::{AskedQuery, TokenOwner, ask, blocking, query, read, with_reply};
+use crate::http::answer::{AskedQuery, TokenOwner, ask, blocking, read, with_reply};
 use crate::http::problem::{self, Names};
 use invirtibuilder_api::browse::{JobsRequest, MatrixRequest, Statistics};
 use invirtibuilder_api::pocket::PocketPair;
@@ -42,15 +42,10 @@ pub async fn overview(State(app): State<App>, headers: HeaderMap) -> Response {
 pub async fn jobs(
     State(app): State<App>,
     headers: HeaderMap,
-    asked: AskedQuery<JobsRequest>,
+    AskedQuery(asked): AskedQuery<JobsRequest>,
 ) -> Response {
-    match query(asked) {
-        Ok(asked) => {
-            let list = move |session: &mut _| browse::list_jobs(session, &asked);
-            read(app, headers, Names::Request, list).await
-        }
-        Err(refusal) => *refusal,
-    }
+    let list = move |session: &mut _| browse::list_jobs(session, &asked);
+    read(app, headers, Names::Request, list).await
 }
 
 /// Tells all of a job.
@@ -92,15 +87,10 @@ pub async fn attempts(
 pub async fn packages(
     State(app): State<App>,
     headers: HeaderMap,
-    asked: AskedQuery<MatrixRequest>,
+    AskedQuery(asked): AskedQuery<MatrixRequest>,
 ) -> Response {
-    match query(asked) {
-        Ok(asked) => {
-            let list = move |session: &mut _| browse::list_matrix(session, &asked);
-            read(app, headers, Names::Request, list).await
-        }
-        Err(refusal) => *refusal,
-    }
+    let list = move |session: &mut _| browse::list_matrix(session, &asked);
+    read(app, headers, Names::Request, list).await
 }
 
 /// Tells where a package is.
@@ -125,12 +115,8 @@ pub async fn history(
     State(app): State<App>,
     Path(package): Path<String>,
     headers: HeaderMap,
-    asked: AskedQuery<Paging>,
+    AskedQuery(Paging { after, limit }): AskedQuery<Paging>,
 ) -> Response {
-    let Paging { after, limit } = match query(asked) {
-        Ok(asked) => asked,
-        Err(refusal) => return *refusal,
-    };
     read(app, headers, Names::Place, move |session| {
         browse::describe_package(session, &package)?;
         let request =
@@ -177,15 +163,10 @@ pub async fn snapshot_changes(
 pub async fn differences(
     State(app): State<App>,
     headers: HeaderMap,
-    asked: AskedQuery<PocketPair>,
+    AskedQuery(pair): AskedQuery<PocketPair>,
 ) -> Response {
-    match query(asked) {
-        Ok(pair) => {
-            let compare = move |session: &mut _| matrix::compare_pockets(session, &pair);
-            read(app, headers, Names::Request, compare).await
-        }
-        Err(refusal) => *refusal,
-    }
+    let compare = move |session: &mut _| matrix::compare_pockets(session, &pair);
+    read(app, headers, Names::Request, compare).await
 }
 
 /// What somebody searches for.
@@ -198,15 +179,10 @@ pub struct SearchText {
 pub async fn search(
     State(app): State<App>,
     headers: HeaderMap,
-    asked: AskedQuery<SearchText>,
+    AskedQuery(asked): AskedQuery<SearchText>,
 ) -> Response {
-    match query(asked) {
-        Ok(asked) => {
-            let search = move |session: &mut _| browse::search(session, &asked.q);
-            read(app, headers, Names::Request, search).await
-        }
-        Err(refusal) => *refusal,
-    }
+    let search = move |session: &mut _| browse::search(session, &asked.q);
+    read(app, headers, Names::Request, search).await
 }
 
 /// Counts for plots that are used again for a while, by the number of days.
@@ -225,12 +201,9 @@ pub struct PlotDays {
 pub async fn statistics(
     State(app): State<App>,
     headers: HeaderMap,
-    asked: AskedQuery<PlotDays>,
+    AskedQuery(asked): AskedQuery<PlotDays>,
 ) -> Response {
-    let days = match query(asked) {
-        Ok(asked) => asked.days.unwrap_or(30),
-        Err(refusal) => return *refusal,
-    };
+    let days = asked.days.unwrap_or(30);
     let plots = app.plots.clone();
     read(app, headers, Names::Request, move |session| {
         let mut counted = plots.counted.lock().unwrap_or_else(PoisonError::into_inner);
@@ -249,16 +222,10 @@ pub async fn statistics(
 pub async fn tokens(
     State(app): State<App>,
     headers: HeaderMap,
-    asked: AskedQuery<TokenOwner>,
+    AskedQuery(asked): AskedQuery<TokenOwner>,
 ) -> Response {
-    match query(asked) {
-        Ok(asked) => {
-            let list =
-                move |session: &mut _| keys::list_tokens(session, asked.principal.as_deref());
-            read(app, headers, Names::Request, list).await
-        }
-        Err(refusal) => *refusal,
-    }
+    let list = move |session: &mut _| keys::list_tokens(session, asked.principal.as_deref());
+    read(app, headers, Names::Request, list).await
 }
 
 /// Measures the service, for Prometheus.
