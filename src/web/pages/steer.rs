@@ -10,11 +10,10 @@ use axum::Form;
 use axum::extract::{Path, Query};
 use axum::response::{IntoResponse, Redirect, Response};
 use http::StatusCode;
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, IgnoredAny};
 use serde::{Deserialize, Serialize};
 
 use invirtibuilder_api::caller::Whoami;
-use invirtibuilder_api::job::{Cancellation, Retried};
 use invirtibuilder_api::pocket::{PocketSummary, RemoveRequest, Removed};
 use invirtibuilder_api::problem::Problem;
 use invirtibuilder_api::submit::{
@@ -167,6 +166,33 @@ impl Visit {
         self.post(&format!("{path}?dry_run=true"), value).await
     }
 
+    /// Has the API say what a wish would come to, and asks whether it shall; or has it fulfilled, if
+    /// the visitor has confirmed it.
+    async fn look_or_do(
+        &self,
+        (stage, path): (FormStage, &str),
+        wish: &impl Serialize,
+        mut shown: ConfirmPage,
+    ) -> Result<Response, Refused> {
+        if stage == FormStage::Confirm {
+            let then = |done: Submitted| self.frame.to("jobs", done.job);
+            return self.act(path, wish, shown.command, then).await;
+        }
+        let preview = self.preview(path, wish).await;
+        shown.preview =
+            Some(preview.map_err(|problem| self.not_done(problem, shown.command.clone()))?);
+        Ok(page(StatusCode::OK, &shown))
+    }
+
+    /// Has the API do something to a job, and goes to that.
+    async fn press(&self, id: &str, form: &ButtonForm, verb: &str) -> Result<Response, Refused> {
+        let id = self.job(id)?;
+        self.is_ours(&form.forgery)?;
+        let command = command(&self.frame, &[&verb, &id]);
+        let then = |_: IgnoredAny| self.frame.to("jobs", id);
+        self.act(&format!("/api/v1/jobs/{id}/{verb}"), &(), command, then).await
+    }
+
     /// Has the API do something, and goes to what comes of it.
     async fn act<T: DeserializeOwned>(
         &self,
@@ -285,14 +311,6 @@ pub async fn promote(visit: Visit, Form(form): Form<PromoteForm>) -> Result<Resp
     let promotion = Promotion { package, from, to, manner: Manner::default() };
     let Promotion { package, from, to, .. } = &promotion;
     let command = command(&visit.frame, &[&"promote", package, from, to]);
-    let path = "/api/v1/promotions";
-    if form.stage == FormStage::Confirm {
-        let frame = visit.frame.clone();
-        let then = |done: Submitted| frame.to("jobs", done.job);
-        return visit.act(path, &promotion, command, then).await;
-    }
-    let preview = visit.preview(path, &promotion).await;
-    let preview = preview.map_err(|problem| visit.not_done(problem, command.clone()))?;
     let fields = vec![("package", package.clone()), ("from", from.clone()), ("to", to.clone())];
     let shown = ConfirmPage {
         frame: visit.frame("Promote", Tab::Packages),
@@ -300,11 +318,11 @@ pub async fn promote(visit: Visit, Form(form): Form<PromoteForm>) -> Result<Resp
         button: "Promote",
         action: visit.frame.at("/promote"),
         fields,
-        preview: Some(preview),
+        preview: None,
         warning: None,
         command,
     };
-    Ok(page(StatusCode::OK, &shown))
+    visit.look_or_do((form.stage, "/api/v1/promotions"), &promotion, shown).await
 }
 
 /// Shows what a rebuild would come to, or makes it.
@@ -314,14 +332,6 @@ pub async fn rebuild(visit: Visit, Form(form): Form<ReasonForm>) -> Result<Respo
     let rebuild = Rebuild { pocket, package, reason, manner: Manner::default() };
     let Rebuild { pocket, package, reason, .. } = &rebuild;
     let command = command(&visit.frame, &[&"rebuild", pocket, package, &"--reason", reason]);
-    let path = "/api/v1/rebuilds";
-    if stage == FormStage::Confirm {
-        let frame = visit.frame.clone();
-        let then = |done: Submitted| frame.to("jobs", done.job);
-        return visit.act(path, &rebuild, command, then).await;
-    }
-    let preview = visit.preview(path, &rebuild).await;
-    let preview = preview.map_err(|problem| visit.not_done(problem, command.clone()))?;
     let fields =
         vec![("package", package.clone()), ("pocket", pocket.clone()), ("reason", reason.clone())];
     let shown = ConfirmPage {
@@ -330,11 +340,11 @@ pub async fn rebuild(visit: Visit, Form(form): Form<ReasonForm>) -> Result<Respo
         button: "Rebuild",
         action: visit.frame.at("/rebuild"),
         fields,
-        preview: Some(preview),
+        preview: None,
         warning: None,
         command,
     };
-    Ok(page(StatusCode::OK, &shown))
+    visit.look_or_do((stage, "/api/v1/rebuilds"), &rebuild, shown).await
 }
 
 /// Asks whether a package is to be taken out of a pocket, or does it.
@@ -373,12 +383,7 @@ pub async fn cancel(
     Path(id): Path<String>,
     Form(form): Form<ButtonForm>,
 ) -> Result<Response, Refused> {
-    let id = visit.job(&id)?;
-    visit.is_ours(&form.forgery)?;
-    let command = command(&visit.frame, &[&"cancel", &id]);
-    let frame = visit.frame.clone();
-    let then = |done: Cancellation| frame.to("jobs", done.job);
-    visit.act(&format!("/api/v1/jobs/{id}/cancel"), &(), command, then).await
+    visit.press(&id, &form, "cancel").await
 }
 
 /// Queues a job again.
@@ -387,12 +392,7 @@ pub async fn retry(
     Path(id): Path<String>,
     Form(form): Form<ButtonForm>,
 ) -> Result<Response, Refused> {
-    let id = visit.job(&id)?;
-    visit.is_ours(&form.forgery)?;
-    let command = command(&visit.frame, &[&"retry", &id]);
-    let frame = visit.frame.clone();
-    let then = |done: Retried| frame.to("jobs", done.job);
-    visit.act(&format!("/api/v1/jobs/{id}/retry"), &(), command, then).await
+    visit.press(&id, &form, "retry").await
 }
 
 #[cfg(test)]
