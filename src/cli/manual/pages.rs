@@ -90,17 +90,16 @@ remctl build.example.org build promote hello dev prod";
 const SET_UP: &str = "invirt-build init --distro trixie
 invirt-build init --check";
 
+/// Writes how a program is called that has one option.
+fn synopsis(roff: &mut Roff, name: &str) {
+    roff.control("SH", ["SYNOPSIS"]);
+    roff.text([bold(name), roman(" ["), bold("--config "), italic("FILE"), roman("]")]);
+}
+
 /// `invirtibuilderd(8)`.
 pub fn daemon(command: &Command) -> String {
     let mut roff = page("invirtibuilderd", "8", "build what was submitted, and publish it");
-    roff.control("SH", ["SYNOPSIS"]);
-    roff.text([
-        bold("invirtibuilderd"),
-        roman(" ["),
-        bold("--config "),
-        italic("FILE"),
-        roman("]"),
-    ]);
+    synopsis(&mut roff, "invirtibuilderd");
     section(
         &mut roff,
         "DESCRIPTION",
@@ -138,14 +137,7 @@ pub fn daemon(command: &Command) -> String {
 /// `invirtibuilder-api(8)`. Its part is below this one, so its only option is written here.
 pub fn answerer() -> String {
     let mut roff = page("invirtibuilder-api", "8", "answer remctl and HTTP for Invirtibuilder");
-    roff.control("SH", ["SYNOPSIS"]);
-    roff.text([
-        bold("invirtibuilder-api"),
-        roman(" ["),
-        bold("--config "),
-        italic("FILE"),
-        roman("]"),
-    ]);
+    synopsis(&mut roff, "invirtibuilder-api");
     section(
         &mut roff,
         "DESCRIPTION",
