@@ -83,7 +83,8 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         }
     }
     let program = program();
-    let error = Command::new(&program).args(words).exec();
+    // It is called as remctld calls programs, so that it has the same name everywhere.
+    let error = Command::new(&program).arg0(PROGRAM).args(words).exec();
     eprintln!("invirt-build: {} cannot be run: {error}", program.display());
     Exit::Unavailable.into()
 }
