@@ -101,9 +101,9 @@ fn what_a_dead_daemon_left_is_ended_and_removed_whoever_owns_it() {
         Command::new("as-service").args(program).spawn().unwrap()
     };
     let (mut orphan, mut stranger) = (sleep("618", STATE), sleep("619", "/elsewhere"));
-    eventually("both sleep", SOON, || {
-        !processes("sleep 618").is_empty() && !processes("sleep 619").is_empty()
-    });
+    // What becomes `sleep` has its words before, and not yet its mark.
+    let sleeps = |line: &str| processes(line).iter().any(|found| found.starts_with(line));
+    eventually("both sleep", SOON, || sleeps("sleep 618") && sleeps("sleep 619"));
 
     let _daemon = world.daemon();
     assert!(!std::path::Path::new(left).exists(), "{}", run("find", &[left]));
