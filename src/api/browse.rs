@@ -60,6 +60,22 @@ pub struct MatrixRequest {
     pub limit: Option<u32>,
 }
 
+/// The wish to see how two pockets differ, by package, in words that the service looks up.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct DifferencesRequest {
+    /// The name of one pocket.
+    pub left: String,
+    /// The name of the other.
+    pub right: String,
+    /// Packages whose names come after this one.
+    #[serde(default)]
+    pub after: Option<String>,
+    /// The most packages of a page.
+    #[serde(default)]
+    pub limit: Option<u32>,
+}
+
 /// What the pockets have of a package.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct MatrixRow {

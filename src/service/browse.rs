@@ -6,14 +6,16 @@ use anyhow::Result;
 use git2::{Oid, Repository, Sort};
 
 use crate::Session;
+use crate::pockets::differences;
 use invirtibuilder_access::identity;
 use invirtibuilder_api::browse::{
-    ChangeNote, CommitSummary, Found, JobChanges, JobsRequest, MatrixRequest, MatrixRow,
-    SnapshotChange, Statistics,
+    ChangeNote, CommitSummary, DifferencesRequest, Found, JobChanges, JobsRequest, MatrixRequest,
+    MatrixRow, SnapshotChange, Statistics,
 };
 use invirtibuilder_api::events::LogState;
 use invirtibuilder_api::job::Job;
 use invirtibuilder_api::page::Page;
+use invirtibuilder_api::pocket::{PackageDifference, PocketPair};
 use invirtibuilder_builder::source;
 use invirtibuilder_core::error::Error;
 use invirtibuilder_core::names::{JobId, PackageName};
@@ -140,37 +142,38 @@ pub fn list_states(
     snapshots::of_suite(session.record.db(), &suite)
 }
 
+/// Lists the packages that two pockets do not have at the same commit, by name.
+pub fn list_differences(
+    session: &Session,
+    request: &DifferencesRequest,
+) -> Result<Page<PackageDifference>> {
+    let limit = limit(request.limit)?;
+    let pair = PocketPair { left: request.left.clone(), right: request.right.clone() };
+    let after = request.after.as_deref().unwrap_or_default();
+    let found = differences(session, &pair, after, limit + 1)?;
+    Ok(Page::of(found, limit, |difference| difference.package.to_string()))
+}
+
 /// Lists what differs between two published states of a pocket's suite, by package.
 pub fn compare_states(
     session: &Session,
     pocket: &str,
-    older: i64,
-    newer: i64,
-) -> Result<Vec<SnapshotChange>> {
-    let suite = session.config.pocket(pocket)?.suite();
-    let read = |number| {
-        let contents = snapshots::contents(session.record.db(), &suite, number)?;
-        contents.ok_or_else(|| {
-            anyhow::Error::from(Error::invalid(format!("{suite} has no snapshot {number}")))
-        })
-    };
-    let (older, newer) = (read(older)?, read(newer)?);
-    let mut changes: std::collections::BTreeMap<PackageName, SnapshotChange> = older
-        .into_iter()
-        .map(|(package, version)| {
-            let change = SnapshotChange { package: package.clone(), from: Some(version), to: None };
-            (package, change)
-        })
-        .collect();
-    for (package, version) in newer {
-        let change = changes.entry(package.clone()).or_insert(SnapshotChange {
-            package,
-            from: None,
-            to: None,
-        });
-        change.to = Some(version);
+    (older, newer): (i64, i64),
+    after: Option<&str>,
+    asked: Option<u32>,
+) -> Result<Page<SnapshotChange>> {
+    let limit = limit(asked)?;
+    let (db, suite) = (session.record.db(), session.config.pocket(pocket)?.suite());
+    for number in [older, newer] {
+        if !snapshots::exists(db, &suite, number)? {
+            return Err(Error::invalid(format!("{suite} has no snapshot {number}")).into());
+        }
     }
-    Ok(changes.into_values().filter(|change| change.from != change.to).collect())
+    let after = after.unwrap_or_default();
+    let changed = snapshots::changed_sources(db, &suite, (older, newer), after, limit + 1)?;
+    let change = |(package, from, to)| SnapshotChange { package, from, to };
+    let changes = changed.into_iter().map(change).collect();
+    Ok(Page::of(changes, limit, |change: &SnapshotChange| change.package.to_string()))
 }
 
 /// Tells what has changed in a job's package since the version that its pocket had before.

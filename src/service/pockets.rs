@@ -1,14 +1,12 @@
 //! Tells what pockets there are, what they have, and how two of them differ.
 
 use std::cmp::Ordering;
-use std::collections::BTreeMap;
 
 use anyhow::Result;
 
 use crate::Session;
 use invirtibuilder_api::pocket::{Held, Order, PackageDifference, PocketPair, PocketSummary};
-use invirtibuilder_core::names::{PackageName, PocketName};
-use invirtibuilder_store::pockets;
+use invirtibuilder_store::{browse, pockets};
 
 /// Lists the pockets that are configured.
 pub fn list_pockets(session: &Session) -> Result<Vec<PocketSummary>> {
@@ -38,26 +36,27 @@ pub fn list_packages(session: &Session, only: Option<&str>) -> Result<Vec<Held>>
 
 /// Lists the packages that two pockets do not have at the same commit, by name.
 pub fn compare_pockets(session: &Session, pair: &PocketPair) -> Result<Vec<PackageDifference>> {
-    let left = session.config.pocket(&pair.left)?.name();
-    let right = session.config.pocket(&pair.right)?.name();
-    let held = pockets::all(session.record.db())?;
-    let of = |pocket: &PocketName| -> BTreeMap<&PackageName, &Held> {
-        held.iter()
-            .filter(|held| held.pocket == *pocket)
-            .map(|held| (&held.package, held))
-            .collect()
-    };
-    let (in_left, in_right) = (of(left), of(right));
-    let mut packages: Vec<&PackageName> = in_left.keys().chain(in_right.keys()).copied().collect();
-    packages.sort();
-    packages.dedup();
-    let difference = |package: &PackageName| {
-        let (left, right) = (in_left.get(package).copied(), in_right.get(package).copied());
-        let order = order(left, right)?;
-        let (left, right) = (left.cloned(), right.cloned());
-        Some(PackageDifference { left, order, package: package.clone(), right })
-    };
-    Ok(packages.into_iter().filter_map(difference).collect())
+    differences(session, pair, "", u32::MAX)
+}
+
+/// Lists the first of these packages whose names come after this one, at most so many.
+pub fn differences(
+    session: &Session,
+    pair: &PocketPair,
+    after: &str,
+    most: u32,
+) -> Result<Vec<PackageDifference>> {
+    let (db, config) = (session.record.db(), &session.config);
+    let (left, right) = (config.pocket(&pair.left)?.name(), config.pocket(&pair.right)?.name());
+    let mut found = Vec::new();
+    for package in browse::differing(db, (left, right), after, most)? {
+        let (left, right) =
+            (pockets::held(db, left, &package)?, pockets::held(db, right, &package)?);
+        if let Some(order) = order(left.as_ref(), right.as_ref()) {
+            found.push(PackageDifference { left, order, package, right });
+        }
+    }
+    Ok(found)
 }
 
 /// Tells which side is ahead; `None`: neither, both have the same.

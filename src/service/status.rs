@@ -99,23 +99,33 @@ fn aside_tag(entry: &Recorded) -> AsideTag {
 /// `explained` what they wait for.
 pub fn list_jobs(session: &mut Session, explained: usize) -> Result<Overview> {
     let read = session.record.read(|tx| Ok((jobs::open(tx)?, jobs::lately_finished(tx, LATELY)?)));
-    overview(session, read?, explained)
+    overview(session, read?, explained, list_warnings(session))
 }
 
-/// Lists the same for a page: no more than `most` of the jobs that have not ended.
-pub fn list_first_jobs(session: &mut Session, most: u32) -> Result<Overview> {
+/// Lists what an operator should know of the signing keys. It reads them.
+pub fn list_warnings(session: &Session) -> Vec<String> {
+    Archive::warnings(&session.config)
+}
+
+/// Lists the same for a page: no more than `most` of the jobs that have not ended, and these
+/// warnings.
+pub fn list_first_jobs(
+    session: &mut Session,
+    most: u32,
+    warnings: Vec<String>,
+) -> Result<Overview> {
     let read = session
         .record
         .read(|tx| Ok((browse::open_jobs(tx, most)?, jobs::lately_finished(tx, LATELY)?)));
-    overview(session, read?, most as usize)
+    overview(session, read?, most as usize, warnings)
 }
 
 fn overview(
     session: &Session,
     (open, finished): (Vec<Job>, Vec<Job>),
     explained: usize,
+    warnings: Vec<String>,
 ) -> Result<Overview> {
-    let warnings = Archive::warnings(&session.config);
     let waits = explain_waits(session, &open, explained)?;
     let forecasts = forecast::accuracy(session.record.db())?;
     Ok(Overview { finished, forecasts, open, waits, warnings })

@@ -121,6 +121,30 @@ pub fn matrix(db: &Connection, query: &MatrixQuery, most: u32) -> Result<Vec<Mat
     Ok(matrix)
 }
 
+/// Lists the packages that two pockets do not have at the same commit, by name, at most so many.
+pub fn differing(
+    db: &Connection,
+    (left, right): (&PocketName, &PocketName),
+    after: &str,
+    most: u32,
+) -> Result<Vec<PackageName>> {
+    // Both halves come in the order of an index, and no more of them than are wanted.
+    let mut statement = db.prepare_cached(
+        "SELECT package FROM pocket_package AS one WHERE pocket = :left AND package > :after
+             AND NOT EXISTS (SELECT 1 FROM pocket_package AS other WHERE other.pocket = :right
+                 AND other.package = one.package AND other.commit_id = one.commit_id)
+         UNION
+         SELECT package FROM pocket_package AS one WHERE pocket = :right AND package > :after
+             AND NOT EXISTS (SELECT 1 FROM pocket_package AS other WHERE other.pocket = :left
+                 AND other.package = one.package)
+         ORDER BY package LIMIT :most",
+    )?;
+    let wanted =
+        named_params! { ":left": left, ":right": right, ":after": after, ":most": most };
+    let rows = statement.query_map(wanted, |row| row.get(0))?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
 /// Lists packages that any pocket has and whose names hold a text: those first that begin with it.
 pub fn search(db: &Connection, text: &str, most: u32) -> Result<Vec<PackageName>> {
     let mut statement = db.prepare_cached(
@@ -316,5 +340,16 @@ mod tests {
         assert_eq!(rows(prod, 9), [row("aa", 2), row("b2", 1)], "with what the others have");
         let names = search(record.db(), "b", 9).unwrap();
         assert_eq!(names.iter().map(PackageName::as_str).collect::<Vec<_>>(), ["b2", "ab"]);
+
+        let (dev, prod) = ("dev".parse().unwrap(), "prod".parse().unwrap());
+        let differing = |pair, after, most| -> Vec<String> {
+            let names = differing(record.db(), pair, after, most).unwrap();
+            names.iter().map(ToString::to_string).collect()
+        };
+        for pair in [(&dev, &prod), (&prod, &dev)] {
+            assert_eq!(differing(pair, "", 9), ["ab", "b2"], "both have the same of aa");
+            assert_eq!(differing(pair, "", 1), ["ab"]);
+            assert_eq!(differing(pair, "ab", 9), ["b2"]);
+        }
     }
 }

@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 
 use anyhow::Result;
-use rusqlite::{Connection, OptionalExtension, Transaction, params};
+use rusqlite::{Connection, OptionalExtension, Transaction, named_params, params};
 
 use invirtibuilder_api::archive::Snapshot;
 use invirtibuilder_core::domain::SuiteId;
@@ -70,11 +70,7 @@ pub fn contents(
     suite: &SuiteId,
     number: i64,
 ) -> Result<Option<Vec<(PackageName, Version)>>> {
-    let known = db
-        .prepare_cached("SELECT 1 FROM snapshot WHERE domain = ? AND suite = ? AND number = ?")?
-        .query_row(params![suite.domain, suite.suite, number], |_| Ok(()))
-        .optional()?;
-    if known.is_none() {
+    if !exists(db, suite, number)? {
         return Ok(None);
     }
     let mut statement = db.prepare_cached(
@@ -84,6 +80,42 @@ pub fn contents(
     let key = params![suite.domain, suite.suite, number];
     let rows = statement.query_map(key, |row| Ok((row.get(0)?, row.get(1)?)))?;
     Ok(Some(rows.collect::<Result<_, _>>()?))
+}
+
+/// A source package with its versions in two snapshots; `None`: one has none.
+pub type ChangedSource = (PackageName, Option<Version>, Option<Version>);
+
+/// Lists the source packages of which two snapshots of a suite have not the same version, by name,
+/// at most so many.
+pub fn changed_sources(
+    db: &Connection,
+    suite: &SuiteId,
+    (older, newer): (i64, i64),
+    after: &str,
+    most: u32,
+) -> Result<Vec<ChangedSource>> {
+    let mut statement = db.prepare_cached(
+        "SELECT source,
+             max(CASE WHEN since <= :older AND (until IS NULL OR until > :older) THEN version END) AS was,
+             max(CASE WHEN since <= :newer AND (until IS NULL OR until > :newer) THEN version END) AS became
+         FROM suite_source WHERE domain = :domain AND suite = :suite AND source > :after
+         GROUP BY source HAVING was IS NOT became ORDER BY source LIMIT :most",
+    )?;
+    let wanted = named_params! {
+        ":domain": suite.domain, ":suite": suite.suite, ":older": older, ":newer": newer,
+        ":after": after, ":most": most,
+    };
+    let rows = statement.query_map(wanted, |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
+/// Tells whether a suite has a snapshot of this number.
+pub fn exists(db: &Connection, suite: &SuiteId, number: i64) -> Result<bool> {
+    let known = db
+        .prepare_cached("SELECT 1 FROM snapshot WHERE domain = ? AND suite = ? AND number = ?")?
+        .query_row(params![suite.domain, suite.suite, number], |_| Ok(()))
+        .optional()?;
+    Ok(known.is_some())
 }
 
 /// Forgets a snapshot that is not the newest, and what only it had.

@@ -70,9 +70,10 @@ fn api() -> Api {
     let mut earlier = snapshot.clone();
     earlier["number"] = 3.into();
     api.says("GET /api/v1/pockets/prod/snapshots", &json!([earlier, snapshot]).to_string());
-    let change = json!([{ "package": "hello", "from": null, "to": "1.0-1" }]);
-    api.says("GET /api/v1/pockets/prod/snapshots/3/4", &change.to_string());
-    api.says("GET /api/v1/differences", include_str!("../api/json/differences.json"));
+    let change = wrapped(json!([{ "package": "hello", "from": null, "to": "1.0-1" }]));
+    api.says("GET /api/v1/pockets/prod/snapshots/3/4", &change);
+    let differences = include_str!("../api/json/differences.json");
+    api.says("GET /api/v1/differences", &wrapped(serde_json::from_str(differences).unwrap()));
     let mut state = status("failed");
     state["job"]["reason"] = "make: *** [all] Error 2".into();
     state["hooks"][0]["outcome"] = HOSTILE.into();

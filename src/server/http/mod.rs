@@ -16,6 +16,7 @@ use tokio::sync::{Semaphore, watch};
 mod answer;
 mod change;
 mod events;
+mod kept;
 mod log;
 mod openapi;
 mod problem;
@@ -23,6 +24,8 @@ mod pulse;
 mod read;
 mod session;
 
+use crate::http::kept::KeptAnswers;
+use invirtibuilder_api::browse::Statistics;
 use invirtibuilder_service::desk::Desk;
 
 /// The longest body of a request, in bytes.
@@ -44,7 +47,10 @@ pub struct App {
     streams: Arc<Semaphore>,
     /// Another number after every change of the record.
     pulse: watch::Receiver<u64>,
-    plots: Arc<read::Plots>,
+    /// Counts for plots, by the number of days.
+    plots: Arc<KeptAnswers<i64, Statistics>>,
+    /// What an operator should know of the signing keys.
+    warnings: Arc<KeptAnswers<(), Vec<String>>>,
 }
 
 /// Answers at a socket until the process ends.
@@ -55,6 +61,7 @@ pub async fn serve(listener: UnixListener, desk: Arc<Desk>) -> Result<()> {
         turns: Arc::new(Semaphore::new(AT_ONCE)),
         streams: Arc::new(Semaphore::new(STREAMS)),
         plots: Arc::default(),
+        warnings: Arc::default(),
     };
     Ok(axum::serve(listener, routes(app)).await?)
 }

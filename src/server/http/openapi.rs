@@ -250,17 +250,20 @@ fn operations(schemas: &mut SchemaGenerator) -> Vec<Operation> {
             "Lists the published states of a pocket's suite, the newest first",
             list(of::<api::archive::Snapshot>(s)),
         ),
-        get(
-            "/pockets/{pocket}/snapshots/{older}/{newer}",
-            "Lists what differs between two published states",
-            list(of::<api::browse::SnapshotChange>(s)),
-        ),
         Operation {
-            query: &[("left", "a pocket"), ("right", "another one")],
+            query: &PAGES,
+            ..get(
+                "/pockets/{pocket}/snapshots/{older}/{newer}",
+                "Lists what differs between two published states, by package",
+                of::<api::page::Page<api::browse::SnapshotChange>>(s),
+            )
+        },
+        Operation {
+            query: &[("left", "a pocket"), ("right", "another one"), PAGES[0], PAGES[1]],
             ..get(
                 "/differences",
-                "Lists how two pockets differ",
-                list(of::<api::pocket::PackageDifference>(s)),
+                "Lists how two pockets differ, by package",
+                of::<api::page::Page<api::pocket::PackageDifference>>(s),
             )
         },
         Operation {

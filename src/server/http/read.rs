@@ -1,8 +1,5 @@
 //! Requests that change nothing.
 
-use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant};
-
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::header::CONTENT_TYPE;
@@ -14,8 +11,7 @@ use serde_json::json;
 use crate::http::App;
 use crate::http::answer::{AskedQuery, TokenOwner, ask, blocking, read, with_reply};
 use crate::http::problem::{self, Names};
-use invirtibuilder_api::browse::{JobsRequest, MatrixRequest, Statistics};
-use invirtibuilder_api::pocket::PocketPair;
+use invirtibuilder_api::browse::{DifferencesRequest, JobsRequest, MatrixRequest};
 use invirtibuilder_cli::verbs::metrics::prometheus_text;
 use invirtibuilder_service::login::RequestEffect;
 use invirtibuilder_service::{
@@ -25,9 +21,6 @@ use invirtibuilder_service::{
 /// The jobs that have not ended which an overview has, at most.
 const MOST_OPEN: u32 = 100;
 
-/// How long counts for plots are used again.
-const PLOTS_HOLD: Duration = Duration::from_secs(60);
-
 /// Tells the caller.
 pub async fn whoami(State(app): State<App>, headers: HeaderMap) -> Response {
     read(app, headers, Names::Request, |session| Ok(caller::describe_caller(session))).await
@@ -35,7 +28,12 @@ pub async fn whoami(State(app): State<App>, headers: HeaderMap) -> Response {
 
 /// Lists what is queued, runs and has lately ended.
 pub async fn overview(State(app): State<App>, headers: HeaderMap) -> Response {
-    read(app, headers, Names::Request, |session| status::list_first_jobs(session, MOST_OPEN)).await
+    let warnings = app.warnings.clone();
+    read(app, headers, Names::Request, move |session| {
+        let warnings = warnings.get((), || Ok(status::list_warnings(session)))?;
+        status::list_first_jobs(session, MOST_OPEN, warnings)
+    })
+    .await
 }
 
 /// Lists jobs.
@@ -146,6 +144,7 @@ pub async fn snapshot_changes(
     State(app): State<App>,
     Path((pocket, older, newer)): Path<(String, String, String)>,
     headers: HeaderMap,
+    AskedQuery(Paging { after, limit }): AskedQuery<Paging>,
 ) -> Response {
     let number = |text: &str| {
         text.parse::<i64>().map_err(|_| {
@@ -154,7 +153,8 @@ pub async fn snapshot_changes(
         })
     };
     read(app, headers, Names::Place, move |session| {
-        browse::compare_states(session, &pocket, number(&older)?, number(&newer)?)
+        let numbers = (number(&older)?, number(&newer)?);
+        browse::compare_states(session, &pocket, numbers, after.as_deref(), limit)
     })
     .await
 }
@@ -163,10 +163,10 @@ pub async fn snapshot_changes(
 pub async fn differences(
     State(app): State<App>,
     headers: HeaderMap,
-    AskedQuery(pair): AskedQuery<PocketPair>,
+    AskedQuery(asked): AskedQuery<DifferencesRequest>,
 ) -> Response {
-    let compare = move |session: &mut _| matrix::compare_pockets(session, &pair);
-    read(app, headers, Names::Request, compare).await
+    let list = move |session: &mut _| browse::list_differences(session, &asked);
+    read(app, headers, Names::Request, list).await
 }
 
 /// What somebody searches for.
@@ -185,12 +185,6 @@ pub async fn search(
     read(app, headers, Names::Request, search).await
 }
 
-/// Counts for plots that are used again for a while, by the number of days.
-#[derive(Default)]
-pub struct Plots {
-    counted: Mutex<Vec<(i64, Instant, Statistics)>>,
-}
-
 /// The days that plots are about.
 #[derive(Debug, Deserialize)]
 pub struct PlotDays {
@@ -206,14 +200,7 @@ pub async fn statistics(
     let days = asked.days.unwrap_or(30);
     let plots = app.plots.clone();
     read(app, headers, Names::Request, move |session| {
-        let mut counted = plots.counted.lock().unwrap_or_else(PoisonError::into_inner);
-        counted.retain(|(_, at, _)| at.elapsed() < PLOTS_HOLD);
-        if let Some((_, _, statistics)) = counted.iter().find(|(of, _, _)| *of == days) {
-            return Ok(statistics.clone());
-        }
-        let statistics = browse::count_for_plots(session, days)?;
-        counted.push((days, Instant::now(), statistics.clone()));
-        Ok(statistics)
+        plots.get(days, || browse::count_for_plots(session, days))
     })
     .await
 }

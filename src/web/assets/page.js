@@ -163,6 +163,14 @@
 			if (this.stale) await this.fetchTail();
 			this.fillJump();
 			this.draw();
+			this.say();
+		}
+
+		// The log does not grow any more: what was missed of it is fetched.
+		finish() {
+			this.data.live = "false";
+			this.stale = true;
+			this.again();
 		}
 
 		async fetchText(start, end) {
@@ -417,13 +425,25 @@
 		if (page.dataset.open !== "true") return;
 		const said = one("[data-said]");
 		const refresh = soon(async () => replace("[data-part=head]", await fetchPage()), 1000);
+		let early = null, ended = false; // Pieces that come while a log is opened.
 		// A log that has begun, or that of another attempt.
 		const begin = soon(async () => {
 			const fresh = await fetchPage(), old = one("[data-log], [data-nolog]"), next = one("[data-log]", fresh);
-			if (!next || !old) return;
+			if (!next || !old || early) return;
 			old.replaceWith(document.adoptNode(next));
+			early = [];
 			log = await openLog(next);
+			const pieces = early;
+			early = null;
+			for (const piece of pieces) hear(piece);
+			if (ended) finish();
 		}, 1000);
+		const hear = (piece) => {
+			if (early) early.push(piece);
+			else if (!log || (log.data.live === "true" && piece.attempt > log.map.attempt)) begin();
+			else log.append(piece);
+		};
+		const finish = () => log ? log.finish() : begin();
 		let last = "";
 		const url = () => `${page.dataset.follow}?attempt=${log?.map.attempt ?? 1}&offset=${log?.place ?? 0}`;
 		const stop = follow(url, {
@@ -434,14 +454,12 @@
 				refresh();
 			},
 			waits: refresh,
-			log: (piece) => {
-				if (!log || (log.data.live === "true" && piece.attempt > log.map.attempt)) begin();
-				else log.append(piece);
-			},
+			log: hear,
 			end: (job) => {
 				stop();
 				said.textContent = `The job has ended: ${job.state}.`;
-				if (log) { log.data.live = "false"; log.again(); } else begin();
+				ended = true;
+				finish();
 				refresh();
 			},
 		});
@@ -460,7 +478,7 @@
 		if (log && root.dataset.live === "true") {
 			const stop = follow(() => `${root.dataset.events}?attempt=${log.map.attempt}&offset=${log.place}`, {
 				log: (piece) => log.append(piece),
-				end: () => { stop(); root.dataset.live = "false"; log.again(); },
+				end: () => { stop(); log.finish(); },
 			});
 		}
 	};

@@ -7,7 +7,7 @@ use http::StatusCode;
 use serde::Deserialize;
 
 use invirtibuilder_api::archive::Snapshot;
-use invirtibuilder_api::browse::{MatrixRow, SnapshotChange};
+use invirtibuilder_api::browse::{DifferencesRequest, MatrixRow, SnapshotChange};
 use invirtibuilder_api::page::Page;
 use invirtibuilder_api::pocket::{Held, Order, PackageDifference, PocketSummary};
 use invirtibuilder_core::names::PocketName;
@@ -20,7 +20,7 @@ use crate::visit::Visit;
 /// The packages of a page.
 const PACKAGES: u32 = 100;
 
-/// The snapshots and differences of a page.
+/// The snapshots of a page.
 const MOST: usize = 100;
 
 #[derive(Template)]
@@ -54,7 +54,7 @@ struct DifferencesPage {
     left: PocketName,
     right: PocketName,
     differences: Vec<PackageDifference>,
-    more: usize,
+    next: Option<String>,
 }
 
 impl DifferencesPage {
@@ -75,7 +75,7 @@ struct SnapshotsPage {
     from: i64,
     to: i64,
     changes: Vec<SnapshotChange>,
-    more: usize,
+    next: Option<String>,
 }
 
 /// Lists the pockets.
@@ -87,7 +87,7 @@ pub async fn pockets(visit: Visit) -> Result<Response, Refused> {
 
 /// Where a list goes on.
 #[derive(Debug, Deserialize)]
-pub struct PocketAsked {
+pub struct PlaceAsked {
     after: Option<String>,
 }
 
@@ -95,7 +95,7 @@ pub struct PocketAsked {
 pub async fn pocket(
     visit: Visit,
     Path(name): Path<String>,
-    Query(asked): Query<PocketAsked>,
+    Query(asked): Query<PlaceAsked>,
 ) -> Result<Response, Refused> {
     let name = parse(&visit, &name)?;
     let mut packages = format!("/api/v1/packages?limit={PACKAGES}&pocket={name}");
@@ -143,33 +143,36 @@ fn parse(visit: &Visit, name: &str) -> Result<PocketName, Refused> {
 pub async fn snapshots(
     visit: Visit,
     Path((name, from, to)): Path<(String, i64, i64)>,
+    Query(asked): Query<PlaceAsked>,
 ) -> Result<Response, Refused> {
     let pocket = parse(&visit, &name)?;
-    let path = format!("/api/v1/pockets/{pocket}/snapshots/{from}/{to}");
-    let mut changes: Vec<SnapshotChange> = visit.get(&path).await?;
-    let more = changes.len().saturating_sub(MOST);
-    changes.truncate(MOST);
+    let place = format!("/pockets/{pocket}/snapshots/{from}/{to}");
+    let after = asked.after.unwrap_or_default();
+    let query = [("after", after), ("limit", PACKAGES.to_string())];
+    let query = serde_urlencoded::to_string(query).unwrap_or_default();
+    let changes: Page<SnapshotChange> = visit.get(&format!("/api/v1{place}?{query}")).await?;
+    let next = changes.next.map(|after| visit.frame.asking(&place, "after", after));
+    let changes = changes.items;
     let frame = visit.frame(format!("Pocket {pocket}: snapshot {from} to {to}"), Tab::Pockets);
-    Ok(page(StatusCode::OK, &SnapshotsPage { frame, pocket, from, to, changes, more }))
-}
-
-/// Two pockets.
-#[derive(Debug, Deserialize)]
-pub struct PairAsked {
-    left: String,
-    right: String,
+    Ok(page(StatusCode::OK, &SnapshotsPage { frame, pocket, from, to, changes, next }))
 }
 
 /// Shows how two pockets differ.
 pub async fn differences(
     visit: Visit,
-    Query(asked): Query<PairAsked>,
+    Query(mut asked): Query<DifferencesRequest>,
 ) -> Result<Response, Refused> {
     let (left, right) = (parse(&visit, &asked.left)?, parse(&visit, &asked.right)?);
-    let path = format!("/api/v1/differences?left={left}&right={right}");
-    let mut differences: Vec<PackageDifference> = visit.get(&path).await?;
-    let more = differences.len().saturating_sub(MOST);
-    differences.truncate(MOST);
+    let query = |asked: &DifferencesRequest| serde_urlencoded::to_string(asked).unwrap_or_default();
+    asked.limit = Some(PACKAGES);
+    let path = format!("/api/v1/differences?{}", query(&asked));
+    let differences: Page<PackageDifference> = visit.get(&path).await?;
+    asked.limit = None;
+    let next = differences.next.map(|after| {
+        asked.after = Some(after);
+        format!("{}?{}", visit.frame.at("/differences"), query(&asked))
+    });
+    let differences = differences.items;
     let frame = visit.frame(format!("{left} and {right}"), Tab::Pockets);
-    Ok(page(StatusCode::OK, &DifferencesPage { frame, left, right, differences, more }))
+    Ok(page(StatusCode::OK, &DifferencesPage { frame, left, right, differences, next }))
 }

@@ -150,8 +150,9 @@ fn what_is_published_is_read_by_http_as_it_is_by_remctl() {
     assert_eq!(get("/jobs/1/changes")["changelog"][0]["version"], "1.0");
     assert_eq!(get("/jobs/1/attempts")[0]["bytes"], log.len() as u64);
     assert_eq!(get("/pockets/prod/snapshots").as_array().unwrap().len(), 2);
-    assert_eq!(get("/pockets/prod/snapshots/1/2")[0]["to"], "1.0");
-    assert_eq!(get("/differences?left=prod&right=dev")[0]["order"], ">");
+    assert_eq!(get("/pockets/prod/snapshots/1/2")["items"][0]["to"], "1.0");
+    assert_eq!(get("/pockets/prod/snapshots/1/2?after=tiny")["items"], json!([]));
+    assert_eq!(get("/differences?left=prod&right=dev")["items"][0]["order"], ">");
     assert_eq!(get(&format!("/search?q={}", &first[..8]))["jobs"][0]["id"], 1);
     assert_eq!(get("/search?q=tin")["packages"], json!(["tiny"]));
     assert_eq!(get("/statistics")["days"][0]["published"], 1);
