@@ -2,10 +2,14 @@
 
 use std::fmt::Write;
 use std::fs;
+use std::io::{BufRead, BufReader};
+use std::process::{Command, Stdio};
+
+use nix::sys::signal::Signal;
 
 use crate::world::browser::{Browser, END, ENTER, HOME};
 use crate::world::pages::Pages;
-use crate::world::{BUILD, SOON, STATE, Tiny, World};
+use crate::world::{BUILD, SOON, STATE, Tiny, World, eventually, run};
 
 /// The pages that show something, for somebody who is signed in.
 const PAGES: [&str; 17] = [
@@ -321,4 +325,57 @@ fn curl_signs_in_and_sends_forms_and_nobody_else_does() {
     let done = send(&format!("{data}&stage=confirm"), &ours);
     assert!(done.ends_with("/build/jobs/1"), "{done}");
     assert_eq!(world.state("1"), "queued");
+}
+
+/// Makes a certificate for `localhost` that vouches for itself, in the files that the pages have.
+fn make_certificate() -> String {
+    let (certificate, key) = ("/etc/invirtibuilder/web.pem", "/etc/invirtibuilder/web.key");
+    let curve = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"];
+    let names = ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"];
+    let files = ["-keyout", key, "-out", certificate];
+    run("openssl", &[&["req", "-x509", "-days", "2"], &curve[..], &names, &files].concat());
+    run("chown", &["_invirtibuilder-web", key]);
+    fs::read_to_string(certificate).unwrap()
+}
+
+#[test]
+fn a_certificate_is_renewed_without_an_end_and_followers_are_let_go_at_one() {
+    let world = World::new();
+    let repo = world.repo("tiny");
+    world.submit("prod", "tiny", &repo.version("1.0", Tiny::Works));
+    let first = make_certificate();
+    let keys = "certificate: /etc/invirtibuilder/web.pem, key: /etc/invirtibuilder/web.key";
+    let mut pages = Pages::start(&format!("tls: {{ {keys} }}"));
+    let trusting = |certificate: &str| {
+        fs::write("/tmp/trusted.pem", certificate).unwrap();
+        pages.try_curl("alice", "/mine", &["--cacert", "/tmp/trusted.pem", "--include"])
+    };
+    let seen = String::from_utf8(trusting(&first).stdout).unwrap();
+    assert!(seen.contains("alice") && seen.contains("tiny"), "{seen}");
+    assert!(seen.contains("__Host-invirtibuilder-session=ivs_") && seen.contains("; Secure"));
+
+    // A new one is used from the next connection on.
+    let second = make_certificate();
+    pages.signal(Signal::SIGHUP);
+    eventually("the new certificate is shown", SOON, || trusting(&second).status.success());
+    assert_eq!(trusting(&first).status.code(), Some(60), "the old one is shown still");
+    // One that is not good is not.
+    fs::write("/etc/invirtibuilder/web.pem", "nothing\n").unwrap();
+    pages.signal(Signal::SIGHUP);
+    eventually("it says so", SOON, || pages.said().contains("the certificate stays as it was"));
+    assert!(trusting(&second).status.success(), "{}", pages.said());
+
+    // Whoever follows something does not hold up the end.
+    let mut follower = Command::new("as")
+        .args(["alice", "curl", "--silent", "--no-buffer", "--cookie", "/tmp/alice.jar"])
+        .args(["--cacert", "/tmp/trusted.pem", &format!("{}/jobs/1/events", pages.url)])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut events = BufReader::new(follower.stdout.take().unwrap()).lines();
+    assert_eq!(events.next().unwrap().unwrap(), "event: state");
+    pages.signal(Signal::SIGTERM);
+    assert!(pages.wait().success(), "{}", pages.said());
+    assert!(events.all(|line| line.is_ok()));
+    follower.wait().unwrap();
 }

@@ -2,7 +2,10 @@
 
 use std::fs::{self, File};
 use std::net::TcpListener;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 
 use super::api::Api;
 use super::{SOON, eventually};
@@ -36,7 +39,8 @@ impl Pages {
             .stderr(log)
             .spawn()
             .unwrap();
-        let mut pages = Self { child, url: format!("http://localhost:{port}"), _api: api };
+        let scheme = if keys.contains("tls:") { "https" } else { "http" };
+        let mut pages = Self { child, url: format!("{scheme}://localhost:{port}"), _api: api };
         eventually("the pages are there", SOON, || {
             let ended = pages.child.try_wait().unwrap();
             assert!(ended.is_none(), "it ended: {}", fs::read_to_string(LOG).unwrap());
@@ -48,7 +52,14 @@ impl Pages {
     /// What curl(1) gets that has somebody's ticket, keeps cookies, and goes where it is led.
     #[track_caller]
     pub fn curl(&self, who: &str, path: &str, args: &[&str]) -> String {
-        let done = Command::new("as")
+        let done = self.try_curl(who, path, args);
+        assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+        String::from_utf8(done.stdout).unwrap()
+    }
+
+    /// The same, that may fail.
+    pub fn try_curl(&self, who: &str, path: &str, args: &[&str]) -> Output {
+        Command::new("as")
             .args([who, "curl", "--silent", "--show-error", "--max-time", "60", "--location"])
             .args(["--negotiate", "--user", ":"])
             .args([
@@ -60,9 +71,22 @@ impl Pages {
             .args(args)
             .arg(format!("{}{path}", self.url))
             .output()
-            .unwrap();
-        assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
-        String::from_utf8(done.stdout).unwrap()
+            .unwrap()
+    }
+
+    /// Sends a signal to the server of the pages.
+    pub fn signal(&self, signal: Signal) {
+        kill(Pid::from_raw(i32::try_from(self.pid()).unwrap()), signal).unwrap();
+    }
+
+    /// Waits until the server of the pages has ended by itself.
+    pub fn wait(&mut self) -> ExitStatus {
+        self.child.wait().unwrap()
+    }
+
+    /// What the server of the pages has said.
+    pub fn said(&self) -> String {
+        fs::read_to_string(LOG).unwrap()
     }
 
     /// The process id of the server of the pages.
