@@ -139,8 +139,7 @@ pub fn differing(
                  AND other.package = one.package)
          ORDER BY package LIMIT :most",
     )?;
-    let wanted =
-        named_params! { ":left": left, ":right": right, ":after": after, ":most": most };
+    let wanted = named_params! { ":left": left, ":right": right, ":after": after, ":most": most };
     let rows = statement.query_map(wanted, |row| row.get(0))?;
     Ok(rows.collect::<Result<_, _>>()?)
 }

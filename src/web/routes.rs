@@ -19,7 +19,9 @@ use crate::app::WebApp;
 use crate::arrival::{Arrival, Peer, Stranger};
 use crate::assets;
 use crate::live::events;
-use crate::pages::{job, jobs, log, login, overview, packages, pockets, search, statistics, steer};
+use crate::pages::{
+    job, jobs, log, login, overview, packages, pockets, search, statistics, steer, tokens,
+};
 use crate::refusal::Refused;
 use crate::relay::relay;
 use crate::visit::Visit;
@@ -54,6 +56,8 @@ impl Site {
             .route("/jobs/{id}/retry", post(steer::retry))
             .route("/events", get(events::changes))
             .route("/mine", get(jobs::mine))
+            .route("/tokens", get(tokens::tokens))
+            .route("/tokens/{name}/revoke", post(tokens::revoke))
             .route("/pockets", get(pockets::pockets))
             .route("/pockets/{name}", get(pockets::pocket))
             .route("/pockets/{name}/snapshots/{from}/{to}", get(pockets::snapshots))

@@ -89,6 +89,14 @@ fn api() -> Api {
     let attempts = json!([{ "attempt": 1, "bytes": LOG.len() }]);
     api.says("GET /api/v1/jobs/7/attempts", &attempts.to_string());
     api.logs("GET /api/v1/jobs/7/log?attempt=1", LOG);
+    let token = |name: &str, revoked: Option<i64>| {
+        json!({
+            "name": name, "principal": "alice@EXAMPLE.ORG", "pockets": ["dev"], "verbs": ["read", "submit"],
+            "by": "alice@EXAMPLE.ORG", "created": 0, "expires": i64::MAX / 2, "revoked": revoked,
+        })
+    };
+    api.says("GET /api/v1/tokens", &json!([token("ci", None), token("old", Some(1))]).to_string());
+    api.says("DELETE /api/v1/tokens/ci", &token("ci", Some(2)).to_string());
     let found = json!({ "packages": ["hello", "hello-again"], "jobs": [job(4, "published")] });
     api.says("GET /api/v1/search", &found.to_string());
     let statistics = json!({
@@ -105,7 +113,7 @@ fn api() -> Api {
 }
 
 /// The pages that only show something.
-const PAGES: [&str; 18] = [
+const PAGES: [&str; 19] = [
     "/",
     "/packages",
     "/packages?prefix=he&pocket=prod",
@@ -118,6 +126,7 @@ const PAGES: [&str; 18] = [
     "/jobs/7/log?attempt=1&line=5",
     "/jobs/7/explain",
     "/mine",
+    "/tokens",
     "/pockets",
     "/pockets/prod",
     "/pockets/prod/snapshots/3/4",
@@ -271,6 +280,23 @@ async fn a_refusal_says_why_and_what_to_type() {
 }
 
 #[tokio::test]
+async fn a_token_is_ended_and_none_is_made() {
+    let api = api();
+    let pages = api.pages();
+    let page = pages.get("/tokens").await.body;
+    assert_eq!(page.matches("/revoke\"").count(), 1, "what is revoked is not offered: {page}");
+    assert!(page.contains("remctl build.example.org build token create NAME"), "{page}");
+    let done = pages.post("/tokens/ci/revoke", "").await;
+    assert_eq!((done.status, done.header("location")), (303, "/tokens"));
+    assert_eq!(api.asked("DELETE /api/v1/tokens/ci")[0].headers["x-csrf-token"], *forgery());
+    api.refuses("DELETE /api/v1/tokens/other", 404, 65, "alice has no token other");
+    let refused = pages.post("/tokens/other/revoke", "").await;
+    assert_eq!(refused.status, 404);
+    assert!(refused.body.contains("build token revoke other"), "{}", refused.body);
+    assert_eq!(pages.post("/tokens/a%2fb/revoke", "").await.status, 404);
+}
+
+#[tokio::test]
 async fn a_form_that_is_not_ours_reaches_nothing() {
     let api = api();
     let pages = api.pages();
@@ -279,9 +305,8 @@ async fn a_form_that_is_not_ours_reaches_nothing() {
         forgery()
     );
     let bad = "pocket=prod&package=hello&commit=x&reason=y&from=dev&to=prod&forgery=0";
-    for path in
-        ["/submit", "/promote", "/rebuild", "/remove", "/jobs/7/cancel", "/jobs/7/retry", "/logout"]
-    {
+    let jobs = ["/jobs/7/cancel", "/jobs/7/retry", "/tokens/ci/revoke"];
+    for path in ["/submit", "/promote", "/rebuild", "/remove", "/logout"].into_iter().chain(jobs) {
         for (form, more) in [
             (bad, &[("sec-fetch-site", "same-origin")][..]),
             (&good, &[("sec-fetch-site", "cross-site")]),

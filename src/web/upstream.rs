@@ -113,6 +113,15 @@ impl Upstream {
         self.value(request).await
     }
 
+    /// Deletes what is at a path, and returns the answer.
+    pub async fn delete<T: DeserializeOwned>(
+        &self,
+        credentials: &VisitorCredentials,
+        path: &str,
+    ) -> Result<T, Problem> {
+        self.value(request(Method::DELETE, credentials, path, Body::empty())?).await
+    }
+
     /// Sends a request, and reads the value that it is answered with.
     async fn value<T: DeserializeOwned>(&self, request: Request<Body>) -> Result<T, Problem> {
         let response = self.send(request).await?;

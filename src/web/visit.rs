@@ -62,6 +62,11 @@ impl Visit {
         self.app.upstream.post(&self.credentials, path, value).await
     }
 
+    /// Has the API delete something, by the rights of the visitor.
+    pub async fn delete<T: DeserializeOwned>(&self, path: &str) -> Result<T, Problem> {
+        self.app.upstream.delete(&self.credentials, path).await
+    }
+
     /// Makes the frame of this page.
     pub fn frame(&self, title: impl Into<String>, tab: Tab) -> Frame {
         Frame { title: title.into(), tab, ..self.frame.clone() }

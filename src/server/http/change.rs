@@ -10,7 +10,7 @@ use crate::http::answer::{AskedQuery, SentJson, TokenOwner, change};
 use crate::http::problem::Names;
 use invirtibuilder_api::pocket::RemoveRequest;
 use invirtibuilder_api::submit::{Preview, Promotion, Rebuild, Submission, Submitted};
-use invirtibuilder_api::tokens::{TokenRequest, TokenRevocation};
+use invirtibuilder_api::tokens::TokenRevocation;
 use invirtibuilder_service::{
     Session, cancel as stop, create_repo, remove as removal, retry as again, submit as bring,
     tokens,
@@ -136,17 +136,8 @@ pub async fn create_package(
     change(app, headers, Names::Request, StatusCode::CREATED, work).await
 }
 
-/// Makes a token.
-pub async fn create_token(
-    State(app): State<App>,
-    headers: HeaderMap,
-    SentJson(wish): SentJson<TokenRequest>,
-) -> Response {
-    let work = move |session: &mut _| tokens::create_token(session, &wish);
-    change(app, headers, Names::Request, StatusCode::CREATED, work).await
-}
-
-/// Ends a token.
+/// Ends a token. None is made here: it would outlive the ticket or session of whoever asks, and so
+/// the time for which somebody who listens between browser and service can use those.
 pub async fn revoke_token(
     State(app): State<App>,
     Path(name): Path<String>,

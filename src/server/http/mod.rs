@@ -97,7 +97,7 @@ fn routes(app: App) -> Router {
         .route("/promotions", post(change::promote))
         .route("/rebuilds", post(change::rebuild))
         .route("/removals", post(change::remove))
-        .route("/tokens", get(read::tokens).post(change::create_token))
+        .route("/tokens", get(read::tokens))
         .route("/tokens/{name}", delete(change::revoke_token))
         .route("/openapi.json", get(openapi::answer))
         .fallback(problem::no_such_place);

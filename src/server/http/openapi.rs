@@ -315,13 +315,6 @@ fn operations(schemas: &mut SchemaGenerator) -> Vec<Operation> {
             query: &[("for", "whose they are; default: the caller's own")],
             ..get("/tokens", "Lists tokens", list(of::<api::tokens::Token>(s)))
         },
-        post(
-            "/tokens",
-            "Makes a token",
-            Some(of::<api::tokens::TokenRequest>(s)),
-            201,
-            Some(of::<api::tokens::NewToken>(s)),
-        ),
         Operation {
             method: "delete",
             query: &[("for", "whose it is; default: the caller's own")],

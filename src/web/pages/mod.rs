@@ -10,3 +10,4 @@ pub mod pockets;
 pub mod search;
 pub mod statistics;
 pub mod steer;
+pub mod tokens;

@@ -151,7 +151,7 @@ impl Visit {
     }
 
     /// Says why something was not done, and which command does the same.
-    fn not_done(&self, problem: Problem, command: String) -> Refused {
+    pub fn not_done(&self, problem: Problem, command: String) -> Refused {
         if problem.status == 401 {
             return self.refuse(problem);
         }
@@ -208,7 +208,7 @@ impl Visit {
 }
 
 /// Writes a command that does the same over remctl.
-fn command(frame: &Frame, words: &[&dyn Display]) -> String {
+pub fn command(frame: &Frame, words: &[&dyn Display]) -> String {
     let mut line = format!("remctl {} build", frame.server);
     for word in words {
         let word = one_line(&word.to_string());

@@ -12,7 +12,7 @@ use crate::world::pages::Pages;
 use crate::world::{BUILD, SOON, STATE, Tiny, World, eventually, run};
 
 /// The pages that show something, for somebody who is signed in.
-const PAGES: [&str; 17] = [
+const PAGES: [&str; 18] = [
     "/",
     "/packages",
     "/packages/tiny",
@@ -22,6 +22,7 @@ const PAGES: [&str; 17] = [
     "/jobs/2/log",
     "/jobs/1/explain",
     "/mine",
+    "/tokens",
     "/pockets",
     "/pockets/prod",
     "/pockets/prod/snapshots/1/2",
@@ -170,6 +171,14 @@ fn a_browser_signs_in_submits_watches_and_sees_the_matrix_change() {
     browser.is_for_everybody();
     browser.picture("small");
     browser.complains_of_nothing();
+
+    // A token that somebody made in a terminal is ended here.
+    let token = world.build("alice", &["token", "create", "ci"]).ok().out.trim().to_owned();
+    browser.go("/tokens");
+    browser.click("form[action='/tokens/ci/revoke'] button");
+    browser.until_it_says("revoked", SOON);
+    let whoami = ["--header", &format!("Authorization: Bearer {token}")];
+    assert!(pages.curl("alice", "/api/v1/whoami", &whoami).contains("revoked"));
 
     // Signed out is signed out.
     browser.size(1200, 900);
