@@ -25,6 +25,7 @@ pub mod problem;
 pub mod progress;
 pub mod readiness;
 pub mod repository;
+pub mod slurm;
 pub mod source;
 pub mod status;
 pub mod submit;

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::archive::PoolFile;
 use crate::builds::{Build, BuiltIn};
 use crate::job::{Ahead, HookRun, Job, StateChange};
+use crate::slurm::SlurmJob;
 use crate::source::JobSource;
 use crate::wait::{Accuracy, Told, Wait};
 use invirtibuilder_core::given::Given;
@@ -35,6 +36,9 @@ pub struct JobStatus {
     pub hooks: Vec<HookRun>,
     /// The job.
     pub job: Job,
+    /// What its last attempt had with Slurm, the last submission for each architecture last.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub slurm: Vec<SlurmJob>,
     /// What its source package was made of.
     pub source: Option<JobSource>,
     /// The states that it entered.
@@ -126,6 +130,13 @@ mod tests {
             given: vec![examples::given()],
             hooks: vec![hook],
             job,
+            slurm: vec![SlurmJob {
+                architecture: "amd64".parse().unwrap(),
+                name: "ib-0123456789abcdef-6.1-amd64-1".to_owned(),
+                number: Some(12),
+                node: Some("n1".to_owned()),
+                said: Some("it runs".to_owned()),
+            }],
             source: Some(examples::source()),
             steps: vec![StateChange { at: 1_700_000_000_000, state: State::Queued }],
             waits: Some(examples::wait()),

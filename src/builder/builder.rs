@@ -1,16 +1,13 @@
 //! Builds a source package for one architecture after the other.
 
-use std::fs;
 use std::path::PathBuf;
 use std::sync::Arc;
-
-use anyhow::Context;
 
 use crate::attempt::{Attempt, Scratch};
 use crate::executor::schroot::Schroot;
 use crate::executor::unshare::Unshare;
 use crate::executor::vm::Vm;
-use crate::executor::{BuildOutcome, BuildPlan, Executor, Sandboxed, Target};
+use crate::executor::{BuildOutcome, BuildPlan, Executor, Sandboxed, Target, WayOut};
 use crate::large;
 use crate::proxy::{Lists, Stale};
 use crate::request::BuildRequest;
@@ -33,7 +30,16 @@ pub struct Builder {
 impl Builder {
     /// Prepares to build with this configuration.
     pub fn new(config: &Config) -> anyhow::Result<Self> {
-        let sandboxed = Arc::new(Sandboxed::new(config)?);
+        Self::of(config, Sandboxed::new(config)?)
+    }
+
+    /// Prepares to build with this way out by the network: for builds whose files are elsewhere.
+    pub fn with_way_out(config: &Config, way_out: Box<dyn WayOut>) -> anyhow::Result<Self> {
+        Self::of(config, Sandboxed::with_way_out(config, way_out)?)
+    }
+
+    fn of(config: &Config, sandboxed: Sandboxed) -> anyhow::Result<Self> {
+        let sandboxed = Arc::new(sandboxed);
         Ok(Self {
             slots: config.state_dir.join("slots"),
             sandboxed: sandboxed.clone(),
@@ -86,8 +92,19 @@ impl Builder {
         Ok(environments.iter().filter_map(target).collect())
     }
 
-    /// Builds each of these, one after the other.
+    /// Builds each of these, one after the other. The source package is beside what was made.
     pub async fn build(
+        &self,
+        request: &BuildRequest,
+        targets: &[Target],
+        cancel: &CancellationToken,
+    ) -> Result<(), Failure> {
+        self.build_binaries(request, targets, cancel).await?;
+        request.keep_source()
+    }
+
+    /// Builds each of these, one after the other, and leaves the source package where it is.
+    pub async fn build_binaries(
         &self,
         request: &BuildRequest,
         targets: &[Target],
@@ -108,10 +125,6 @@ impl Builder {
                     }
                 }
             }
-        }
-        for file in &request.source_files {
-            let name = file.file_name().context("a source file has a name")?;
-            fs::copy(file, request.output.join(name))?;
         }
         Ok(())
     }

@@ -22,7 +22,8 @@ pub mod source;
 
 pub use builder::Builder;
 pub use executor::schroot;
+pub use executor::slurm;
 pub use executor::unshare::Ready;
-pub use executor::{Executor, Target};
-pub use proxy::LocalSuite;
+pub use executor::{Executor, Run, Target, WayOut};
+pub use proxy::{Lists, LocalSuite};
 pub use request::{BuildPaths, BuildRequest};

@@ -86,7 +86,8 @@ impl BuildOutcome {
     }
 }
 
-fn has_changes(request: &BuildRequest, target: &Target) -> Result<bool, Failure> {
+/// Tells whether sbuild has made what it was asked for.
+pub fn has_changes(request: &BuildRequest, target: &Target) -> Result<bool, Failure> {
     let all = target.binaries == Binaries::All;
     let suffix = format!("_{}.changes", if all { "all" } else { target.architecture.as_str() });
     let mut entries = fs::read_dir(&request.output)?.flatten();

@@ -5,6 +5,8 @@ use std::fs::{self, File};
 use std::io::Write;
 use std::path::PathBuf;
 
+use anyhow::Context;
+
 use crate::proxy::{Ledger, LocalSuite};
 use invirtibuilder_core::config::{Config, ConfiguredPocket, Isolation, Limits, Pocket};
 use invirtibuilder_core::error::{Failure, FailureKind};
@@ -102,6 +104,15 @@ impl BuildRequest {
     pub fn say(&self, line: &str) -> anyhow::Result<()> {
         let mut log = File::options().append(true).create(true).open(&self.log)?;
         Ok(writeln!(log, "{line}")?)
+    }
+
+    /// Copies the source package to what was built.
+    pub(crate) fn keep_source(&self) -> Result<(), Failure> {
+        for file in &self.source_files {
+            let name = file.file_name().context("a source file has a name")?;
+            fs::copy(file, self.output.join(name))?;
+        }
+        Ok(())
     }
 
     /// Lists what has to be built on these architectures, and in which order.

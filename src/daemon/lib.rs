@@ -4,7 +4,7 @@
 //! what is due, so a wake-up that is lost, doubled or late changes only when. What a dead daemon
 //! left is mended by `recover` before the first pass.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -26,11 +26,13 @@ mod orphans;
 mod ready;
 mod recover;
 mod shared;
+mod slurm;
 mod worker;
 mod workspace;
 
 use invirtibuilder_archive::Archive;
 use invirtibuilder_builder::schroot;
+use invirtibuilder_builder::slurm::Cluster;
 use invirtibuilder_core::config::{self, Config};
 use invirtibuilder_core::error::{Error, Failure, FailureKind, exit_for};
 use invirtibuilder_core::failpoint::{Point, reach};
@@ -142,6 +144,9 @@ struct Daemon {
     shared: Arc<Shared>,
     workers: JoinSet<()>,
     running: HashMap<JobId, CancellationToken>,
+    /// Those of them that a cluster builds.
+    away: HashSet<JobId>,
+    cluster: Option<Arc<Cluster>>,
     tasks: HashMap<Id, JobId>,
     heralds: announce::Heralds,
     chores: JoinSet<Chore>,
@@ -163,12 +168,15 @@ impl Daemon {
         // Before anything is changed.
         shared.read(|db| domains::demand(db, &config))?;
         recover::recover_jobs(&config, &shared).await?;
+        let cluster = slurm::open(&config, &shared, &shared.stopping()).await?;
         Ok(Self {
             path,
             config,
             shared,
             workers: JoinSet::new(),
             running: HashMap::new(),
+            away: HashSet::new(),
+            cluster,
             tasks: HashMap::new(),
             heralds: announce::Heralds::new(TICK),
             chores: JoinSet::new(),
@@ -234,7 +242,7 @@ impl Daemon {
         if !self.is_placed() || !self.has_room() {
             return self.heralds.start_due(&self.shared, &self.config);
         }
-        while self.running.len() < self.config.daemon.jobs {
+        while self.running.len() < rules.all_places() {
             reach(Point::JobUnclaimed)?;
             if !self.shared.read(|db| queue::may_claim(db, &rules))? {
                 break;
@@ -244,16 +252,25 @@ impl Daemon {
             let token = CancellationToken::new();
             self.running.insert(job.id, token.clone());
             let id = job.id;
+            let pocket = self.config.find_pocket(&job.pocket);
+            if pocket.is_some_and(|pocket| self.config.is_on_slurm(pocket.settings())) {
+                self.away.insert(id);
+            }
             let span = tracing::info_span!("job", job = %id, attempt = job.attempt);
-            let (shared, config) = (self.shared.clone(), self.config.clone());
-            let task = worker::carry_out_job(shared, config, job, token).instrument(span);
+            let with = (self.shared.clone(), self.config.clone(), self.cluster.clone());
+            let task = worker::carry_out_job(with, job, token).instrument(span);
             let task = self.workers.spawn(task);
             self.tasks.insert(task.id(), id);
         }
-        if self.running.len() >= self.config.daemon.jobs {
+        if self.running_here() >= self.config.daemon.jobs {
             self.readier.give_way();
         }
         self.heralds.start_due(&self.shared, &self.config)
+    }
+
+    /// Counts the jobs that this machine builds.
+    fn running_here(&self) -> usize {
+        self.running.len() - self.away.len()
     }
 
     /// Tells whether all pockets are in the domains that the configuration says. When 'archive
@@ -308,6 +325,7 @@ impl Daemon {
         let task = ended.as_ref().map_or_else(tokio::task::JoinError::id, |(id, ())| *id);
         let Some(id) = self.tasks.remove(&task) else { return };
         self.running.remove(&id);
+        self.away.remove(&id);
         if let Err(error) = ended {
             let _job = tracing::info_span!("job", job = %id).entered();
             // A panic of ours; the job must not stay without an end.
@@ -357,7 +375,7 @@ impl Daemon {
         if let Err(error) = self.refresher.start_due(&self.shared, &self.config) {
             self.shared.complain("chroots cannot be looked at", &error);
         }
-        let is_free = self.running.len() < self.config.daemon.jobs;
+        let is_free = self.running_here() < self.config.daemon.jobs;
         let places = if is_free { ready::Places::Free } else { ready::Places::Taken };
         if let Err(error) = self.readier.start_due(&self.shared, &self.config, places) {
             self.shared.complain("chroots cannot be looked at", &error);
@@ -416,6 +434,11 @@ impl Daemon {
                 let error =
                     Error::config("state_dir cannot change while the daemon runs: restart it");
                 self.refused(&error.into());
+            }
+            Ok(new) if slurm::demand_same_listener(self.cluster.as_deref(), &new).is_err() => {
+                if let Err(error) = slurm::demand_same_listener(self.cluster.as_deref(), &new) {
+                    self.refused(&error);
+                }
             }
             Ok(new) => {
                 let (shared, new) = (self.shared.clone(), Arc::new(new));

@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use anyhow::Result;
 use rusqlite::{Connection, Transaction};
+use tokio::sync::Semaphore;
 
 use invirtibuilder_core::config::Config;
 use invirtibuilder_core::names::JobId;
@@ -21,6 +22,8 @@ pub struct Shared {
     work: Mutex<Record>,
     /// Cancelled when the daemon is told to stop.
     stopping: CancellationToken,
+    /// Lets as many source packages be made at a time, for builds elsewhere, as jobs run here.
+    pub sources: Semaphore,
 }
 
 impl Shared {
@@ -31,7 +34,8 @@ impl Shared {
         let patient = || record().map(|record| record.patient(stopping.clone()));
         let publisher = Arc::new(Publisher::new(patient()?));
         let (record, work) = (Mutex::new(record()?), Mutex::new(patient()?));
-        Ok(Self { publisher, record, work, stopping })
+        let sources = Semaphore::new(config.daemon.jobs);
+        Ok(Self { publisher, record, work, stopping, sources })
     }
 
     fn record(&self) -> MutexGuard<'_, Record> {
@@ -53,6 +57,11 @@ impl Shared {
     /// job would fail otherwise.
     pub fn write_for_job<T>(&self, change: impl FnOnce(&Transaction) -> Result<T>) -> Result<T> {
         self.work.lock().unwrap_or_else(std::sync::PoisonError::into_inner).write(change)
+    }
+
+    /// Returns what is cancelled when the daemon is told to stop.
+    pub fn stopping(&self) -> CancellationToken {
+        self.stopping.clone()
     }
 
     /// Has nobody wait for the record for long any more.

@@ -20,13 +20,14 @@ use invirtibuilder_api::job::State;
 use invirtibuilder_archive::Archive;
 use invirtibuilder_builder as builder;
 use invirtibuilder_builder::source::{self, Branch};
+use invirtibuilder_builder::slurm::{Cluster, ClusterBuild, WhichBuild};
 use invirtibuilder_builder::{BuildPaths, Builder, Target};
-use invirtibuilder_core::config::{Config, ConfiguredPocket, Isolation};
+use invirtibuilder_core::config::{Config, ConfiguredPocket, ExecutorSetting, Isolation};
 use invirtibuilder_core::error::{Failure, FailureKind};
 use invirtibuilder_core::facts;
 use invirtibuilder_core::facts::SourcePackage;
 use invirtibuilder_core::failpoint::{Point, reach};
-use invirtibuilder_core::names::Principal;
+use invirtibuilder_core::names::{Architecture, Principal};
 use invirtibuilder_environment::{Environment, programs};
 use invirtibuilder_publish::validate::{self, Decision, JobRequest, Valid};
 use invirtibuilder_publish::{Item, copies};
@@ -42,8 +43,7 @@ use invirtibuilder_system::subprocess::CancellationToken;
 
 /// Carries the job out.
 pub async fn carry_out_job(
-    shared: Arc<Shared>,
-    config: Arc<Config>,
+    (shared, config, cluster): (Arc<Shared>, Arc<Config>, Option<Arc<Cluster>>),
     job: Job,
     cancel: CancellationToken,
 ) {
@@ -52,6 +52,7 @@ pub async fn carry_out_job(
         state: State::Preparing,
         shared,
         config,
+        cluster,
         job,
         cancel,
     };
@@ -100,6 +101,7 @@ const AGAIN: Duration = Duration::from_secs(2);
 struct Task {
     shared: Arc<Shared>,
     config: Arc<Config>,
+    cluster: Option<Arc<Cluster>>,
     job: Job,
     cancel: CancellationToken,
     state: State,
@@ -219,7 +221,10 @@ impl Task {
         let log = self.begin().await?;
         let mut request = self.build_request(pocket, &log);
         let (asked, from) = self.source_request(pocket, &request).await?;
+        let is_away = self.config.is_on_slurm(pocket.settings());
+        let turn = if is_away { self.shared.sources.acquire().await.ok() } else { None };
         let source = source::make(&asked, &self.cancel).await?;
+        drop(turn);
         self.keep_source(&from, &source, &request)?;
         reach(Point::SourceMade)?;
         self.advance(State::Building)?;
@@ -245,6 +250,7 @@ impl Task {
         say_each(&request, &left_out)?;
         let stop = self.cancel.child_token();
         let proof = async {
+            let _turn = if is_away { self.shared.sources.acquire().await.ok() } else { None };
             let proof = source::prove(&asked, &source, &stop).await;
             if proof.is_err() {
                 stop.cancel();
@@ -252,9 +258,10 @@ impl Task {
             proof
         };
         let built = async {
-            builder.build(&request, &targets, &stop).await?;
+            let nodes = self.build_once((pocket, &builder), &request, &targets, None, &stop).await?;
             if pocket.settings().require_reproducible {
-                self.build_second(&builder, &request, &targets, &stop).await?;
+                let with = (pocket, &builder);
+                self.build_second(with, &request, &targets, &nodes, &stop).await?;
             }
             Ok::<_, Failure>(())
         };
@@ -272,17 +279,44 @@ impl Task {
         Ok(self.workspace.built())
     }
 
+    /// Builds where the pocket says. Returns the nodes of a cluster that did it; a second build is on
+    /// other nodes than the first.
+    async fn build_once(
+        &self,
+        (pocket, builder): (ConfiguredPocket<'_>, &Builder),
+        request: &builder::BuildRequest,
+        targets: &[Target],
+        first: Option<&BTreeMap<Architecture, String>>,
+        cancel: &CancellationToken,
+    ) -> Result<BTreeMap<Architecture, String>, Failure> {
+        let ExecutorSetting::Slurm(place) = self.config.executor_of(pocket.settings()) else {
+            builder.build(request, targets, cancel).await?;
+            return Ok(BTreeMap::new());
+        };
+        let cluster = self.cluster.as_ref().context("the daemon does not listen for nodes")?;
+        let build = ClusterBuild {
+            request,
+            place,
+            job: self.job.id,
+            attempt: self.job.attempt,
+            in_memory: self.config.in_memory_of_nodes(),
+            which: first.map_or(WhichBuild::First, WhichBuild::Second),
+        };
+        cluster.build(&build, targets, cancel).await
+    }
+
     /// Builds a second time, and demands the same packages.
     async fn build_second(
         &self,
-        builder: &Builder,
+        with: (ConfiguredPocket<'_>, &Builder),
         request: &builder::BuildRequest,
         targets: &[Target],
+        nodes: &BTreeMap<Architecture, String>,
         cancel: &CancellationToken,
     ) -> Result<(), Failure> {
         let first = reproduction::packages_in(&request.output)?;
         let again = self.again(request)?;
-        builder.build(&again, targets, cancel).await?;
+        self.build_once(with, &again, targets, Some(nodes), cancel).await?;
         let compared = reproduction::compare(&first, &reproduction::packages_in(&again.output)?);
         self.proven(&compared, &first, request.isolation, &reproduction::environments(targets))
     }

@@ -18,7 +18,7 @@ use invirtibuilder_core::names::JobId;
 use invirtibuilder_publish as publish;
 use invirtibuilder_store::pockets::KnownVersion;
 use invirtibuilder_store::{
-    beside, browse, builds, chroots, forecast, hooks, jobs, pockets, pool, sources,
+    beside, browse, builds, chroots, forecast, hooks, jobs, pockets, pool, slurm, sources,
 };
 
 /// The number of finished jobs that the overview has.
@@ -49,6 +49,7 @@ pub fn describe_job(session: &Session, id: JobId) -> Result<JobStatus> {
     } else {
         (None, None)
     };
+    let slurm = slurm::of_attempt(db, id, job.attempt)?;
     let has_log = config.build_log(id).exists();
     Ok(JobStatus {
         aside,
@@ -60,6 +61,7 @@ pub fn describe_job(session: &Session, id: JobId) -> Result<JobStatus> {
         given,
         hooks,
         job,
+        slurm,
         source,
         steps,
         waits,

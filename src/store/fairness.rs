@@ -22,11 +22,23 @@ pub struct Share {
     pub jobs: Option<u32>,
     /// The places that only the pocket may use.
     pub reserve: u32,
+    /// The places that its jobs run in.
+    pub on: PlaceKind,
+}
+
+/// The kinds of places. No job of one kind takes a place of the other.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum PlaceKind {
+    /// This machine's.
+    #[default]
+    Here,
+    /// Those of a cluster of Slurm's.
+    Slurm,
 }
 
 impl Default for Share {
     fn default() -> Self {
-        Self { share: 1, jobs: None, reserve: 0 }
+        Self { share: 1, jobs: None, reserve: 0, on: PlaceKind::Here }
     }
 }
 
@@ -55,8 +67,10 @@ impl Weight {
 /// The rules of the configuration: the places, and the settings of all pockets and domains.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Rules {
-    /// The number of jobs that run side by side.
+    /// The number of jobs that run side by side on this machine.
     pub places: u32,
+    /// The number of jobs that are with Slurm at one time.
+    pub on_slurm: u32,
     /// The settings of the pockets. A pocket that is not among them has a [`Share::default`].
     pub pockets: BTreeMap<PocketName, Share>,
     /// The shares of the domains. One that is not among them has a share of 1.
@@ -111,14 +125,14 @@ impl Rules {
     /// Reads the rules of a configuration.
     pub fn of(config: &Config) -> Self {
         let pockets = config.build.pockets.iter().map(|(name, pocket)| {
-            (
-                name.clone(),
-                Share { share: pocket.share.max(1), jobs: pocket.jobs, reserve: pocket.reserve },
-            )
+            let on = if config.is_on_slurm(pocket) { PlaceKind::Slurm } else { PlaceKind::Here };
+            let share = pocket.share.max(1);
+            (name.clone(), Share { share, jobs: pocket.jobs, reserve: pocket.reserve, on })
         });
         let domains = config.domains().map(|(domain, archive)| (domain, archive.share.max(1)));
         Self {
             places: u32::try_from(config.daemon.jobs).unwrap_or(u32::MAX),
+            on_slurm: config.slurm.as_ref().map_or(0, |slurm| slurm.jobs),
             pockets: pockets.collect(),
             domains: domains.collect(),
         }
@@ -139,9 +153,23 @@ impl Rules {
         self.pockets.get(pocket).copied().unwrap_or_default()
     }
 
-    /// Returns the number of places that all may use.
-    fn common(&self) -> u32 {
-        self.places.saturating_sub(self.pockets.values().map(|share| share.reserve).sum())
+    /// Returns the number of places of a kind.
+    fn places_on(&self, on: PlaceKind) -> u32 {
+        match on {
+            PlaceKind::Here => self.places,
+            PlaceKind::Slurm => self.on_slurm,
+        }
+    }
+
+    /// Returns the number of jobs that run at one time at most, wherever.
+    pub fn all_places(&self) -> usize {
+        self.places as usize + self.on_slurm as usize
+    }
+
+    /// Returns the number of places of a kind that all may use.
+    fn common(&self, on: PlaceKind) -> u32 {
+        let beside = self.pockets.values().filter(|share| share.on == on);
+        self.places_on(on).saturating_sub(beside.map(|share| share.reserve).sum())
     }
 
     /// Says why no job of this pocket can start now; `Ok(true)`: one can, in a reserved place.
@@ -150,18 +178,20 @@ impl Rules {
         if share.jobs.is_some_and(|most| load.running + load.in_reserve >= most) {
             return Err(Hold::Limit);
         }
-        let running: u32 = all.iter().map(|load| load.running + load.in_reserve).sum();
-        if running >= self.places {
+        let beside = || all.iter().filter(|load| self.share(&load.pocket).on == share.on);
+        let running: u32 = beside().map(|load| load.running + load.in_reserve).sum();
+        if running >= self.places_on(share.on) {
             return Err(Hold::Place);
         }
         if load.in_reserve < share.reserve {
             return Ok(true);
         }
-        let in_common: u32 = all.iter().map(|load| load.running).sum();
+        let in_common: u32 = beside().map(|load| load.running).sum();
+        let common = self.common(share.on);
         // One that is configured no more may be left without any: its jobs are to fail, and not to
         // wait for ever.
-        let has_none = share.reserve == 0 && self.common() == 0;
-        if in_common < self.common() || has_none { Ok(false) } else { Err(Hold::Place) }
+        let has_none = share.reserve == 0 && common == 0;
+        if in_common < common || has_none { Ok(false) } else { Err(Hold::Place) }
     }
 
     /// Finds the pocket whose turn it is, and whether its job takes a reserved place.
@@ -199,6 +229,21 @@ mod tests {
 
     fn next<'a>(rules: &Rules, all: &'a [Load]) -> Option<(&'a str, bool)> {
         rules.next(all).map(|(load, reserved)| (load.pocket.as_str(), reserved))
+    }
+
+    #[test]
+    fn jobs_of_slurm_and_of_this_machine_take_no_place_from_each_other() {
+        let slurm = Share { on: PlaceKind::Slurm, ..Share::default() };
+        let mut rules = rules(1, &[("far", slurm)]);
+        rules.on_slurm = 2;
+        assert_eq!(rules.all_places(), 3);
+        let mut all = [load("far", 0, Some(1), 1, 0), load("near", 9, Some(2), 1, 0)];
+        assert_eq!(next(&rules, &all), Some(("far", false)));
+        all[0].running = 2;
+        assert_eq!(next(&rules, &all), None);
+        assert_eq!(rules.may_start(&all[0], &all), Err(Hold::Place));
+        all[1].running = 0;
+        assert_eq!(next(&rules, &all), Some(("near", false)));
     }
 
     #[test]

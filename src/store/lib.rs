@@ -46,6 +46,7 @@ pub mod relocation;
 pub mod removals;
 mod rows;
 pub mod seals;
+pub mod slurm;
 pub mod snapshots;
 pub mod sources;
 pub mod tokens;
@@ -72,6 +73,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("schema/0013-kept.sql"),
     include_str!("schema/0014-counts.sql"),
     include_str!("schema/0015-http.sql"),
+    include_str!("schema/0020-slurm.sql"),
 ];
 
 /// The longest that a writer stands in line before we tell the caller to try again.

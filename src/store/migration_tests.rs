@@ -6,7 +6,7 @@ use rusqlite::Connection;
 
 use crate::{
     MIGRATIONS, Record, beside, browse, builds, chroots, domains, forecast, hooks, jobs, measures,
-    moves, pockets, pool, queue_check, released, snapshots, sources, tokens,
+    moves, pockets, pool, queue_check, released, slurm, snapshots, sources, tokens,
 };
 use invirtibuilder_api::job::State;
 use invirtibuilder_core::domain::Identity;
@@ -14,7 +14,7 @@ use invirtibuilder_core::names::{CommitId, DomainName, JobId};
 
 /// What a database of each schema has more than one of the schema before, in every table that is
 /// new and every column that is.
-const ROWS: [&str; 15] = [
+const ROWS: [&str; 16] = [
     "INSERT INTO job (id, pocket, package, commit_id, version, principal, state, failure, reason, turn,
                       attempt, submitted, started, finished, lease_until, cancel_by) VALUES
      (1, 'dev', 'hello', 'aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa', '1.0', 'alice@R', 'published', NULL, NULL, 1, 1, 10, 20, 120, NULL, NULL),
@@ -86,6 +86,7 @@ const ROWS: [&str; 15] = [
     "INSERT INTO token VALUES ('alice@R', 'ci', x'07', '[]', '[]', 'alice@R', 100, 200, NULL);
      INSERT INTO login VALUES (x'08', 'alice@R', 100, 200);
      INSERT INTO pool_day VALUES ('main', 0, 2, 11);",
+    "INSERT INTO slurm_job VALUES ('ib-1', 3, 2, 'amd64', x'09', 71, 12, 'n1', 'it runs', 12, 0, x'0a', NULL, NULL);",
 ];
 
 /// Makes a database as the release with this schema has left it.
@@ -195,4 +196,5 @@ fn read_everything(db: &Connection, schema: usize) {
     assert_eq!(measures::phase_times(db).unwrap().len(), has(14));
     assert_eq!(tokens::list(db, None).unwrap().len(), has(15));
     assert_eq!(browse::pools(db, 0).unwrap().len(), has(15));
+    assert_eq!(slurm::of_attempt(db, JobId(3), 2).unwrap().len(), has(16));
 }

@@ -205,7 +205,7 @@ fn shares() -> impl Strategy<Value = Pockets> {
 /// Makes pockets with limits and reserved places, and enough places for all.
 fn limited() -> impl Strategy<Value = (u32, Pockets)> {
     let one = (1u32..=5, prop::option::of(1u32..=3), 0u32..=1)
-        .prop_map(|(share, jobs, reserve)| Share { share, jobs, reserve });
+        .prop_map(|(share, jobs, reserve)| Share { share, jobs, reserve, ..Share::default() });
     (in_domains(prop::collection::vec(one, 1..=4)), 1u32..=3).prop_map(|(pockets, more)| {
         let reserved: u32 = pockets.shares.iter().map(|share| share.reserve).sum();
         (reserved + more, pockets)

@@ -7,6 +7,7 @@ use std::path::Path;
 use std::sync::OnceLock;
 
 use anyhow::{Context, Result};
+use serde::{Deserialize, Serialize};
 
 use crate::subprocess::{CancellationToken, Cmd};
 use invirtibuilder_core::config::Pocket;
@@ -16,7 +17,7 @@ use invirtibuilder_core::names::{Architecture, PocketName};
 const DPKG: &str = "/usr/share/dpkg";
 
 /// The binary packages that a build makes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Binaries {
     /// The packages of its architecture.
     Own,

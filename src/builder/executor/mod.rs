@@ -7,6 +7,7 @@ use futures_util::future::BoxFuture;
 
 mod sandboxed;
 pub mod schroot;
+pub mod slurm;
 pub mod unshare;
 pub mod vm;
 
@@ -19,7 +20,7 @@ use invirtibuilder_system::architectures::Binaries;
 use invirtibuilder_system::cgroup::Breach;
 use invirtibuilder_system::slot::Slot;
 use invirtibuilder_system::subprocess::{CancellationToken, Finished};
-pub use sandboxed::Sandboxed;
+pub use sandboxed::{Run, Sandboxed, WayOut};
 
 /// One architecture of a source package, and what it is built in.
 #[derive(Debug)]

@@ -26,9 +26,29 @@ use invirtibuilder_system::shares::Shares;
 use invirtibuilder_system::slot::Slot;
 use invirtibuilder_system::subprocess::{CancellationToken, Cmd, helper};
 
+/// Gives builds their way out by the network.
+pub trait WayOut: Send + Sync {
+    /// Listens on a new socket for a build, until what is returned is dropped.
+    fn open(&self, socket: &Path, run: &Run<'_>) -> Result<Box<dyn Send>>;
+}
+
+/// The way out of builds on this machine: a proxy that reads its cache.
+struct Proxies {
+    cache: PathBuf,
+}
+
+impl WayOut for Proxies {
+    fn open(&self, socket: &Path, run: &Run<'_>) -> Result<Box<dyn Send>> {
+        let (mirrors, suites) =
+            (Mirrors::of(&run.manifest.sources), Suites::of(run.local, run.given.clone()));
+        let cache = Cache::open(&self.cache)?.giving(run.lists, run.stale.clone());
+        Ok(Box::new(Proxy::start(socket, mirrors, suites, cache, run.limits.disk.0)?))
+    }
+}
+
 /// Runs sandboxes.
 pub struct Sandboxed {
-    cache: PathBuf,
+    way_out: Box<dyn WayOut>,
     /// The packages that do not fit into memory.
     pub large: Large,
     in_memory: u64,
@@ -39,13 +59,21 @@ pub struct Sandboxed {
 
 /// What runs in a sandbox.
 pub struct Run<'a> {
+    /// What it starts from.
     pub manifest: &'a Manifest,
+    /// The suites of our own that it may have.
     pub local: &'a [LocalSuite],
+    /// What it is given of those.
     pub given: Ledger,
+    /// What it may use.
     pub limits: &'a Limits,
+    /// The lists of packages that it installs by.
     pub lists: Lists,
+    /// Notes that those may be too old.
     pub stale: Stale,
+    /// A directory of its own.
     pub scratch: &'a Path,
+    /// The ids that it has.
     pub slot: &'a Slot,
 }
 
@@ -65,8 +93,13 @@ impl<'a> Run<'a> {
 impl Sandboxed {
     /// Prepares to run sandboxes with this configuration.
     pub fn new(config: &Config) -> Result<Self> {
+        Self::with_way_out(config, Box::new(Proxies { cache: config.state_dir.join("cache") }))
+    }
+
+    /// Prepares to run sandboxes that have this way out.
+    pub fn with_way_out(config: &Config, way_out: Box<dyn WayOut>) -> Result<Self> {
         Ok(Self {
-            cache: config.state_dir.join("cache"),
+            way_out,
             large: Large::new(config.state_dir.join("large")),
             in_memory: config.in_memory(),
             program: helper("build-sandbox")?,
@@ -95,10 +128,7 @@ impl Sandboxed {
     ) -> Result<BuildOutcome, Failure> {
         let socket = run.scratch.join("proxy");
         let _ = fs::remove_file(&socket);
-        let (mirrors, suites) =
-            (Mirrors::of(&run.manifest.sources), Suites::of(run.local, run.given));
-        let cache = Cache::open(&self.cache)?.giving(run.lists, run.stale);
-        let proxy = Proxy::start(&socket, mirrors, suites, cache, run.limits.disk.0)?;
+        let proxy = self.way_out.open(&socket, &run)?;
         spec.binds.push(Bind { from: socket, to: spec.proxy.clone(), writable: true });
         let groups = Groups::create(run.slot.number(), run.limits).await?;
         spec.groups = groups.doors();

@@ -87,6 +87,13 @@ trait Answers: Send + Sync + 'static {
     fn answer(&self, request: &Request<Incoming>) -> impl Future<Output = Answer> + Send;
 }
 
+/// The proxy of one build, without a place where it listens: connections come from elsewhere.
+#[derive(Clone)]
+pub struct Gate {
+    service: Arc<ProxyService>,
+    room: Arc<Semaphore>,
+}
+
 struct ProxyService {
     mirrors: Mirrors,
     suites: Arc<Suites>,
@@ -109,11 +116,31 @@ impl Proxy {
     ) -> Result<Self> {
         let listener = UnixListener::bind(socket)
             .with_context(|| format!("cannot listen on {}", socket.display()))?;
+        let service = Arc::new(ProxyService::new(mirrors, suites, cache, room));
+        Ok(Self { task: tokio::spawn(serve(listener, service)) })
+    }
+}
+
+impl ProxyService {
+    fn new(mirrors: Mirrors, suites: Suites, cache: Cache, room: u64) -> Self {
         let suites = Arc::new(suites);
         let (fetches, given, room) =
             (Semaphore::new(FETCHES), Mutex::default(), ProxyRoom::new(room));
-        let service = Arc::new(ProxyService { mirrors, suites, cache, fetches, given, room });
-        Ok(Self { task: tokio::spawn(serve(listener, service)) })
+        Self { mirrors, suites, cache, fetches, given, room }
+    }
+}
+
+impl Gate {
+    /// Makes one. What the build holds of the disk by it is at most `room` bytes.
+    pub fn new(mirrors: Mirrors, suites: Suites, cache: Cache, room: u64) -> Self {
+        let service = Arc::new(ProxyService::new(mirrors, suites, cache, room));
+        Self { service, room: Arc::new(Semaphore::new(CONNECTIONS)) }
+    }
+
+    /// Answers one client to the end of its connection, once there is a place for it.
+    pub async fn converse(&self, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) {
+        let Ok(_place) = self.room.clone().acquire_owned().await else { return };
+        converse(stream, self.service.clone()).await;
     }
 }
 
@@ -157,7 +184,8 @@ async fn converse(
     let _ = http.serve_connection(TokioIo::new(stream), answer).await;
 }
 
-type Answer = Response<Either<Full<Bytes>, FileBody>>;
+/// An answer of ours.
+pub type Answer = Response<Either<Full<Bytes>, FileBody>>;
 
 impl Answers for ProxyService {
     async fn answer(&self, request: &Request<Incoming>) -> Answer {
@@ -166,7 +194,7 @@ impl Answers for ProxyService {
         }
         let head = request.method() == Method::HEAD;
         if is_ours(request.uri()) {
-            return own(&self.suites, request.uri().path().to_owned(), head).await;
+            return own(&self.suites, request.uri().path().to_owned(), FilePart::of(request)).await;
         }
         let Some(url) = self.mirrors.find(request.uri()) else {
             return refuse(StatusCode::FORBIDDEN, "this is no file of the mirrors of this chroot");
@@ -181,7 +209,7 @@ impl Answers for ProxyService {
                 if !head {
                     self.given.lock().unwrap_or_else(PoisonError::into_inner).insert(digest(&url));
                 }
-                send(file, head, Some(held)).await
+                send(file, FilePart::of(request), Some(held)).await
             }
             Err(Trouble::Absent) => refuse(StatusCode::NOT_FOUND, "the mirror does not have it"),
             Err(Trouble::NoRoom) => refuse(
@@ -210,13 +238,13 @@ fn digest(url: &str) -> u64 {
 }
 
 /// Answers with a file of our own archive.
-async fn own(suites: &Arc<Suites>, path: String, head: bool) -> Answer {
+async fn own(suites: &Arc<Suites>, path: String, part: FilePart) -> Answer {
     let suites = suites.clone();
     // An index may be long.
     let found = tokio::task::spawn_blocking(move || suites.find(&path)).await;
     match found.map_err(anyhow::Error::from).and_then(|found| found) {
         Ok(Some(path)) => match tokio::fs::File::open(&path).await {
-            Ok(file) => send(file, head, None).await,
+            Ok(file) => send(file, part, None).await,
             Err(_) => refuse(StatusCode::NOT_FOUND, "the archive does not have it"),
         },
         Ok(None) => {
@@ -226,6 +254,21 @@ async fn own(suites: &Arc<Suites>, path: String, head: bool) -> Answer {
             StatusCode::BAD_GATEWAY,
             &invirtibuilder_core::text::one_line(&format!("{error:#}")),
         ),
+    }
+}
+
+/// What of a file is answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FilePart {
+    /// Its length.
+    Head,
+    /// All of it.
+    All,
+}
+
+impl FilePart {
+    fn of(request: &Request<Incoming>) -> Self {
+        if request.method() == Method::HEAD { Self::Head } else { Self::All }
     }
 }
 
@@ -239,12 +282,13 @@ fn is_ours(uri: &Uri) -> bool {
         && uri.authority().is_some_and(|to| to.as_str() == HOST)
 }
 
-async fn send(file: tokio::fs::File, head: bool, held: Option<HeldBytes>) -> Answer {
+/// Answers with a file, or with what is known of it.
+pub async fn send(file: tokio::fs::File, part: FilePart, held: Option<HeldBytes>) -> Answer {
     let length = match file.metadata().await {
         Ok(about) if about.is_file() => about.len(),
         _ => return refuse(StatusCode::NOT_FOUND, "this is no file"),
     };
-    let body = if head {
+    let body = if part == FilePart::Head {
         Either::Left(Full::default())
     } else {
         Either::Right(FileBody(ReaderStream::new(file), held))
@@ -254,14 +298,15 @@ async fn send(file: tokio::fs::File, head: bool, held: Option<HeldBytes>) -> Ans
     answer
 }
 
-fn refuse(status: StatusCode, why: &str) -> Answer {
+/// Answers with a sentence.
+pub fn refuse(status: StatusCode, why: &str) -> Answer {
     let mut answer = Response::new(Either::Left(Full::from(format!("{why}\n"))));
     *answer.status_mut() = status;
     answer
 }
 
 /// A file as a message's body, and what it takes of a build's room while it is open.
-struct FileBody(ReaderStream<tokio::fs::File>, #[allow(dead_code)] Option<HeldBytes>);
+pub struct FileBody(ReaderStream<tokio::fs::File>, #[allow(dead_code)] Option<HeldBytes>);
 
 impl Body for FileBody {
     type Data = Bytes;

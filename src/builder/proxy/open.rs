@@ -15,7 +15,7 @@ use hyper::{Method, Request, StatusCode};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
-use crate::proxy::{Answer, Answers, Suites, not_allowed, own, refuse, serve};
+use crate::proxy::{Answer, Answers, FilePart, Suites, not_allowed, own, refuse, serve};
 
 /// Our own archive on a port of the loopback interface; ends when dropped.
 pub struct OpenArchive {
@@ -62,8 +62,8 @@ impl Answers for Door {
             .filter(|_| request.uri().query().is_none());
         match (path, request.method()) {
             (_, method) if !matches!(*method, Method::GET | Method::HEAD) => not_allowed(),
-            (Some(path), method) => {
-                own(&self.suites, path.to_owned(), method == Method::HEAD).await
+            (Some(path), _) => {
+                own(&self.suites, path.to_owned(), FilePart::of(request)).await
             }
             (None, _) => refuse(StatusCode::FORBIDDEN, "this is for a build"),
         }

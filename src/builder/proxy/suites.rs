@@ -64,6 +64,12 @@ impl Ledger {
         Ok(())
     }
 
+    /// Notes all that another one has.
+    pub fn take_over(&self, other: &Self) {
+        let others = other.all();
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).extend(others);
+    }
+
     /// Lists all of them.
     pub fn all(&self) -> Vec<Given> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()

@@ -9,6 +9,7 @@ use serde::Serialize;
 use crate::session::CliSession;
 use crate::verbs::follow::HEARTBEAT;
 use invirtibuilder_api::job::{Job, State};
+use invirtibuilder_api::slurm::SlurmJob;
 use invirtibuilder_api::status::{JobStatus, Overview};
 use invirtibuilder_api::wait::Told;
 use invirtibuilder_core::error::Exit;
@@ -166,6 +167,9 @@ fn print(session: &CliSession, status: &JobStatus) -> Result<()> {
             format!("{} {} {} from {}", one.package, one.version, one.architecture, one.suite),
         )?;
     }
+    for one in &status.slurm {
+        line("slurm", on_slurm(one))?;
+    }
     if let Some(ahead) = status.ahead {
         line("ahead", ahead.to_string())?;
     }
@@ -201,6 +205,14 @@ fn print(session: &CliSession, status: &JobStatus) -> Result<()> {
 }
 
 /// When a job that had to wait was to start, and how far off that was.
+/// Says how a build is with Slurm.
+fn on_slurm(one: &SlurmJob) -> String {
+    let number = one.number.map_or_else(String::new, |number| format!(" {number}"));
+    let node = one.node.as_ref().map_or_else(String::new, |node| format!(" on {node}"));
+    let said = one.said.as_deref().unwrap_or("it is being sent");
+    format!("{}: job{number}{node}: {said}", one.architecture)
+}
+
 fn foretold(told: &Told) -> String {
     let off = match told.started.map(|started| started - told.start) {
         None => String::new(),

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use crate::config::chroots::MACHINES;
 use crate::config::places::KeyPath;
-use crate::config::{Config, ConfiguredPocket, Definition, Isolation, domains};
+use crate::config::{Config, ConfiguredPocket, Definition, Isolation, domains, executor};
 use crate::names::{Architecture, Distro, PackageName};
 
 /// Lists every problem, with the key at fault.
@@ -13,6 +13,7 @@ pub fn problems(config: &Config) -> Vec<(KeyPath, String)> {
     let mut found = Vec::new();
     paths(config, &mut found);
     domains::problems(config, &mut found);
+    executor::problems(config, &mut found);
     if !config.git.submodule_url.contains("{package}")
         || config.git.submodule_url.chars().any(char::is_control)
     {
@@ -193,12 +194,19 @@ fn places(config: &Config, which: ConfiguredPocket, found: &mut Vec<(KeyPath, St
             format!("reserve: no more than {jobs} could be used, which is what jobs allows"),
         );
     }
-    let reserved: u64 = config.build.pockets.values().map(|pocket| u64::from(pocket.reserve)).sum();
-    let places = config.daemon.jobs as u64;
+    let on_slurm = config.is_on_slurm(pocket);
+    let beside = config.build.pockets.values().filter(|it| config.is_on_slurm(it) == on_slurm);
+    let reserved: u64 = beside.map(|pocket| u64::from(pocket.reserve)).sum();
+    let (places, jobs) = match &config.slurm {
+        Some(slurm) if on_slurm => (u64::from(slurm.jobs), "slurm.jobs"),
+        // That 'slurm' is lacking is said elsewhere.
+        None if on_slurm => return,
+        _ => (config.daemon.jobs as u64, "daemon.jobs"),
+    };
     if reserved > places && pocket.reserve > 0 {
         wrong(
             "reserve",
-            format!("reserve: {reserved} places are reserved, and daemon.jobs is {places}"),
+            format!("reserve: {reserved} places are reserved, and {jobs} is {places}"),
         );
     }
     if reserved == places && pocket.reserve == 0 {
@@ -241,6 +249,7 @@ fn one_pocket(config: &Config, which: ConfiguredPocket, found: &mut Vec<(KeyPath
         found.push((at("orig"), text.to_owned()));
     }
     let placed = domains::pocket_problems(config, which).into_iter();
+    let placed = placed.chain(executor::pocket_problems(config, which));
     found.extend(placed.map(|(field, text)| (at(&field), text)));
     let branch = which.branch();
     if !crate::names::is_branch_name(&branch) {

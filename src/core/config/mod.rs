@@ -17,6 +17,7 @@ pub mod archive;
 mod check;
 pub mod chroots;
 mod domains;
+mod executor;
 pub mod http;
 mod load;
 mod places;
@@ -29,6 +30,7 @@ use crate::names::{DomainName, PackageName, PocketName};
 pub use acl::AclEntry;
 pub use archive::{Keep, SigningCommand, SigningKey};
 pub use chroots::{AptSourceConfig, Chroots, Definition};
+pub use executor::{Constraint, ExecutorSetting, SlurmPlace, SlurmSettings};
 pub use http::{Http, HttpReaders, Network, Tls};
 pub use load::{ConfigProblem, files, fingerprint, load, path, problem};
 pub use places::ConfigPlace;
@@ -65,6 +67,11 @@ pub struct Config {
     pub hooks: Hooks,
     /// The daemon itself.
     pub daemon: DaemonConfig,
+    /// Where builds run, for pockets that do not say it themselves.
+    pub executor: ExecutorSetting,
+    /// How the daemon and the nodes of a Slurm cluster reach each other. Default: no pocket can
+    /// build on Slurm.
+    pub slurm: Option<SlurmSettings>,
     /// The limits of what clients may take up.
     pub clients: Clients,
     /// The pages and the API. Default: there are none.
@@ -274,6 +281,8 @@ impl Default for Config {
             chroots: Chroots::default(),
             hooks: Hooks::default(),
             daemon: DaemonConfig::default(),
+            executor: ExecutorSetting::Local,
+            slurm: None,
             clients: Clients::default(),
             http: None,
             run_dir: "/run/invirtibuilder".into(),

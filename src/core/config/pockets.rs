@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::config::units::{self, DurationText, OneOrMany};
-use crate::config::{AclEntry, ByteSize, Config, TagPattern};
+use crate::config::{AclEntry, ByteSize, Config, ExecutorSetting, TagPattern};
 use crate::domain::SuiteId;
 use crate::error::{Error, Failure, FailureKind};
 use crate::names::{Architecture, Component, Distro, DomainName, PocketName, Suite};
@@ -69,6 +69,9 @@ pub struct Pocket {
     /// The isolation of builds from the host. With `schroot` there is none: a package's maintainer
     /// scripts are root on it.
     pub isolation: Isolation,
+    // [`Config::executor_of`] knows the default.
+    /// Where its builds run. Default: what `executor` says.
+    pub executor: Option<ExecutorSetting>,
     /// Whether the service builds everything twice, and publishes it only if both builds gave the
     /// same packages, bit by bit.
     #[serde(deserialize_with = "crate::truth::truth")]
@@ -83,7 +86,7 @@ pub struct Pocket {
     pub share: u32,
     /// The most of the pocket's jobs that run at once. Default: as many as there are places.
     pub jobs: Option<u32>,
-    /// The places of `daemon.jobs` that only it may use. What runs there is not counted to its
+    /// The places of `daemon.jobs`, or of `slurm.jobs` if it builds there, that only it may use. What runs there is not counted to its
     /// share.
     pub reserve: u32,
     /// The entries that may `submit --priority`: before the pocket's other jobs.
@@ -187,6 +190,7 @@ impl Default for Pocket {
             build_depends_from: None,
             copies_from: Vec::new(),
             isolation: Isolation::Unshare,
+            executor: None,
             require_reproducible: false,
             require_isolation: false,
             share: 1,

@@ -1,0 +1,321 @@
+//! Carries out the build that a script is the right for.
+
+use std::fs;
+use std::io::{Read, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use hyper::body::Bytes;
+use nix::unistd::{SysconfVar, sysconf};
+use tokio::net::UnixListener;
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+
+use crate::client::{Daemon, SessionOver};
+use crate::place::{HeldEnvironment, NodeDir};
+use invirtibuilder_builder::slurm::protocol::{
+    Assignment, Bootstrap, BuildEnd, OfferedFile, ReportedFailure, StartAnswer, StartRequest,
+    is_plain_name,
+};
+use invirtibuilder_builder::{BuildRequest, Builder, Lists, LocalSuite, Run, Target, WayOut};
+use invirtibuilder_core::config::{ByteSize, Config, Isolation, Limits};
+use invirtibuilder_core::error::{Failure, FailureKind};
+use invirtibuilder_environment::{Chroot, Environment};
+use invirtibuilder_system::files::digest;
+use invirtibuilder_system::subprocess::CancellationToken;
+
+/// How often the node says that it lives.
+const BEAT: Duration = Duration::from_secs(2);
+
+/// How long the daemon may be away before the build is given up. It has given up the node by then.
+const AWAY: Duration = Duration::from_secs(30);
+
+/// How often the log is looked at.
+const PACE: Duration = Duration::from_millis(50);
+
+/// The job of Slurm's that this process is.
+#[derive(Debug, Clone)]
+pub struct SlurmEnvironment {
+    /// Slurm's number.
+    pub number: u64,
+    /// How often it was started again.
+    pub again: u32,
+    /// The node.
+    pub node: String,
+}
+
+impl SlurmEnvironment {
+    /// Reads what Slurm says of it in the environment.
+    pub fn read() -> Result<Self> {
+        let variable = |name: &str| std::env::var(name).ok();
+        let number = variable("SLURM_JOB_ID").and_then(|text| text.parse().ok());
+        let again = variable("SLURM_RESTART_COUNT").map_or(Some(0), |text| text.parse().ok());
+        Ok(Self {
+            number: number.context("SLURM_JOB_ID is not set: Slurm starts this program")?,
+            again: again.context("SLURM_RESTART_COUNT is no number")?,
+            node: variable("SLURMD_NODENAME").context("SLURMD_NODENAME is not set")?,
+        })
+    }
+}
+
+/// Exchanges the right of a script for a session, and builds what the daemon says.
+pub async fn run(
+    node: &NodeDir,
+    bootstrap: &Bootstrap,
+    slurm: &SlurmEnvironment,
+    cancel: &CancellationToken,
+) -> Result<()> {
+    let daemon = Daemon::new(bootstrap)?;
+    let start = StartRequest {
+        name: bootstrap.name.clone(),
+        right: bootstrap.right.clone(),
+        number: slurm.number,
+        again: slurm.again,
+        node: slurm.node.clone(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+    };
+    let answer: StartAnswer = daemon.exchange("/start", &start).await?;
+    let daemon = daemon.in_session(answer.session);
+    let heart = tokio::spawn(beat(daemon.clone(), cancel.clone()));
+    let done = build(node, &daemon, &answer.build, (bootstrap, slurm), cancel).await;
+    heart.abort();
+    done
+}
+
+/// Says that the node lives, and ends the build when the daemon does not want it any more.
+async fn beat(daemon: Daemon, cancel: CancellationToken) {
+    let mut heard = std::time::Instant::now();
+    loop {
+        match daemon.beat().await {
+            Ok(()) => heard = std::time::Instant::now(),
+            Err(error) if error.is::<SessionOver>() || heard.elapsed() > AWAY => {
+                cancel.cancel();
+                return;
+            }
+            Err(_) => {}
+        }
+        tokio::time::sleep(BEAT).await;
+    }
+}
+
+async fn build(
+    node: &NodeDir,
+    daemon: &Daemon,
+    assigned: &Assignment,
+    (bootstrap, slurm): (&Bootstrap, &SlurmEnvironment),
+    cancel: &CancellationToken,
+) -> Result<()> {
+    let name = format!("{}-{}-{}", bootstrap.name, slurm.number, slurm.again);
+    anyhow::ensure!(is_plain_name(&name), "the name of the job is no plain name");
+    let dir = node.begin(&name).await?;
+    let log = dir.path.join("log");
+    fs::write(&log, "")?;
+    let (sender, receiver) = mpsc::channel(64);
+    let (ended, follower) = (CancellationToken::new(), daemon.clone());
+    let sending = tokio::spawn(async move { follower.send_log(receiver).await });
+    let following = tokio::spawn(follow(log.clone(), sender, ended.clone()));
+    let done = async {
+        let mut prepared = prepare(node, daemon, assigned, &dir.path, log.clone()).await?;
+        let result = build_prepared(node, daemon, assigned, &mut prepared, cancel).await;
+        Ok::<_, anyhow::Error>((result, prepared))
+    }
+    .await;
+    if let Err(error) = &done {
+        let why = invirtibuilder_core::text::one_line(&format!("{error:#}"));
+        let text = format!("\nNode {} cannot build: {why}\n", slurm.node);
+        let mut file = fs::File::options().append(true).open(&log)?;
+        std::io::Write::write_all(&mut file, text.as_bytes())?;
+    }
+    // All of the log is there before the build is said to be over.
+    ended.cancel();
+    following.await??;
+    sending.await??;
+    let (result, prepared) = done?;
+    anyhow::ensure!(!cancel.is_cancelled(), "the build was told to stop");
+    let end = match result {
+        Ok(()) => BuildEnd { failure: None, results: send_results(daemon, &prepared.request.output).await? },
+        Err(Failure { kind, text }) => {
+            let failure = ReportedFailure { kind: kind.as_str().to_owned(), text };
+            BuildEnd { failure: Some(failure), results: Vec::new() }
+        }
+    };
+    drop(prepared);
+    daemon.send_json("/end", &end).await?;
+    dir.remove().await
+}
+
+/// Sends a log as it is written.
+async fn follow(log: PathBuf, to: mpsc::Sender<Bytes>, ended: CancellationToken) -> Result<()> {
+    let mut file = fs::File::open(&log)?;
+    let mut at = 0;
+    loop {
+        // What is written after this is looked at once more.
+        let is_last = ended.is_cancelled();
+        file.seek(SeekFrom::Start(at))?;
+        let mut buffer = Vec::with_capacity(64 << 10);
+        Read::by_ref(&mut file).take(64 << 10).read_to_end(&mut buffer)?;
+        if buffer.is_empty() {
+            if is_last {
+                return Ok(());
+            }
+            tokio::select! {
+                () = ended.cancelled() => {}
+                () = tokio::time::sleep(PACE) => {}
+            }
+            continue;
+        }
+        at += buffer.len() as u64;
+        to.send(buffer.into()).await.context("the daemon takes no more of the log")?;
+    }
+}
+
+/// What a build needs, on this node.
+struct Prepared {
+    request: BuildRequest,
+    target: Target,
+    config: Config,
+    _environment: HeldEnvironment,
+}
+
+async fn prepare(
+    node: &NodeDir,
+    daemon: &Daemon,
+    assigned: &Assignment,
+    dir: &Path,
+    log: PathBuf,
+) -> Result<Prepared> {
+    let sub = |name: &str| -> Result<PathBuf> {
+        let path = dir.join(name);
+        fs::create_dir(&path)?;
+        Ok(path)
+    };
+    let (source, keys) = (sub("source")?, sub("keys")?);
+    let mut source_files = Vec::new();
+    for (n, file) in assigned.sources.iter().enumerate() {
+        anyhow::ensure!(is_plain_name(&file.name), "the source package has a file of a bad name");
+        let to = source.join(&file.name);
+        daemon.fetch(&format!("/source/{n}"), &to, file.size, &file.sha256).await?;
+        source_files.push(to);
+    }
+    let environment =
+        node.environment(daemon, &assigned.manifest.digest, assigned.environment).await?;
+    let local = assigned.local.iter().enumerate().map(|(n, offered)| {
+        let key = keys.join(format!("{n}.asc"));
+        fs::write(&key, &offered.key)?;
+        Ok(LocalSuite {
+            root: PathBuf::new(),
+            suite: offered.suite.clone(),
+            components: offered.components.clone(),
+            key,
+        })
+    });
+    let limits = Limits {
+        time: Duration::from_secs(assigned.limits.time),
+        silence: Duration::from_secs(assigned.limits.silence),
+        memory: ByteSize(assigned.limits.memory),
+        disk: ByteSize(assigned.limits.disk),
+        processes: assigned.limits.processes,
+        log: ByteSize(assigned.limits.log),
+    };
+    let request = BuildRequest {
+        dsc: source_files.first().context("there is no source package")?.clone(),
+        source_files,
+        package: assigned.package.clone(),
+        version: assigned.version.clone(),
+        distro: assigned.distro.clone(),
+        pocket: assigned.pocket.clone(),
+        architectures: vec![assigned.architecture.clone()],
+        local: local.collect::<Result<_>>()?,
+        others: None,
+        given: Default::default(),
+        isolation: Isolation::Unshare,
+        limits,
+        scratch: sub("scratch")?,
+        output: sub("output")?,
+        log,
+    };
+    let chroot =
+        Chroot { manifest: assigned.manifest.clone(), tarball: environment.tarball.clone() };
+    let target = Target {
+        architecture: assigned.architecture.clone(),
+        binaries: assigned.binaries,
+        environment: Some(Environment::Chroot(chroot)),
+    };
+    let mut config = Config { state_dir: node.path().to_owned(), ..Config::default() };
+    config.chroots.in_memory = Some(ByteSize(assigned.in_memory));
+    // Builds on this node share what the kernel counts by user.
+    config.daemon.jobs = sysconf(SysconfVar::_NPROCESSORS_CONF)?.map_or(1, |count| count.max(1) as usize);
+    Ok(Prepared { request, target, config, _environment: environment })
+}
+
+async fn build_prepared(
+    _: &NodeDir,
+    daemon: &Daemon,
+    _: &Assignment,
+    prepared: &mut Prepared,
+    cancel: &CancellationToken,
+) -> Result<(), Failure> {
+    let builder = Builder::with_way_out(&prepared.config, Box::new(Tunnels(daemon.clone())))?;
+    let targets = std::slice::from_ref(&prepared.target);
+    builder.build_binaries(&prepared.request, targets, cancel).await
+}
+
+/// Sends all that the build has made.
+async fn send_results(daemon: &Daemon, output: &Path) -> Result<Vec<OfferedFile>> {
+    let mut results = Vec::new();
+    for entry in fs::read_dir(output)? {
+        let entry = entry?;
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let text = || format!("the build made a file of a name that no package has: {name:?}");
+        if !is_plain_name(&name) {
+            return Err(Failure::new(FailureKind::Result, text()).into());
+        }
+        let (size, sha256) = digest(&entry.path())?;
+        daemon.send_file(&format!("/result/{name}"), &entry.path()).await?;
+        results.push(OfferedFile { name, size, sha256 });
+    }
+    Ok(results)
+}
+
+/// The way out of builds on a node: each connection is passed to the daemon's proxy.
+struct Tunnels(Daemon);
+
+/// What listens for a build; ends when dropped.
+struct Tunnel(JoinHandle<()>);
+
+impl Drop for Tunnel {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+impl WayOut for Tunnels {
+    fn open(&self, socket: &Path, run: &Run<'_>) -> Result<Box<dyn Send>> {
+        let listener = UnixListener::bind(socket)
+            .with_context(|| format!("cannot listen on {}", socket.display()))?;
+        // The daemon's lists may be older than the mirrors'.
+        run.stale.note();
+        let lists = if run.lists == Lists::Kept { "kept" } else { "anew" };
+        let daemon = Arc::new(self.0.clone());
+        Ok(Box::new(Tunnel(tokio::spawn(async move {
+            // Connections end with this task.
+            let mut connections = tokio::task::JoinSet::new();
+            loop {
+                while connections.try_join_next().is_some() {}
+                let Ok((mut stream, _)) = listener.accept().await else {
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                    continue;
+                };
+                let daemon = daemon.clone();
+                connections.spawn(async move {
+                    // A connection that breaks is apt's to try again.
+                    if let Ok(mut proxy) = daemon.proxy(lists).await {
+                        let _ = tokio::io::copy_bidirectional(&mut stream, &mut proxy).await;
+                    }
+                });
+            }
+        }))))
+    }
+}

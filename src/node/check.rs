@@ -1,0 +1,84 @@
+//! What a node needs before it can build: each thing is looked at, and what mends it is named.
+
+use std::path::Path;
+
+use anyhow::Result;
+use nix::unistd::{User, access, getuid, AccessFlags};
+
+use invirtibuilder_core::error::Error;
+use invirtibuilder_system::cgroup;
+use invirtibuilder_system::slot::Slot;
+use invirtibuilder_system::subprocess::{CancellationToken, Cmd, PATH, helper};
+
+/// Programs of Debian's that builds are started by.
+const PROGRAMS: [&str; 5] = ["sbuild", "unshare", "setpriv", "prlimit", "newuidmap"];
+
+/// Looks at everything, prints a line for each, and fails if anything is lacking.
+pub async fn check(state_dir: &Path) -> Result<()> {
+    let mut lacking = 0;
+    for (what, found) in look(state_dir).await {
+        match found {
+            Ok(text) => println!("ok      {what}: {text}"),
+            Err(text) => {
+                lacking += 1;
+                println!("LACKING {what}: {text}");
+            }
+        }
+    }
+    if lacking == 0 {
+        Ok(())
+    } else {
+        Err(Error::config(format!("{lacking} things are lacking on this node")).into())
+    }
+}
+
+async fn look(state_dir: &Path) -> Vec<(&'static str, Result<String, String>)> {
+    let uid = getuid();
+    let name = User::from_uid(uid).ok().flatten().map(|user| user.name);
+    let user = match (&name, uid.is_root()) {
+        (_, true) => Err("run it as the service's user, as Slurm does: 'setpriv' or 'runuser'".to_owned()),
+        (Some(name), _) => Ok(format!("{name} has uid {uid}, which has to be the same on the server")),
+        (None, _) => Err(format!("uid {uid} has no name: add the user of the server with the same uid")),
+    };
+    let directory = match std::fs::metadata(state_dir) {
+        Ok(_) if access(state_dir, AccessFlags::W_OK).is_ok() => Ok(state_dir.display().to_string()),
+        _ => Err(format!(
+            "{0} cannot be written: 'install -d -m 700 -o {1} {0}'",
+            state_dir.display(),
+            name.as_deref().unwrap_or("USER")
+        )),
+    };
+    let missing: Vec<&str> = PROGRAMS
+        .into_iter()
+        .filter(|name| !PATH.split(':').any(|dir| Path::new(dir).join(name).is_file()))
+        .collect();
+    let programs = if missing.is_empty() {
+        Ok("all there".to_owned())
+    } else {
+        Err(format!("{} are not installed", missing.join(", ")))
+    };
+    let own = helper("build-sandbox").and(helper("testbed-run"));
+    vec![
+        ("user", user),
+        ("directory", directory),
+        ("programs", programs),
+        ("our programs", own.map(|path| path.display().to_string()).map_err(said)),
+        ("namespaces", namespaces(state_dir).await),
+        ("limits", Ok(cgroup::mechanism().describe())),
+    ]
+}
+
+fn said(error: anyhow::Error) -> String {
+    invirtibuilder_core::text::one_line(&format!("{error:#}"))
+}
+
+async fn namespaces(state_dir: &Path) -> Result<String, String> {
+    let slot = Slot::take(&state_dir.join("slots")).map_err(|failure| failure.text)?;
+    let cmd = Cmd::new("unshare").args(["--user", "--map-root-user"]).args(slot.mapping());
+    let cmd = cmd.args(["--mount", "--pid", "--fork", "--", "true"]);
+    match cmd.run(&CancellationToken::new()).await {
+        Ok(ended) if ended.ok() => Ok("user namespaces with subordinate ids can be made".to_owned()),
+        Ok(ended) => Err(ended.describe()),
+        Err(error) => Err(said(error)),
+    }
+}
