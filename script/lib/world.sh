@@ -6,7 +6,7 @@
 # shellcheck disable=SC2034 # Others read it.
 declare -A PROGRAMS=([invirt-build]=/usr/bin [invirtibuilderd]=/usr/sbin [build-sandbox]=/usr/libexec/invirtibuilder
 	[testbed-run]=/usr/libexec/invirtibuilder [invirtibuilder-api]=/usr/sbin [invirtibuilder-web]=/usr/sbin
-	[build-relay]=/usr/libexec/invirtibuilder)
+	[build-relay]=/usr/libexec/invirtibuilder [invirtibuilder-node]=/usr/libexec/invirtibuilder-node)
 
 # Version 1 control groups of this process, by controller, where they can be written.
 cgroups() {
@@ -33,16 +33,17 @@ leave_cgroups() {
 
 # Runs a command in a new world and returns its exit status. Everything in the world ends with the command.
 # IB_PROGRAMS: directory of our programs. IB_DATA=disk: the state is kept on disk and not in memory. IB_WORLD_NUMBER: worlds of different
-# numbers can stand beside each other; what they change of the cache is lost.
+# numbers can stand beside each other; what they change of the cache is lost. IB_NET=own: a network of its own, which leads nowhere.
 in_world() {
 	[ "$(id -u)" = 0 ] || die "the world needs root: it mounts, and adds the service's user"
 	mkdir -p "$CACHE/chroots"
-	local scratch='' status=0
+	local scratch='' status=0 net=()
+	[ -z "${IB_NET:-}" ] || net=(--net --uts)
 	if [ "${IB_DATA:-memory}" = disk ]; then
 		scratch=$(mktemp -d "$CACHE/data.XXXXXX")
 	fi
 	IB_CGROUP=world-$$ IB_DATA_DIR=$scratch setpriv --pdeathsig KILL \
-		unshare --mount --pid --fork --kill-child --mount-proc -- \
+		unshare --mount --pid --fork --kill-child --mount-proc "${net[@]}" -- \
 		"$ROOT/script/lib/world-init" "$@" || status=$?
 	[ -z "$scratch" ] || rm -rf "$scratch"
 	leave_cgroups "world-$$"

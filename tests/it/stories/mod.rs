@@ -30,6 +30,7 @@ mod refusals;
 mod reproducible;
 mod schroot;
 mod set_up;
+mod slurm;
 mod sources;
 mod ssh;
 mod unpacked;

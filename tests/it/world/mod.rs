@@ -12,6 +12,7 @@ use serde_json::Value;
 pub mod api;
 mod apt;
 pub mod browser;
+pub mod cluster;
 mod daemon;
 mod disk;
 pub mod pages;

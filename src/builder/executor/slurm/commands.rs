@@ -31,9 +31,12 @@ pub struct Submission {
 
 impl Submission {
     fn options(&self) -> Vec<String> {
-        let mut options: Vec<String> = ["--parsable", "--export=NIL", "--nodes=1", "--ntasks=1"]
+        let mut options: Vec<String> = ["--parsable", "--nodes=1", "--ntasks=1"]
             .into_iter()
             .chain(["--requeue", "--chdir=/", "--input=/dev/null"])
+            // The environment is what we give to sbatch: next to nothing. With any other value, what
+            // the user's login shell makes of it comes beside (NIL is new in 23.02).
+            .chain(["--export=ALL"])
             // The node sends the log; what is written before it can is of no use to anybody here.
             .chain(["--output=/dev/null", "--error=/dev/null"])
             .map(str::to_owned)
@@ -176,7 +179,7 @@ mod tests {
         let options = it.options();
         for wanted in [
             "--parsable",
-            "--export=NIL",
+            "--export=ALL",
             "--job-name=ib-x-1.1-amd64-1",
             "--time=90",
             "--mem=2048M",

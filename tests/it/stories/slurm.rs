@@ -1,0 +1,207 @@
+//! Builds on a real cluster of Slurm: they are published as if they had been built here, whatever
+//! dies meanwhile, and a node gets nothing that is not its own.
+
+use std::fs;
+use std::time::{Duration, Instant};
+
+use crate::world::cluster::{Cluster, NODES};
+use crate::world::{Apt, BUILD, Daemon, Repo, SOON, STATE, Tiny, World, eventually, processes};
+
+/// A service that builds on a cluster, and a package.
+fn service() -> (World, Cluster, Daemon, Repo) {
+    let world = World::new();
+    let cluster = Cluster::start();
+    let daemon = world.daemon();
+    let repo = world.repo("tiny");
+    (world, cluster, daemon, repo)
+}
+
+/// A version whose build sleeps for so many seconds.
+fn sleeps_for(repo: &Repo, version: &str, seconds: u32) -> String {
+    repo.version(version, Tiny::Sleeps);
+    repo.edit("debian/rules", "sleep 614", &format!("sleep {seconds}.614"));
+    repo.commit("it sleeps")
+}
+
+fn log_of(job: &str) -> String {
+    fs::read_to_string(format!("{STATE}/logs/{job}/build.log")).unwrap_or_default()
+}
+
+/// Waits until a build sleeps on a node. Returns the node.
+fn asleep(world: &World, cluster: &Cluster, job: &str, seconds: &str) -> String {
+    eventually("the build sleeps", BUILD, || {
+        assert_eq!(world.state(job), "building", "{}", log_of(job));
+        !processes(&format!("sleep {seconds}")).is_empty()
+    });
+    cluster.building_on()
+}
+
+fn is_published(world: &World, version: &str) {
+    assert_eq!(Apt::new("stable").update().file_of("tiny", "usr/share/tiny/version"), version);
+    world.local(&["verify"]).ok();
+}
+
+#[test]
+fn quick_a_package_is_published_through_slurm() {
+    let (world, cluster, _daemon, repo) = service();
+    let start = Instant::now();
+    let commit = repo.version("1.0", Tiny::Works);
+    world.publish("prod", "tiny", &commit).says(&["published"]);
+    eprintln!("published through Slurm after {} ms", start.elapsed().as_millis());
+    is_published(&world, "1.0");
+    let log = log_of("1");
+    let node = NODES.iter().find(|node| log.contains(&format!("on node {node}.")));
+    let node = node.unwrap_or_else(|| panic!("{log}"));
+    world.build("alice", &["status", "1"]).ok().says(&["slurm", &format!("on {node}: it has ended")]);
+    eventually("nothing is left with Slurm", SOON, || cluster.queue().is_empty());
+    let left = cluster.on_node(node, &["ls", "/var/lib/invirtibuilder-node/work"]).ok();
+    assert_eq!(left.out, "");
+    let chroots = cluster.on_node(node, &["ls", "/var/lib/invirtibuilder-node/chroots"]).ok();
+    assert!(chroots.out.contains(".tar\n"), "{}", chroots.out);
+    let check = ["setpriv", "--reuid=_invirtibuilder", "--regid=_invirtibuilder", "--init-groups",
+        "/usr/libexec/invirtibuilder-node/invirtibuilder-node", "--check"];
+    cluster.on_node(node, &check).ok().says(&["ok      user: _invirtibuilder has uid 64321"]);
+}
+
+#[test]
+fn a_cancelled_build_ends_on_its_node_at_once() {
+    let (world, cluster, _daemon, repo) = service();
+    let commit = sleeps_for(&repo, "1.0", 600);
+    let job = world.submit("prod", "tiny", &commit);
+    let node = asleep(&world, &cluster, &job, "600.614");
+    world.build("alice", &["status", &job]).ok().says(&[&format!("on {node}: it runs")]);
+    assert!(log_of(&job).contains("sleeping-now"), "the log is live");
+    let start = Instant::now();
+    world.build("alice", &["cancel", &job]).ok();
+    eventually("it ends", SOON, || processes("sleep 600.614").is_empty());
+    eprintln!("ended on its node {} ms after the cancellation", start.elapsed().as_millis());
+    world.wait_for(&job, "cancelled", SOON);
+    eventually("nothing is left with Slurm", SOON, || cluster.queue().is_empty());
+}
+
+#[test]
+fn a_controller_that_is_killed_stops_no_build_and_loses_none() {
+    let (world, mut cluster, _daemon, repo) = service();
+    let commit = sleeps_for(&repo, "1.0", 8);
+    let job = world.submit("prod", "tiny", &commit);
+    asleep(&world, &cluster, &job, "8.614");
+    cluster.kill_controller();
+    world.wait_for(&job, "published", BUILD);
+    is_published(&world, "1.0");
+    // While it is away, builds wait and say so.
+    let commit = repo.version("2.0", Tiny::Works);
+    let job = world.submit("prod", "tiny", &commit);
+    eventually("status says why it waits", BUILD, || {
+        world.build("alice", &["status", &job]).ok().out.contains("Slurm does not take it")
+    });
+    cluster.start_controller();
+    world.wait_for(&job, "published", BUILD);
+    is_published(&world, "2.0");
+}
+
+#[test]
+fn a_build_that_the_controller_has_lost_is_sent_again() {
+    let (world, mut cluster, _daemon, repo) = service();
+    // It cannot start before the controller forgets it.
+    for node in NODES {
+        crate::world::run("scontrol", &["update", &format!("nodename={node}"), "state=drain", "reason=x"]);
+    }
+    let commit = repo.version("1.0", Tiny::Works);
+    let job = world.submit("prod", "tiny", &commit);
+    eventually("Slurm has it", BUILD, || !cluster.queue().is_empty());
+    cluster.kill_controller();
+    fs::remove_dir_all("/var/lib/slurm/slurmctld").unwrap();
+    fs::create_dir("/var/lib/slurm/slurmctld").unwrap();
+    cluster.start_controller();
+    world.wait_for(&job, "published", BUILD);
+    assert!(log_of(&job).contains("Slurm has lost the build: it is sent to Slurm again."), "{}", log_of(&job));
+    is_published(&world, "1.0");
+}
+
+#[test]
+fn a_node_that_is_killed_gives_its_build_to_another() {
+    let (world, mut cluster, _daemon, repo) = service();
+    let commit = sleeps_for(&repo, "1.0", 12);
+    let job = world.submit("prod", "tiny", &commit);
+    let node = asleep(&world, &cluster, &job, "12.614");
+    let start = Instant::now();
+    cluster.kill_node(&node);
+    eventually("another node builds", BUILD, || {
+        log_of(&job).matches("sleeping-now").count() == 2
+    });
+    let took = start.elapsed();
+    eprintln!("running elsewhere {} ms after the node's death", took.as_millis());
+    assert!(took < Duration::from_secs(30), "{took:?}");
+    world.wait_for(&job, "published", BUILD);
+    let log = log_of(&job);
+    assert!(log.contains(&format!("node {node} has said nothing for 12 s: it is sent")), "{log}");
+    is_published(&world, "1.0");
+}
+
+#[test]
+fn a_daemon_that_is_killed_builds_again_and_publishes_once() {
+    let (world, cluster, daemon, repo) = service();
+    let commit = sleeps_for(&repo, "1.0", 10);
+    let job = world.submit("prod", "tiny", &commit);
+    asleep(&world, &cluster, &job, "10.614");
+    let before: Vec<String> = cluster.queue().into_iter().map(|(_, name, _)| name).collect();
+    daemon.kill();
+    let _daemon = world.daemon();
+    world.wait_for(&job, "published", BUILD);
+    assert_eq!(world.status(&job)["job"]["attempt"], 2);
+    is_published(&world, "1.0");
+    eventually("nothing is left with Slurm", SOON, || {
+        cluster.queue().iter().all(|(_, name, _)| !before.contains(name))
+    });
+}
+
+#[test]
+fn a_second_start_ends_the_first() {
+    let (world, cluster, _daemon, repo) = service();
+    let commit = sleeps_for(&repo, "1.0", 10);
+    let job = world.submit("prod", "tiny", &commit);
+    asleep(&world, &cluster, &job, "10.614");
+    let (number, ..) = cluster.queue().remove(0);
+    crate::world::run("scontrol", &["requeue", &number]);
+    world.wait_for(&job, "published", BUILD);
+    let log = log_of(&job);
+    assert_eq!(log.matches(&format!("Slurm's job {number} on node")).count(), 2, "{log}");
+    assert!(!log.contains("it is sent to Slurm again"), "{log}");
+    is_published(&world, "1.0");
+}
+
+#[test]
+fn the_right_of_a_script_is_good_for_its_start_on_its_node_and_once() {
+    let (world, cluster, _daemon, repo) = service();
+    let commit = sleeps_for(&repo, "1.0", 15);
+    let job = world.submit("prod", "tiny", &commit);
+    let node = asleep(&world, &cluster, &job, "15.614");
+    let (number, ..) = cluster.queue().remove(0);
+    // Whoever has read the script: no package can.
+    let script = format!("/var/spool/slurmd/job{:05}/slurm_script", number.parse::<u32>().unwrap());
+    let text = cluster.on_node(&node, &["cat", &script]).ok().out;
+    let other = NODES.iter().find(|name| **name != node).unwrap();
+    for (on, says_node, again, words) in [
+        (&node[..], &node[..], "0", "this start has had its session"),
+        (&node[..], &node[..], "1", "Slurm says otherwise"),
+        (other, &node[..], "0", "is not the address of node"),
+        (other, other, "0", "Slurm says otherwise"),
+    ] {
+        let run = format!(
+            "cat >/tmp/script && SLURM_JOB_ID={number} SLURM_RESTART_COUNT={again} SLURMD_NODENAME={says_node} \
+             /usr/libexec/invirtibuilder-node/invirtibuilder-node --state-dir /tmp/stolen /tmp/script <<'END'\n{text}END"
+        );
+        let answer = cluster.on_node(on, &["sh", "-c", &run]);
+        assert_ne!(answer.code, 0);
+        assert!(answer.err.contains(words), "{words}: {}", answer.err);
+    }
+    let wrong = text.replace("\"right\":\"", "\"right\":\"0");
+    let run = format!(
+        "cat >/tmp/script && SLURM_JOB_ID={number} SLURMD_NODENAME={node} \
+         /usr/libexec/invirtibuilder-node/invirtibuilder-node --state-dir /tmp/stolen /tmp/script <<'END'\n{wrong}END"
+    );
+    let answer = cluster.on_node(&node, &["sh", "-c", &run]);
+    assert!(answer.err.contains("this right is good for nothing"), "{}", answer.err);
+    world.wait_for(&job, "published", BUILD);
+    is_published(&world, "1.0");
+}

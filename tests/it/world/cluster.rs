@@ -1,0 +1,234 @@
+//! A real cluster: munge, slurmctld and three slurmd, each node in namespaces of its own, with no
+//! directory that it shares with the server and one network interface.
+
+use std::fs::{self, File};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use super::{Answer, eventually, run};
+
+/// The nodes.
+pub const NODES: [&str; 3] = ["n1", "n2", "n3"];
+
+/// Where the server's configuration of the cluster is.
+const CONFIG: &str = "/etc/invirtibuilder/conf.d/slurm.yaml";
+
+/// How long a cluster may take for anything.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A running cluster, which ends when it is dropped.
+pub struct Cluster {
+    controller: Option<Child>,
+    nodes: Vec<Option<Child>>,
+}
+
+impl Cluster {
+    /// Starts it, and has the service build on it.
+    pub fn start() -> Self {
+        assert!(
+            fs::read_dir("/sys/class/net").unwrap().count() < 9,
+            "a cluster needs a network of its own: run this with 'script/test --only slurm'"
+        );
+        configure();
+        munge();
+        let mut cluster = Self { controller: None, nodes: Vec::new() };
+        cluster.start_controller();
+        for n in 1..=NODES.len() {
+            cluster.nodes.push(None);
+            cluster.start_node(n);
+        }
+        cluster.wait_idle(NODES.len());
+        fs::write(
+            CONFIG,
+            "executor: { slurm: { partition: build } }\n\
+             slurm: { listen: '10.31.0.1:7443', jobs: 6 }\n\
+             chroots: { unpacked: false, in_memory: 512M }\n\
+             build:\n  pockets:\n    prod: { limits: { memory: 1G } }\n    dev: { limits: { memory: 1G } }\n",
+        )
+        .unwrap();
+        cluster
+    }
+
+    /// Starts the controller.
+    pub fn start_controller(&mut self) {
+        let log = log("slurmctld");
+        let child = Command::new("slurmctld")
+            .arg("-D")
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().unwrap())
+            .stderr(log)
+            .spawn()
+            .unwrap();
+        self.controller = Some(child);
+        eventually("the controller answers", PATIENCE, || {
+            Answer::of(Command::new("sinfo").arg("-h")).code == 0
+        });
+    }
+
+    /// Kills the controller as a power cut would.
+    pub fn kill_controller(&mut self) {
+        let mut child = self.controller.take().unwrap();
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+
+    /// Starts a node, counted from 1.
+    pub fn start_node(&mut self, n: usize) {
+        let log = log(&format!("n{n}"));
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../script/lib/slurm-node");
+        // Behind the ids of the server's first two builds.
+        let ids = first_id() + 262_144 * n as u64;
+        let child = Command::new("unshare")
+            .args(["--net", "--mount", "--pid", "--uts", "--ipc", "--fork", "--kill-child", "--mount-proc"])
+            .arg("--")
+            .arg(script)
+            .args([n.to_string(), ids.to_string()])
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().unwrap())
+            .stderr(log)
+            .spawn()
+            .unwrap();
+        let pid = child.id();
+        self.nodes[n - 1] = Some(child);
+        let net = |pid: &str| fs::read_link(format!("/proc/{pid}/ns/net")).ok();
+        eventually("a node has a network", PATIENCE, || {
+            net(&pid.to_string()).is_some_and(|its| Some(its) != net("self"))
+        });
+        let _ = Command::new("ip").args(["link", "delete", &format!("v{n}")]).stderr(Stdio::null()).status();
+        let (outside, pid) = (format!("v{n}"), pid.to_string());
+        run("ip", &["link", "add", &outside, "type", "veth", "peer", "name", "e0", "netns", &pid]);
+        run("ip", &["link", "set", &outside, "master", "cluster", "up"]);
+    }
+
+    /// Kills a node, with all that runs there, as a power cut would.
+    pub fn kill_node(&mut self, name: &str) {
+        let n = NODES.iter().position(|node| *node == name).unwrap();
+        let mut child = self.nodes[n].take().unwrap();
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+
+    /// Runs a command on a node, as the service's user.
+    pub fn on_node(&self, name: &str, args: &[&str]) -> Answer {
+        let n = NODES.iter().position(|node| *node == name).unwrap();
+        let unshare = self.nodes[n].as_ref().unwrap().id();
+        let children = fs::read_to_string(format!("/proc/{unshare}/task/{unshare}/children")).unwrap();
+        let first = children.split_whitespace().next().unwrap();
+        Answer::of(
+            Command::new("nsenter")
+                .args(["--target", first, "--net", "--mount", "--pid", "--uts", "--ipc", "--"])
+                .args(args),
+        )
+    }
+
+    /// Waits until so many nodes have nothing to do.
+    pub fn wait_idle(&self, count: usize) {
+        eventually("nodes are idle", PATIENCE, || {
+            let states = Answer::of(Command::new("sinfo").args(["-h", "-N", "-o", "%T"])).out;
+            states.lines().filter(|state| *state == "idle").count() == count
+        });
+    }
+
+    /// The jobs that Slurm has and that have not ended: number, name and node.
+    pub fn queue(&self) -> Vec<(String, String, String)> {
+        let said = Answer::of(Command::new("squeue").args(["-h", "-o", "%i|%j|%B"])).out;
+        let job = |line: &str| {
+            let mut fields = line.split('|').map(str::to_owned);
+            Some((fields.next()?, fields.next()?, fields.next()?))
+        };
+        said.lines().filter_map(job).collect()
+    }
+
+    /// The node that builds now, once there is one.
+    pub fn building_on(&self) -> String {
+        let start = Instant::now();
+        loop {
+            let running = Answer::of(Command::new("squeue").args(["-h", "-t", "R", "-o", "%B"])).out;
+            if let Some(node) = running.lines().next() {
+                return node.to_owned();
+            }
+            assert!(start.elapsed() < PATIENCE, "no node builds");
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        for mut child in self.nodes.drain(..).flatten().chain(self.controller.take()) {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+        let _ = fs::remove_file(CONFIG);
+        if std::thread::panicking() {
+            for name in ["slurmctld", "n1", "n2", "n3"] {
+                let said = fs::read(log_path(name)).unwrap_or_default();
+                let start = said.len().saturating_sub(1500);
+                eprintln!("{name} said: {}", String::from_utf8_lossy(&said[start..]));
+            }
+        }
+    }
+}
+
+fn log_path(name: &str) -> PathBuf {
+    PathBuf::from(format!("/run/world/log/{name}"))
+}
+
+fn log(name: &str) -> File {
+    File::options().create(true).append(true).open(log_path(name)).unwrap()
+}
+
+/// The first of the subordinate ids of the service's user.
+fn first_id() -> u64 {
+    let text = fs::read_to_string("/etc/subuid").unwrap();
+    let line = text.lines().find_map(|line| line.strip_prefix("_invirtibuilder:")).unwrap();
+    line.split(':').next().unwrap().parse().unwrap()
+}
+
+/// Writes slurm.conf(5): the settings of the guide, and this cluster's hosts.
+fn configure() {
+    run("hostname", &["head"]);
+    for dir in [
+        "/etc/slurm",
+        "/etc/munge",
+        "/var/lib/slurm/slurmctld",
+        "/var/spool/slurmd",
+        "/var/log/slurm",
+        "/var/lib/munge",
+        "/var/lib/invirtibuilder-node",
+        "/run/munge",
+    ] {
+        fs::create_dir_all(dir).unwrap();
+    }
+    let _ = fs::remove_dir_all("/var/lib/slurm/slurmctld");
+    fs::create_dir("/var/lib/slurm/slurmctld").unwrap();
+    let mut conf = include_str!("../../../examples/slurm/slurm.conf").to_owned();
+    conf += "ClusterName=lab\nSlurmctldHost=head(10.31.0.1)\nProctrackType=proctrack/linuxproc\nSlurmdParameters=config_overrides\n";
+    for n in 1..=NODES.len() {
+        conf += &format!("NodeName=n{n} NodeAddr=10.31.0.1{n} CPUs=2 RealMemory=8000\n");
+    }
+    conf += "PartitionName=build Nodes=n[1-3] Default=YES MaxTime=INFINITE State=UP\n";
+    // The machines that test need not have the user.
+    fs::write("/etc/slurm/slurm.conf", conf.replace("SlurmUser=slurm", "SlurmUser=root")).unwrap();
+    if !Path::new("/sys/class/net/cluster").exists() {
+        run("ip", &["link", "add", "cluster", "type", "bridge"]);
+        run("ip", &["address", "add", "10.31.0.1/24", "dev", "cluster"]);
+        run("ip", &["link", "set", "cluster", "up"]);
+    }
+}
+
+/// Starts munged(8), which vouches for users, unless an earlier story has.
+fn munge() {
+    if Path::new("/run/munge/munge.socket.2").exists() {
+        return;
+    }
+    run("dd", &["if=/dev/urandom", "of=/etc/munge/munge.key", "bs=1024", "count=1", "status=none"]);
+    fs::set_permissions("/etc/munge/munge.key", fs::Permissions::from_mode(0o400)).unwrap();
+    run("chown", &["-R", "munge:", "/etc/munge", "/run/munge", "/var/lib/munge"]);
+    fs::set_permissions("/run/munge", fs::Permissions::from_mode(0o755)).unwrap();
+    let munged = ["--reuid=munge", "--regid=munge", "--clear-groups", "munged", "--log-file=/run/munge/log"];
+    let files = ["--seed-file=/run/munge/seed", "--pid-file=/run/munge/pid"];
+    run("setpriv", &[&munged[..], &files[..]].concat());
+}
