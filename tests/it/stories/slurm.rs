@@ -46,7 +46,7 @@ fn quick_a_package_is_published_through_slurm() {
     let (world, cluster, _daemon, repo) = service();
     let start = Instant::now();
     let commit = repo.version("1.0", Tiny::Works);
-    world.publish("prod", "tiny", &commit).says(&["published"]);
+    world.publish("prod", "tiny", &commit).says(&["tiny 1.0 is in prod"]);
     eprintln!("published through Slurm after {} ms", start.elapsed().as_millis());
     is_published(&world, "1.0");
     let log = log_of("1");
@@ -204,4 +204,73 @@ fn the_right_of_a_script_is_good_for_its_start_on_its_node_and_once() {
     assert!(answer.err.contains("this right is good for nothing"), "{}", answer.err);
     world.wait_for(&job, "published", BUILD);
     is_published(&world, "1.0");
+}
+
+/// What a node does that lies: it has its session by right, and tries what is not its own.
+const LIAR: &str = r#"#!/bin/sh
+json=$(tail -n +2 "$1")
+get() { printf '%s' "$json" | jq -r ".$1"; }
+base=https://$(get address)
+ask() { curl --silent --insecure --max-time 20 --write-out ' [%{http_code}]' "$@"; }
+start=$(printf '%s' "$json" | jq --argjson number "$SLURM_JOB_ID" --arg node "$SLURMD_NODENAME" \
+    '{name, right, number: $number, again: 0, node: $node, version: "VERSION"}')
+key=$(ask -d "$start" "$base/start" | sed 's/ \[200\]$//' | jq -r .session)
+own="Authorization: Bearer $key"
+say() { printf '%s\n' "$*" | curl --silent --insecure -H "$own" --data-binary @- "$base/log"; }
+result() { jq -n --arg name "$1" --argjson size "$2" --arg sha256 "$3" '{failure: null, results: [{name: $name, size: $size, sha256: $sha256}]}'; }
+say "a second session: $(ask -d "$start" "$base/start")"
+say "no session: $(ask -H 'Authorization: Bearer 00' -X POST "$base/beat")"
+say "no such thing: $(ask -H "$own" "$base/etc/passwd")"
+say "a name that climbs: $(ask -H "$own" --path-as-is -T /etc/hostname "$base/result/../../x")"
+say "a hidden name: $(ask -H "$own" -T /etc/hostname "$base/result/.x")"
+say "never sent: $(ask -H "$own" -d "$(result a.deb 1 00)" "$base/end")"
+name=tiny_1.0_amd64.changes
+echo lie >/tmp/lie
+say "sent: $(ask -H "$own" -T /tmp/lie "$base/result/$name")"
+say "sent twice: $(ask -H "$own" -T /tmp/lie "$base/result/$name")"
+say "another sum: $(ask -H "$own" -d "$(result $name 4 00)" "$base/end")"
+end=$(result $name 4 "$(sha256sum /tmp/lie | cut -d ' ' -f 1)")
+ask -H "$own" -d "$end" "$base/end" >/tmp/end
+ask -H "$own" -d "$end" "$base/end" >/tmp/replay
+ask -H "$own" -T /tmp/lie "$base/result/late" >/tmp/late
+"#;
+
+#[test]
+fn a_node_that_lies_gets_nothing_and_publishes_nothing() {
+    let (world, cluster, _daemon, repo) = service();
+    let liar = LIAR.replace("VERSION", env!("CARGO_PKG_VERSION"));
+    for node in NODES {
+        let put = format!(
+            "cat >/tmp/liar <<'END'\n{liar}END\nchmod 755 /tmp/liar\n\
+             mount --bind /tmp/liar /usr/libexec/invirtibuilder-node/invirtibuilder-node"
+        );
+        cluster.on_node(node, &["sh", "-c", &put]).ok();
+    }
+    let commit = repo.version("1.0", Tiny::Works);
+    let job = world.submit("prod", "tiny", &commit);
+    world.wait_for(&job, "failed", BUILD);
+    let log = log_of(&job);
+    for words in [
+        "a second session: this start has had its session, or a later one has\n [403]",
+        "no session: there is no such session\n [410]",
+        "no such thing: there is nothing of this name\n [404]",
+        "a name that climbs: there is nothing of this name\n [404]",
+        "a hidden name: this is no name of a result\n [403]",
+        "never sent: other results were sent than are named\n [403]",
+        "sent:  [200]",
+        "sent twice: File exists",
+        "another sum: tiny_1.0_amd64.changes is not what was sent\n [403]",
+    ] {
+        assert!(log.contains(words), "{words}: {log}");
+    }
+    let status = world.status(&job);
+    let failure = status["job"]["failure"].as_str().unwrap();
+    assert_eq!(failure, "build.result", "{status:#}");
+    let node = status["slurm"][0]["node"].as_str().unwrap();
+    let said = |name: &str| cluster.on_node(node, &["cat", &format!("/tmp/{name}")]).ok().out;
+    assert_eq!(said("end"), " [200]");
+    assert_eq!(said("replay"), "there is no such session\n [410]");
+    assert_eq!(said("late"), "there is no such session\n [410]");
+    assert!(!world.build("alice", &["packages"]).ok().out.contains("1.0"));
+    world.local(&["verify"]).ok();
 }
