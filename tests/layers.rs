@@ -17,7 +17,7 @@ use syn::{
 };
 
 /// The parts, those first that others may use.
-const ORDER: [&str; 16] = [
+const ORDER: [&str; 17] = [
     "core",
     "api",
     "system",
@@ -28,6 +28,7 @@ const ORDER: [&str; 16] = [
     "environment",
     "sandbox",
     "builder",
+    "node",
     "publish",
     "service",
     "daemon",

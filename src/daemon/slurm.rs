@@ -69,7 +69,8 @@ pub async fn open(
         let mut complained = false;
         while let Err(error) = left.cancel_left().await {
             if !complained {
-                shared.complain("what an earlier daemon left with Slurm cannot be cancelled", &error);
+                shared
+                    .complain("what an earlier daemon left with Slurm cannot be cancelled", &error);
                 complained = true;
             }
             tokio::select! {

@@ -19,8 +19,8 @@ use invirtibuilder_api::job::Job;
 use invirtibuilder_api::job::State;
 use invirtibuilder_archive::Archive;
 use invirtibuilder_builder as builder;
-use invirtibuilder_builder::source::{self, Branch};
 use invirtibuilder_builder::slurm::{Cluster, ClusterBuild, WhichBuild};
+use invirtibuilder_builder::source::{self, Branch};
 use invirtibuilder_builder::{BuildPaths, Builder, Target};
 use invirtibuilder_core::config::{Config, ConfiguredPocket, ExecutorSetting, Isolation};
 use invirtibuilder_core::error::{Failure, FailureKind};
@@ -258,7 +258,8 @@ impl Task {
             proof
         };
         let built = async {
-            let nodes = self.build_once((pocket, &builder), &request, &targets, None, &stop).await?;
+            let nodes =
+                self.build_once((pocket, &builder), &request, &targets, None, &stop).await?;
             if pocket.settings().require_reproducible {
                 let with = (pocket, &builder);
                 self.build_second(with, &request, &targets, &nodes, &stop).await?;

@@ -135,7 +135,10 @@ async fn build(
     let (result, prepared) = done?;
     anyhow::ensure!(!cancel.is_cancelled(), "the build was told to stop");
     let end = match result {
-        Ok(()) => BuildEnd { failure: None, results: send_results(daemon, &prepared.request.output).await? },
+        Ok(()) => BuildEnd {
+            failure: None,
+            results: send_results(daemon, &prepared.request.output).await?,
+        },
         Err(Failure { kind, text }) => {
             let failure = ReportedFailure { kind: kind.as_str().to_owned(), text };
             BuildEnd { failure: Some(failure), results: Vec::new() }
@@ -246,7 +249,8 @@ async fn prepare(
     let mut config = Config { state_dir: node.path().to_owned(), ..Config::default() };
     config.chroots.in_memory = Some(ByteSize(assigned.in_memory));
     // Builds on this node share what the kernel counts by user.
-    config.daemon.jobs = sysconf(SysconfVar::_NPROCESSORS_CONF)?.map_or(1, |count| count.max(1) as usize);
+    config.daemon.jobs =
+        sysconf(SysconfVar::_NPROCESSORS_CONF)?.map_or(1, |count| count.max(1) as usize);
     Ok(Prepared { request, target, config, _environment: environment })
 }
 

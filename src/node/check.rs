@@ -3,15 +3,34 @@
 use std::path::Path;
 
 use anyhow::Result;
-use nix::unistd::{User, access, getuid, AccessFlags};
+use nix::unistd::{AccessFlags, User, access, getuid};
 
 use invirtibuilder_core::error::Error;
 use invirtibuilder_system::cgroup;
 use invirtibuilder_system::slot::Slot;
+use invirtibuilder_system::subids;
 use invirtibuilder_system::subprocess::{CancellationToken, Cmd, PATH, helper};
 
 /// Programs of Debian's that builds are started by.
 const PROGRAMS: [&str; 5] = ["sbuild", "unshare", "setpriv", "prlimit", "newuidmap"];
+
+/// The user of the service.
+const USER: &str = "_invirtibuilder";
+
+/// Gives the service's user subordinate ids, if it has none.
+pub async fn set_up() -> Result<()> {
+    let Some(user) = User::from_name(USER)? else {
+        return Err(Error::config(format!(
+            "there is no user {USER}: add it with the uid of the server"
+        ))
+        .into());
+    };
+    if subids::builds(&user.name, user.uid.as_raw())? == 0 {
+        let range = subids::grant(&user.name).await?;
+        println!("{USER} has the subordinate ids {range}");
+    }
+    Ok(())
+}
 
 /// Looks at everything, prints a line for each, and fails if anything is lacking.
 pub async fn check(state_dir: &Path) -> Result<()> {
@@ -36,12 +55,20 @@ async fn look(state_dir: &Path) -> Vec<(&'static str, Result<String, String>)> {
     let uid = getuid();
     let name = User::from_uid(uid).ok().flatten().map(|user| user.name);
     let user = match (&name, uid.is_root()) {
-        (_, true) => Err("run it as the service's user, as Slurm does: 'setpriv' or 'runuser'".to_owned()),
-        (Some(name), _) => Ok(format!("{name} has uid {uid}, which has to be the same on the server")),
-        (None, _) => Err(format!("uid {uid} has no name: add the user of the server with the same uid")),
+        (_, true) => {
+            Err("run it as the service's user, as Slurm does: 'setpriv' or 'runuser'".to_owned())
+        }
+        (Some(name), _) => {
+            Ok(format!("{name} has uid {uid}, which has to be the same on the server"))
+        }
+        (None, _) => {
+            Err(format!("uid {uid} has no name: add the user of the server with the same uid"))
+        }
     };
     let directory = match std::fs::metadata(state_dir) {
-        Ok(_) if access(state_dir, AccessFlags::W_OK).is_ok() => Ok(state_dir.display().to_string()),
+        Ok(_) if access(state_dir, AccessFlags::W_OK).is_ok() => {
+            Ok(state_dir.display().to_string())
+        }
         _ => Err(format!(
             "{0} cannot be written: 'install -d -m 700 -o {1} {0}'",
             state_dir.display(),
@@ -77,7 +104,9 @@ async fn namespaces(state_dir: &Path) -> Result<String, String> {
     let cmd = Cmd::new("unshare").args(["--user", "--map-root-user"]).args(slot.mapping());
     let cmd = cmd.args(["--mount", "--pid", "--fork", "--", "true"]);
     match cmd.run(&CancellationToken::new()).await {
-        Ok(ended) if ended.ok() => Ok("user namespaces with subordinate ids can be made".to_owned()),
+        Ok(ended) if ended.ok() => {
+            Ok("user namespaces with subordinate ids can be made".to_owned())
+        }
         Ok(ended) => Err(ended.describe()),
         Err(error) => Err(said(error)),
     }

@@ -60,8 +60,7 @@ impl Daemon {
     /// Makes what reaches the daemon that a script names.
     pub fn new(bootstrap: &Bootstrap) -> Result<Self> {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let verifier =
-            Pinned { digest: bootstrap.certificate.clone(), provider: provider.clone() };
+        let verifier = Pinned { digest: bootstrap.certificate.clone(), provider: provider.clone() };
         let config = ClientConfig::builder_with_provider(provider)
             .with_protocol_versions(&[&rustls::version::TLS13])?
             .dangerous()

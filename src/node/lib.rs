@@ -33,11 +33,14 @@ const FOREVER: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
 #[command(name = "invirtibuilder-node", version, max_term_width = 80)]
 struct NodeCli {
     /// The script that the daemon gave to Slurm
-    #[arg(required_unless_present = "check")]
+    #[arg(required_unless_present_any = ["check", "set_up"])]
     script: Option<PathBuf>,
     /// Look whether this node can build, and say what is lacking
     #[arg(long, conflicts_with = "script")]
     check: bool,
+    /// Give the service's user subordinate ids, as root; the package does it
+    #[arg(long, conflicts_with_all = ["script", "check"])]
+    set_up: bool,
     /// Where chroots are kept and builds work
     #[arg(long, value_name = "DIR", default_value = "/var/lib/invirtibuilder-node")]
     state_dir: PathBuf,
@@ -67,6 +70,9 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
 }
 
 async fn run(cli: &NodeCli) -> Result<()> {
+    if cli.set_up {
+        return check::set_up().await;
+    }
     let Some(script) = &cli.script else { return check::check(&cli.state_dir).await };
     let bootstrap = read(script)?;
     let slurm = SlurmEnvironment::read()?;
@@ -86,7 +92,8 @@ fn read(script: &Path) -> Result<Bootstrap> {
     let text = std::fs::read_to_string(script)
         .map_err(|error| Error::usage(format!("{shown} cannot be read: {error}")))?;
     Bootstrap::of_script(&text).ok_or_else(|| {
-        let text = format!("{shown} is no script of the daemon's: Slurm starts this program with one");
+        let text =
+            format!("{shown} is no script of the daemon's: Slurm starts this program with one");
         Error::usage(text).into()
     })
 }

@@ -37,7 +37,8 @@ impl NodeDir {
     /// Opens it, and makes what is lacking.
     pub fn open(path: &Path) -> Result<Self> {
         for dir in [path.to_owned(), path.join("chroots"), path.join("work")] {
-            private::create_dir(&dir).with_context(|| format!("cannot create {}", dir.display()))?;
+            private::create_dir(&dir)
+                .with_context(|| format!("cannot create {}", dir.display()))?;
         }
         Ok(Self(path.to_owned()))
     }
@@ -52,7 +53,8 @@ impl NodeDir {
         let work = self.0.join("work");
         for entry in fs::read_dir(&work)?.flatten() {
             let is_lock = entry.path().extension().is_some_and(|suffix| suffix == "lock");
-            if !is_lock && lock(&lock_of(&entry.path()), FlockArg::LockExclusiveNonblock)?.is_some() {
+            if !is_lock && lock(&lock_of(&entry.path()), FlockArg::LockExclusiveNonblock)?.is_some()
+            {
                 // What cannot be removed is in nobody's way.
                 let _ = remove_tree(&entry.path()).await;
                 let _ = fs::remove_file(lock_of(&entry.path()));
@@ -77,9 +79,8 @@ impl NodeDir {
         let dir = self.0.join("chroots");
         let tarball = dir.join(format!("{digest}.tar"));
         let wanted = tarball.clone();
-        let first = tokio::task::spawn_blocking(move || {
-            lock(&lock_of(&wanted), FlockArg::LockExclusive)
-        });
+        let first =
+            tokio::task::spawn_blocking(move || lock(&lock_of(&wanted), FlockArg::LockExclusive));
         let first = first.await??.context("a lock that is waited for")?;
         if fs::metadata(&tarball).map_or(0, |about| about.len()) != size {
             let new = tarball.with_extension("new");

@@ -188,7 +188,10 @@ mod tests {
             said(tx, "a", None, Some("n1"), "it runs").unwrap();
             let shown = of_attempt(tx, JobId(1), 1).unwrap();
             let a = shown.iter().find(|it| it.name == "a").unwrap();
-            assert_eq!((a.number, a.node.as_deref(), a.said.as_deref()), (Some(7), Some("n1"), Some("it runs")));
+            assert_eq!(
+                (a.number, a.node.as_deref(), a.said.as_deref()),
+                (Some(7), Some("n1"), Some("it runs"))
+            );
             assert!(start(tx, "a", at(7, 0), "n1", &[1; 32]).unwrap());
             ended(tx, "a").unwrap();
             assert!(!start(tx, "a", at(7, 1), "n1", &[2; 32]).unwrap());

@@ -62,9 +62,7 @@ impl Answers for Door {
             .filter(|_| request.uri().query().is_none());
         match (path, request.method()) {
             (_, method) if !matches!(*method, Method::GET | Method::HEAD) => not_allowed(),
-            (Some(path), _) => {
-                own(&self.suites, path.to_owned(), FilePart::of(request)).await
-            }
+            (Some(path), _) => own(&self.suites, path.to_owned(), FilePart::of(request)).await,
             (None, _) => refuse(StatusCode::FORBIDDEN, "this is for a build"),
         }
     }

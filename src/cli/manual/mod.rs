@@ -5,9 +5,11 @@ use clap::Command;
 use roff::{Inline, Roff, bold, italic, roman};
 
 mod keys;
+mod node;
 mod pages;
 mod web;
 
+pub use node::node;
 pub use pages::{answerer, configuration, daemon, verbs};
 pub use web::web;
 

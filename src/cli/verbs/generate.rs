@@ -39,6 +39,7 @@ pub fn answer(command: clap::Command, args: &GenerateArgs) -> Result<Exit> {
     fs::write(man.join("invirtibuilderd.8"), manual::daemon(&invirtibuilder_daemon::command()))?;
     fs::write(man.join("invirtibuilder-api.8"), manual::answerer())?;
     fs::write(man.join("invirtibuilder-web.8"), manual::web())?;
+    fs::write(man.join("invirtibuilder-node.8"), manual::node())?;
     fs::write(man.join("invirtibuilder.yaml.5"), manual::configuration())?;
     let schema = serde_json::to_string_pretty(&invirtibuilder_core::config::schema())?;
     fs::write(args.dir.join("config.schema.json"), schema + "\n")?;

@@ -39,7 +39,10 @@ pub struct SlurmPlace {
 
 /// `executor.slurm.constraint:`
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
-#[serde(untagged, expecting = "features as sbatch(1) takes them, or a map from architectures to them")]
+#[serde(
+    untagged,
+    expecting = "features as sbatch(1) takes them, or a map from architectures to them"
+)]
 pub enum Constraint {
     /// The same for all architectures.
     All(String),
@@ -110,9 +113,7 @@ impl<'de> Deserialize<'de> for ExecutorSetting {
                     }
                     found = Some(map.next_value::<Option<SlurmPlace>>()?.unwrap_or_default());
                 }
-                found
-                    .map(ExecutorSetting::Slurm)
-                    .ok_or_else(|| A::Error::invalid_length(0, &self))
+                found.map(ExecutorSetting::Slurm).ok_or_else(|| A::Error::invalid_length(0, &self))
             }
         }
 
@@ -169,14 +170,23 @@ impl Config {
 pub(super) fn problems(config: &Config, found: &mut Vec<(KeyPath, String)>) {
     let key = |path: &str| path.split('.').map(str::to_owned).collect::<KeyPath>();
     if let ExecutorSetting::Slurm(place) = &config.executor {
-        found.extend(place_problems(place).map(|(at, text)| (key(&format!("executor.slurm.{at}")), text)));
+        found.extend(
+            place_problems(place).map(|(at, text)| (key(&format!("executor.slurm.{at}")), text)),
+        );
     }
     let uses = config.build.pockets.values().any(|pocket| config.is_on_slurm(pocket));
     match &config.slurm {
         None if uses => {
             let text = "slurm: a pocket builds on Slurm, and nodes could not reach the daemon: write \
                         slurm: { listen: \"ADDRESS:PORT\" }";
-            found.push((key(if config.executor == ExecutorSetting::Local { "build.pockets" } else { "executor" }), text.to_owned()));
+            found.push((
+                key(if config.executor == ExecutorSetting::Local {
+                    "build.pockets"
+                } else {
+                    "executor"
+                }),
+                text.to_owned(),
+            ));
         }
         None => {}
         Some(slurm) => {
@@ -213,7 +223,8 @@ pub(super) fn pocket_problems(
     let settings = pocket.settings();
     let mut found = Vec::new();
     if let Some(ExecutorSetting::Slurm(place)) = &settings.executor {
-        found.extend(place_problems(place).map(|(at, text)| (format!("executor.slurm.{at}"), text)));
+        found
+            .extend(place_problems(place).map(|(at, text)| (format!("executor.slurm.{at}"), text)));
     }
     if config.is_on_slurm(settings) && settings.isolation != Isolation::Unshare {
         let text = format!(
@@ -232,11 +243,16 @@ fn place_problems(place: &SlurmPlace) -> impl Iterator<Item = (String, String)> 
         let bad = text.is_empty() || !text.chars().all(plain);
         bad.then(|| {
             let shown = crate::text::quoted(text);
-            (at.to_owned(), format!("{at}: {shown} is nothing that sbatch(1) takes: write it as there"))
+            (
+                at.to_owned(),
+                format!("{at}: {shown} is nothing that sbatch(1) takes: write it as there"),
+            )
         })
     };
     let mut found = Vec::new();
-    for (at, text) in [("partition", &place.partition), ("account", &place.account), ("qos", &place.qos)] {
+    for (at, text) in
+        [("partition", &place.partition), ("account", &place.account), ("qos", &place.qos)]
+    {
         found.extend(text.as_ref().and_then(|text| wrong(at, text, "")));
     }
     let features: Vec<&String> = match &place.constraint {
@@ -283,7 +299,11 @@ mod tests {
             let mut found = Vec::new();
             problems(&config, &mut found);
             let pockets = config.pockets().flat_map(|pocket| pocket_problems(&config, pocket));
-            found.into_iter().map(|(_, text)| text).chain(pockets.map(|(_, text)| text)).collect::<Vec<_>>()
+            found
+                .into_iter()
+                .map(|(_, text)| text)
+                .chain(pockets.map(|(_, text)| text))
+                .collect::<Vec<_>>()
         };
         assert!(read("executor: { slurm: { partitions: x } }").unwrap_err().contains("partitions"));
         assert!(read("executor: elsewhere").unwrap_err().contains("local, or a map"));

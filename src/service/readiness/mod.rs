@@ -9,6 +9,7 @@ use nix::unistd::{User, getuid};
 mod access;
 mod check;
 mod chroots;
+mod cluster;
 mod files;
 mod host;
 mod machines;
@@ -47,6 +48,7 @@ async fn look_for(config: &Config, path: &Path, user: &User) -> Vec<Check> {
     checks.extend(host::architecture().await);
     checks.extend(machines::look(config, user).await);
     checks.extend(schroot::look(config, path, user).await);
+    checks.extend(cluster::look(config, user).await);
     checks.extend(files::directories(config, user));
     checks.extend(files::signing_keys(config, user));
     checks.extend(files::domains(config));

@@ -7,6 +7,9 @@ use std::time::{Duration, Instant};
 use crate::world::cluster::{Cluster, NODES};
 use crate::world::{Apt, BUILD, Daemon, Repo, SOON, STATE, Tiny, World, eventually, processes};
 
+/// The program of nodes.
+const PROGRAM: &str = "/usr/libexec/invirtibuilder-node/invirtibuilder-node";
+
 /// A service that builds on a cluster, and a package.
 fn service() -> (World, Cluster, Daemon, Repo) {
     let world = World::new();
@@ -29,6 +32,7 @@ fn log_of(job: &str) -> String {
 
 /// Waits until a build sleeps on a node. Returns the node.
 fn asleep(world: &World, cluster: &Cluster, job: &str, seconds: &str) -> String {
+    world.wait_for(job, "building", SOON);
     eventually("the build sleeps", BUILD, || {
         assert_eq!(world.state(job), "building", "{}", log_of(job));
         !processes(&format!("sleep {seconds}")).is_empty()
@@ -52,15 +56,30 @@ fn quick_a_package_is_published_through_slurm() {
     let log = log_of("1");
     let node = NODES.iter().find(|node| log.contains(&format!("on node {node}.")));
     let node = node.unwrap_or_else(|| panic!("{log}"));
-    world.build("alice", &["status", "1"]).ok().says(&["slurm", &format!("on {node}: it has ended")]);
+    world
+        .build("alice", &["status", "1"])
+        .ok()
+        .says(&["slurm", &format!("on {node}: it has ended")]);
     eventually("nothing is left with Slurm", SOON, || cluster.queue().is_empty());
     let left = cluster.on_node(node, &["ls", "/var/lib/invirtibuilder-node/work"]).ok();
     assert_eq!(left.out, "");
     let chroots = cluster.on_node(node, &["ls", "/var/lib/invirtibuilder-node/chroots"]).ok();
     assert!(chroots.out.contains(".tar\n"), "{}", chroots.out);
-    let check = ["setpriv", "--reuid=_invirtibuilder", "--regid=_invirtibuilder", "--init-groups",
-        "/usr/libexec/invirtibuilder-node/invirtibuilder-node", "--check"];
+    let check = [
+        "setpriv",
+        "--reuid=_invirtibuilder",
+        "--regid=_invirtibuilder",
+        "--init-groups",
+        PROGRAM,
+        "--check",
+    ];
     cluster.on_node(node, &check).ok().says(&["ok      user: _invirtibuilder has uid 64321"]);
+    // From the server, each node looks at itself.
+    let said = world.local(&["init", "--check"]);
+    for words in ["build: 3 of 3 nodes are up", "10.31.0.1:7443", "node n1", "node n2", "node n3"] {
+        assert!(said.out.contains(words), "{words}: {}{}", said.out, said.err);
+    }
+    assert_eq!(said.out.matches("it can build, by its own look").count(), 3, "{}", said.out);
 }
 
 #[test]
@@ -104,7 +123,10 @@ fn a_build_that_the_controller_has_lost_is_sent_again() {
     let (world, mut cluster, _daemon, repo) = service();
     // It cannot start before the controller forgets it.
     for node in NODES {
-        crate::world::run("scontrol", &["update", &format!("nodename={node}"), "state=drain", "reason=x"]);
+        crate::world::run(
+            "scontrol",
+            &["update", &format!("nodename={node}"), "state=drain", "reason=x"],
+        );
     }
     let commit = repo.version("1.0", Tiny::Works);
     let job = world.submit("prod", "tiny", &commit);
@@ -114,7 +136,11 @@ fn a_build_that_the_controller_has_lost_is_sent_again() {
     fs::create_dir("/var/lib/slurm/slurmctld").unwrap();
     cluster.start_controller();
     world.wait_for(&job, "published", BUILD);
-    assert!(log_of(&job).contains("Slurm has lost the build: it is sent to Slurm again."), "{}", log_of(&job));
+    assert!(
+        log_of(&job).contains("Slurm has lost the build: it is sent to Slurm again."),
+        "{}",
+        log_of(&job)
+    );
     is_published(&world, "1.0");
 }
 
@@ -127,7 +153,7 @@ fn a_node_that_is_killed_gives_its_build_to_another() {
     let start = Instant::now();
     cluster.kill_node(&node);
     eventually("another node builds", BUILD, || {
-        log_of(&job).matches("sleeping-now").count() == 2
+        log_of(&job).lines().filter(|line| *line == "sleeping-now").count() == 2
     });
     let took = start.elapsed();
     eprintln!("running elsewhere {} ms after the node's death", took.as_millis());
@@ -188,8 +214,8 @@ fn the_right_of_a_script_is_good_for_its_start_on_its_node_and_once() {
         (other, other, "0", "Slurm says otherwise"),
     ] {
         let run = format!(
-            "cat >/tmp/script && SLURM_JOB_ID={number} SLURM_RESTART_COUNT={again} SLURMD_NODENAME={says_node} \
-             /usr/libexec/invirtibuilder-node/invirtibuilder-node --state-dir /tmp/stolen /tmp/script <<'END'\n{text}END"
+            "cat >/tmp/script <<'END'\n{text}END\nexport SLURM_JOB_ID={number} SLURM_RESTART_COUNT={again} \
+             SLURMD_NODENAME={says_node}\n{PROGRAM} --state-dir /tmp/stolen /tmp/script"
         );
         let answer = cluster.on_node(on, &["sh", "-c", &run]);
         assert_ne!(answer.code, 0);
@@ -197,8 +223,8 @@ fn the_right_of_a_script_is_good_for_its_start_on_its_node_and_once() {
     }
     let wrong = text.replace("\"right\":\"", "\"right\":\"0");
     let run = format!(
-        "cat >/tmp/script && SLURM_JOB_ID={number} SLURMD_NODENAME={node} \
-         /usr/libexec/invirtibuilder-node/invirtibuilder-node --state-dir /tmp/stolen /tmp/script <<'END'\n{wrong}END"
+        "cat >/tmp/script <<'END'\n{wrong}END\nexport SLURM_JOB_ID={number} SLURMD_NODENAME={node}\n\
+         {PROGRAM} --state-dir /tmp/stolen /tmp/script"
     );
     let answer = cluster.on_node(&node, &["sh", "-c", &run]);
     assert!(answer.err.contains("this right is good for nothing"), "{}", answer.err);
@@ -242,7 +268,7 @@ fn a_node_that_lies_gets_nothing_and_publishes_nothing() {
     for node in NODES {
         let put = format!(
             "cat >/tmp/liar <<'END'\n{liar}END\nchmod 755 /tmp/liar\n\
-             mount --bind /tmp/liar /usr/libexec/invirtibuilder-node/invirtibuilder-node"
+             mount --bind /tmp/liar {PROGRAM}"
         );
         cluster.on_node(node, &["sh", "-c", &put]).ok();
     }
@@ -254,7 +280,7 @@ fn a_node_that_lies_gets_nothing_and_publishes_nothing() {
         "a second session: this start has had its session, or a later one has\n [403]",
         "no session: there is no such session\n [410]",
         "no such thing: there is nothing of this name\n [404]",
-        "a name that climbs: there is nothing of this name\n [404]",
+        "a name that climbs: this is no name of a result\n [403]",
         "a hidden name: this is no name of a result\n [403]",
         "never sent: other results were sent than are named\n [403]",
         "sent:  [200]",

@@ -28,7 +28,7 @@ impl Cluster {
     /// Starts it, and has the service build on it.
     pub fn start() -> Self {
         assert!(
-            fs::read_dir("/sys/class/net").unwrap().count() < 9,
+            std::env::var_os("IB_NET").is_some(),
             "a cluster needs a network of its own: run this with 'script/test --only slurm'"
         );
         configure();
@@ -81,7 +81,16 @@ impl Cluster {
         // Behind the ids of the server's first two builds.
         let ids = first_id() + 262_144 * n as u64;
         let child = Command::new("unshare")
-            .args(["--net", "--mount", "--pid", "--uts", "--ipc", "--fork", "--kill-child", "--mount-proc"])
+            .args([
+                "--net",
+                "--mount",
+                "--pid",
+                "--uts",
+                "--ipc",
+                "--fork",
+                "--kill-child",
+                "--mount-proc",
+            ])
             .arg("--")
             .arg(script)
             .args([n.to_string(), ids.to_string()])
@@ -96,7 +105,10 @@ impl Cluster {
         eventually("a node has a network", PATIENCE, || {
             net(&pid.to_string()).is_some_and(|its| Some(its) != net("self"))
         });
-        let _ = Command::new("ip").args(["link", "delete", &format!("v{n}")]).stderr(Stdio::null()).status();
+        let _ = Command::new("ip")
+            .args(["link", "delete", &format!("v{n}")])
+            .stderr(Stdio::null())
+            .status();
         let (outside, pid) = (format!("v{n}"), pid.to_string());
         run("ip", &["link", "add", &outside, "type", "veth", "peer", "name", "e0", "netns", &pid]);
         run("ip", &["link", "set", &outside, "master", "cluster", "up"]);
@@ -114,7 +126,8 @@ impl Cluster {
     pub fn on_node(&self, name: &str, args: &[&str]) -> Answer {
         let n = NODES.iter().position(|node| *node == name).unwrap();
         let unshare = self.nodes[n].as_ref().unwrap().id();
-        let children = fs::read_to_string(format!("/proc/{unshare}/task/{unshare}/children")).unwrap();
+        let children =
+            fs::read_to_string(format!("/proc/{unshare}/task/{unshare}/children")).unwrap();
         let first = children.split_whitespace().next().unwrap();
         Answer::of(
             Command::new("nsenter")
@@ -145,7 +158,8 @@ impl Cluster {
     pub fn building_on(&self) -> String {
         let start = Instant::now();
         loop {
-            let running = Answer::of(Command::new("squeue").args(["-h", "-t", "R", "-o", "%B"])).out;
+            let running =
+                Answer::of(Command::new("squeue").args(["-h", "-t", "R", "-o", "%B"])).out;
             if let Some(node) = running.lines().next() {
                 return node.to_owned();
             }
@@ -212,7 +226,7 @@ fn configure() {
     conf += "PartitionName=build Nodes=n[1-3] Default=YES MaxTime=INFINITE State=UP\n";
     // The machines that test need not have the user.
     fs::write("/etc/slurm/slurm.conf", conf.replace("SlurmUser=slurm", "SlurmUser=root")).unwrap();
-    if !Path::new("/sys/class/net/cluster").exists() {
+    if Answer::of(Command::new("ip").args(["link", "show", "cluster"])).code != 0 {
         run("ip", &["link", "add", "cluster", "type", "bridge"]);
         run("ip", &["address", "add", "10.31.0.1/24", "dev", "cluster"]);
         run("ip", &["link", "set", "cluster", "up"]);
@@ -228,7 +242,8 @@ fn munge() {
     fs::set_permissions("/etc/munge/munge.key", fs::Permissions::from_mode(0o400)).unwrap();
     run("chown", &["-R", "munge:", "/etc/munge", "/run/munge", "/var/lib/munge"]);
     fs::set_permissions("/run/munge", fs::Permissions::from_mode(0o755)).unwrap();
-    let munged = ["--reuid=munge", "--regid=munge", "--clear-groups", "munged", "--log-file=/run/munge/log"];
+    let munged =
+        ["--reuid=munge", "--regid=munge", "--clear-groups", "munged", "--log-file=/run/munge/log"];
     let files = ["--seed-file=/run/munge/seed", "--pid-file=/run/munge/pid"];
     run("setpriv", &[&munged[..], &files[..]].concat());
 }

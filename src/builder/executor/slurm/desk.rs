@@ -232,11 +232,8 @@ impl Desk {
 
     async fn answer(&self, peer: IpAddr, request: Request<Incoming>) -> Answer {
         let is_start = request.method() == Method::POST && request.uri().path() == "/start";
-        let answer = if is_start {
-            self.start(peer, request).await
-        } else {
-            self.in_session(request).await
-        };
+        let answer =
+            if is_start { self.start(peer, request).await } else { self.in_session(request).await };
         answer.unwrap_or_else(|Refusal(status, why)| {
             let mut answer = proxy::refuse(status, &why);
             answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
@@ -264,7 +261,9 @@ impl Desk {
             .ok_or_else(|| Refusal::no("this right is good for nothing"))?;
         let own = env!("CARGO_PKG_VERSION");
         if asked.version != own {
-            let why = format!("this node has another version than the daemon, which is {own}: install that one");
+            let why = format!(
+                "this node has another version than the daemon, which is {own}: install that one"
+            );
             return Err(Refusal(StatusCode::UPGRADE_REQUIRED, why));
         }
         let said = commands::describe(asked.number, &CancellationToken::new()).await?;
@@ -320,8 +319,7 @@ impl Desk {
     async fn in_session(&self, request: Request<Incoming>) -> Result<Answer, Refusal> {
         let key = request.headers().get(AUTHORIZATION).and_then(|value| value.to_str().ok());
         let digest = key.and_then(|key| key.strip_prefix("Bearer ")).map(digest_of);
-        let session =
-            digest.and_then(|digest| lock(&self.state).sessions.get(&digest).cloned());
+        let session = digest.and_then(|digest| lock(&self.state).sessions.get(&digest).cloned());
         let session = session
             .ok_or_else(|| Refusal(StatusCode::GONE, "there is no such session".to_owned()))?;
         session.hear();
@@ -330,9 +328,8 @@ impl Desk {
             () = session.over.cancelled() => None,
             answer = self.answer_session(&session, request) => Some(answer),
         };
-        answered.unwrap_or_else(|| {
-            Err(Refusal(StatusCode::GONE, "this session is over".to_owned()))
-        })
+        answered
+            .unwrap_or_else(|| Err(Refusal(StatusCode::GONE, "this session is over".to_owned())))
     }
 
     async fn answer_session(
@@ -520,9 +517,9 @@ async fn result(
         session.hear();
         let Ok(bytes) = frame?.into_data() else { continue };
         let length = bytes.len() as u64;
-        let taken = session.room.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |room| {
-            room.checked_sub(length)
-        });
+        let taken = session
+            .room
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |room| room.checked_sub(length));
         if taken.is_err() {
             return Err(Refusal(
                 StatusCode::INSUFFICIENT_STORAGE,
@@ -579,7 +576,8 @@ async fn json<T: serde::de::DeserializeOwned>(
         .map_err(|_| bad("the request does not end".to_owned()))?
         .map_err(|error| bad(format!("the request cannot be read: {error}")))?;
     let bytes: Bytes = body.to_bytes();
-    serde_json::from_slice(&bytes).map_err(|error| bad(format!("the request is not valid: {error}")))
+    serde_json::from_slice(&bytes)
+        .map_err(|error| bad(format!("the request is not valid: {error}")))
 }
 
 /// Computes what a secret is known by.

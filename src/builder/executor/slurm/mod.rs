@@ -119,7 +119,8 @@ impl Cluster {
     /// Listens for nodes, if this configuration has a cluster.
     pub async fn open(config: &Config, book: Arc<dyn SlurmBook>) -> Result<Option<Self>> {
         let Some(settings) = config.slurm.clone() else { return Ok(None) };
-        let desk = Desk::open(settings.listen, config.state_dir.join("cache"), book.clone()).await?;
+        let desk =
+            Desk::open(settings.listen, config.state_dir.join("cache"), book.clone()).await?;
         let prefix = prefix(&config.state_dir);
         Ok(Some(Self { settings, desk, book, queue: SlurmQueue::default(), prefix }))
     }
@@ -235,8 +236,10 @@ impl Cluster {
             WhichBuild::Second(_) => "-again",
         };
         let architecture = &target.architecture;
-        let name =
-            format!("{}{}.{}-{architecture}{which}-{number}", self.prefix, build.job, build.attempt);
+        let name = format!(
+            "{}{}.{}-{architecture}{which}-{number}",
+            self.prefix, build.job, build.attempt
+        );
         let mut right = [0; 32];
         getrandom::fill(&mut right).map_err(|error| anyhow::anyhow!("no random bytes: {error}"))?;
         let right = hex(&right);
@@ -362,7 +365,12 @@ impl Cluster {
                 _ => {}
             }
             if error != said {
-                self.book.said(&it.name, None, None, &format!("Slurm does not take it: {error}"))?;
+                self.book.said(
+                    &it.name,
+                    None,
+                    None,
+                    &format!("Slurm does not take it: {error}"),
+                )?;
                 said = error;
             }
             tokio::select! {
@@ -460,7 +468,11 @@ impl Watch {
         let Some(job) = entry else {
             // A node that builds goes on without its controller.
             let is_lost = self.session.is_none() && since(&mut self.absent) > SETTLING;
-            return if is_lost { again("Slurm has lost the build".to_owned(), None) } else { Ok(None) };
+            return if is_lost {
+                again("Slurm has lost the build".to_owned(), None)
+            } else {
+                Ok(None)
+            };
         };
         self.absent = None;
         let node = || job.node.clone();
@@ -511,7 +523,9 @@ impl Watch {
                 return Err(Failure::new(FailureKind::BuildMemory, text));
             }
             "PREEMPTED" => return again("another job took its place".to_owned(), None),
-            "NODE_FAIL" | "BOOT_FAIL" => return again(format!("the build failed{}", on(&node())), node()),
+            "NODE_FAIL" | "BOOT_FAIL" => {
+                return again(format!("the build failed{}", on(&node())), node());
+            }
             "COMPLETED" | "FAILED" => {
                 if since(&mut self.ended) > ENDING {
                     let why = format!("the build ended{} without a word", on(&node()));
@@ -531,8 +545,15 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 /// Tells whether a job may still do something.
 fn is_open(job: &QueuedJob) -> bool {
     let over = [
-        "COMPLETED", "CANCELLED", "FAILED", "TIMEOUT", "NODE_FAIL", "BOOT_FAIL", "PREEMPTED",
-        "DEADLINE", "OUT_OF_MEMORY",
+        "COMPLETED",
+        "CANCELLED",
+        "FAILED",
+        "TIMEOUT",
+        "NODE_FAIL",
+        "BOOT_FAIL",
+        "PREEMPTED",
+        "DEADLINE",
+        "OUT_OF_MEMORY",
     ];
     !over.contains(&&job.state[..])
 }
@@ -685,7 +706,8 @@ mod tests {
 
     #[test]
     fn what_slurm_says_of_a_submission_ends_it_or_goes_on() {
-        let judged = |state: &str| Watch::new(false).judge(Some(&job(state, Some("n1"))), &mut None);
+        let judged =
+            |state: &str| Watch::new(false).judge(Some(&job(state, Some("n1"))), &mut None);
         for state in ["PENDING", "RUNNING", "COMPLETING", "SUSPENDED", "COMPLETED", "NEW"] {
             assert!(judged(state).unwrap().is_none(), "{state}");
         }
@@ -714,7 +736,8 @@ mod tests {
         let on_n1 = job("RUNNING", Some("n1"));
         assert!(watch.judge(Some(&on_n1), &mut running).unwrap().is_none());
         watch.running = Instant::now().checked_sub(STARTING * 2).map(|at| ("n1".to_owned(), at));
-        let Ok(Some(SubmissionEnd::Again(why, node))) = watch.judge(Some(&on_n1), &mut running) else {
+        let Ok(Some(SubmissionEnd::Again(why, node))) = watch.judge(Some(&on_n1), &mut running)
+        else {
             panic!()
         };
         assert_eq!((why.contains("n1"), node.as_deref()), (true, Some("n1")));
@@ -728,6 +751,9 @@ mod tests {
         assert_eq!(memory(&limits, 2 << 30), 10 * 1024 + 256);
         let place = SlurmPlace { qos: Some("low".to_owned()), ..SlurmPlace::default() };
         assert_eq!(options(&place, &"amd64".parse().unwrap()), ["--qos=low"]);
-        assert!(prefix(Path::new("/a")).len() == 16 && prefix(Path::new("/a")) != prefix(Path::new("/b")));
+        assert!(
+            prefix(Path::new("/a")).len() == 16
+                && prefix(Path::new("/a")) != prefix(Path::new("/b"))
+        );
     }
 }

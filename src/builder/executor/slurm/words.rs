@@ -80,7 +80,10 @@ mod tests {
             said("PENDING", "ReqNodeNotAvail, UnavailableNodes:n1"),
             "no node that it may run on is up (ReqNodeNotAvail, UnavailableNodes:n1)"
         );
-        assert_eq!(said("PENDING", "QOSMaxJobsPerUserLimit").split(" (").next(), Some("a limit of its quality of service is reached"));
+        assert_eq!(
+            said("PENDING", "QOSMaxJobsPerUserLimit").split(" (").next(),
+            Some("a limit of its quality of service is reached")
+        );
         assert_eq!(said("PENDING", "Strange\x1b[2J"), "it waits (Strange\\u{1b}[2J)");
         assert_eq!(said("RUNNING", "None"), "it runs");
         assert_eq!(said("NEW_STATE", "None"), "Slurm says NEW_STATE");
