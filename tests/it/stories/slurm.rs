@@ -35,7 +35,8 @@ fn asleep(world: &World, cluster: &Cluster, job: &str, seconds: &str) -> String 
     world.wait_for(job, "building", SOON);
     eventually("the build sleeps", BUILD, || {
         assert_eq!(world.state(job), "building", "{}", log_of(job));
-        !processes(&format!("sleep {seconds}")).is_empty()
+        let said = log_of(job).lines().any(|line| line == "sleeping-now");
+        said && !processes(&format!("sleep {seconds}")).is_empty()
     });
     cluster.building_on()
 }
@@ -293,6 +294,9 @@ fn a_node_that_lies_gets_nothing_and_publishes_nothing() {
     let failure = status["job"]["failure"].as_str().unwrap();
     assert_eq!(failure, "build.result", "{status:#}");
     let node = status["slurm"][0]["node"].as_str().unwrap();
+    eventually("it has tried everything", SOON, || {
+        cluster.on_node(node, &["test", "-s", "/tmp/late"]).code == 0
+    });
     let said = |name: &str| cluster.on_node(node, &["cat", &format!("/tmp/{name}")]).ok().out;
     assert_eq!(said("end"), " [200]");
     assert_eq!(said("replay"), "there is no such session\n [410]");

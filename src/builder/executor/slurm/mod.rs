@@ -58,6 +58,9 @@ const ENDING: Duration = Duration::from_secs(5);
 /// How long a submission that Slurm took may not be in its queue.
 const SETTLING: Duration = Duration::from_secs(4);
 
+/// How long a node's program may take to clear up once its build is over.
+const LEAVING: Duration = Duration::from_secs(10);
+
 /// How often the queue is looked at while something is about to change, and otherwise.
 const PACES: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(3));
 
@@ -229,7 +232,7 @@ impl Cluster {
         target: &Target,
         log: &Arc<LogPart>,
         (number, exclude): (u32, Vec<String>),
-        cancel: &CancellationToken,
+        stop: &CancellationToken,
     ) -> Result<SubmissionEnd, Failure> {
         let which = match build.which {
             WhichBuild::First => "",
@@ -279,11 +282,17 @@ impl Cluster {
             minutes: minutes(&build.request.limits),
             memory: memory(&build.request.limits, build.in_memory),
         };
-        let ended = self.follow(build, target, &expected, submission, heard, cancel).await;
+        let ended = self.follow(build, target, &expected, submission, heard, stop).await;
         self.desk.forget(&name);
-        // What Slurm still has of it is to end; what it forgets to end is fenced.
-        if let Err(error) = commands::cancel_named(&name).await {
-            self.book.refused(&name, "scancel", &format!("{error:#}"));
+        if matches!(ended, Ok(SubmissionEnd::Done(_))) {
+            // Its program ends by itself, and clears up before that.
+            let (book, name) = (self.book.clone(), name.clone());
+            tokio::spawn(async move {
+                tokio::time::sleep(LEAVING).await;
+                cancel(&*book, &name).await;
+            });
+        } else {
+            cancel(&*self.book, &name).await;
         }
         self.book.ended(&name)?;
         ended
@@ -540,6 +549,13 @@ impl Watch {
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Ends what Slurm has of this name. What it forgets to end is fenced.
+async fn cancel(book: &dyn SlurmBook, name: &str) {
+    if let Err(error) = commands::cancel_named(name).await {
+        book.refused(name, "scancel", &one_line(&format!("{error:#}")));
+    }
 }
 
 /// Tells whether a job may still do something.
