@@ -258,11 +258,10 @@ impl Task {
             proof
         };
         let built = async {
-            let nodes =
-                self.build_once((pocket, &builder), &request, &targets, None, &stop).await?;
+            let (with, what) = ((pocket, &builder), (&request, &targets[..]));
+            let nodes = self.build_once(with, what, None, &stop).await?;
             if pocket.settings().require_reproducible {
-                let with = (pocket, &builder);
-                self.build_second(with, &request, &targets, &nodes, &stop).await?;
+                self.build_second(with, what, &nodes, &stop).await?;
             }
             Ok::<_, Failure>(())
         };
@@ -285,8 +284,7 @@ impl Task {
     async fn build_once(
         &self,
         (pocket, builder): (ConfiguredPocket<'_>, &Builder),
-        request: &builder::BuildRequest,
-        targets: &[Target],
+        (request, targets): (&builder::BuildRequest, &[Target]),
         first: Option<&BTreeMap<Architecture, String>>,
         cancel: &CancellationToken,
     ) -> Result<BTreeMap<Architecture, String>, Failure> {
@@ -310,14 +308,13 @@ impl Task {
     async fn build_second(
         &self,
         with: (ConfiguredPocket<'_>, &Builder),
-        request: &builder::BuildRequest,
-        targets: &[Target],
+        (request, targets): (&builder::BuildRequest, &[Target]),
         nodes: &BTreeMap<Architecture, String>,
         cancel: &CancellationToken,
     ) -> Result<(), Failure> {
         let first = reproduction::packages_in(&request.output)?;
         let again = self.again(request)?;
-        self.build_once(with, &again, targets, Some(nodes), cancel).await?;
+        self.build_once(with, (&again, targets), Some(nodes), cancel).await?;
         let compared = reproduction::compare(&first, &reproduction::packages_in(&again.output)?);
         self.proven(&compared, &first, request.isolation, &reproduction::environments(targets))
     }

@@ -13,7 +13,7 @@ use tokio::net::UnixListener;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
-use crate::client::{Daemon, SessionOver};
+use crate::client::{DaemonClient, SessionOver};
 use crate::place::{HeldEnvironment, NodeDir};
 use invirtibuilder_builder::slurm::protocol::{
     Assignment, Bootstrap, BuildEnd, OfferedFile, ReportedFailure, StartAnswer, StartRequest,
@@ -67,7 +67,7 @@ pub async fn run(
     slurm: &SlurmEnvironment,
     cancel: &CancellationToken,
 ) -> Result<()> {
-    let daemon = Daemon::new(bootstrap)?;
+    let daemon = DaemonClient::new(bootstrap)?;
     let start = StartRequest {
         name: bootstrap.name.clone(),
         right: bootstrap.right.clone(),
@@ -85,7 +85,7 @@ pub async fn run(
 }
 
 /// Says that the node lives, and ends the build when the daemon does not want it any more.
-async fn beat(daemon: Daemon, cancel: CancellationToken) {
+async fn beat(daemon: DaemonClient, cancel: CancellationToken) {
     let mut heard = std::time::Instant::now();
     loop {
         match daemon.beat().await {
@@ -102,7 +102,7 @@ async fn beat(daemon: Daemon, cancel: CancellationToken) {
 
 async fn build(
     node: &NodeDir,
-    daemon: &Daemon,
+    daemon: &DaemonClient,
     assigned: &Assignment,
     (bootstrap, slurm): (&Bootstrap, &SlurmEnvironment),
     cancel: &CancellationToken,
@@ -117,8 +117,8 @@ async fn build(
     let sending = tokio::spawn(async move { follower.send_log(receiver).await });
     let following = tokio::spawn(follow(log.clone(), sender, ended.clone()));
     let done = async {
-        let mut prepared = prepare(node, daemon, assigned, &dir.path, log.clone()).await?;
-        let result = build_prepared(node, daemon, assigned, &mut prepared, cancel).await;
+        let prepared = prepare(node, daemon, assigned, &dir.path, log.clone()).await?;
+        let result = build_prepared(daemon, &prepared, cancel).await;
         Ok::<_, anyhow::Error>((result, prepared))
     }
     .await;
@@ -175,7 +175,7 @@ async fn follow(log: PathBuf, to: mpsc::Sender<Bytes>, ended: CancellationToken)
 }
 
 /// What a build needs, on this node.
-struct Prepared {
+struct PreparedBuild {
     request: BuildRequest,
     target: Target,
     config: Config,
@@ -184,11 +184,11 @@ struct Prepared {
 
 async fn prepare(
     node: &NodeDir,
-    daemon: &Daemon,
+    daemon: &DaemonClient,
     assigned: &Assignment,
     dir: &Path,
     log: PathBuf,
-) -> Result<Prepared> {
+) -> Result<PreparedBuild> {
     let sub = |name: &str| -> Result<PathBuf> {
         let path = dir.join(name);
         fs::create_dir(&path)?;
@@ -251,14 +251,12 @@ async fn prepare(
     // Builds on this node share what the kernel counts by user.
     config.daemon.jobs =
         sysconf(SysconfVar::_NPROCESSORS_CONF)?.map_or(1, |count| count.max(1) as usize);
-    Ok(Prepared { request, target, config, _environment: environment })
+    Ok(PreparedBuild { request, target, config, _environment: environment })
 }
 
 async fn build_prepared(
-    _: &NodeDir,
-    daemon: &Daemon,
-    _: &Assignment,
-    prepared: &mut Prepared,
+    daemon: &DaemonClient,
+    prepared: &PreparedBuild,
     cancel: &CancellationToken,
 ) -> Result<(), Failure> {
     let builder = Builder::with_way_out(&prepared.config, Box::new(Tunnels(daemon.clone())))?;
@@ -267,7 +265,7 @@ async fn build_prepared(
 }
 
 /// Sends all that the build has made.
-async fn send_results(daemon: &Daemon, output: &Path) -> Result<Vec<OfferedFile>> {
+async fn send_results(daemon: &DaemonClient, output: &Path) -> Result<Vec<OfferedFile>> {
     let mut results = Vec::new();
     for entry in fs::read_dir(output)? {
         let entry = entry?;
@@ -284,7 +282,7 @@ async fn send_results(daemon: &Daemon, output: &Path) -> Result<Vec<OfferedFile>
 }
 
 /// The way out of builds on a node: each connection is passed to the daemon's proxy.
-struct Tunnels(Daemon);
+struct Tunnels(DaemonClient);
 
 /// What listens for a build; ends when dropped.
 struct Tunnel(JoinHandle<()>);

@@ -34,11 +34,11 @@ use invirtibuilder_core::text::{hex, one_line};
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The body of a request.
-type Outgoing = BoxBody<Bytes, io::Error>;
+type RequestBody = BoxBody<Bytes, io::Error>;
 
 /// The daemon, as a node reaches it.
 #[derive(Clone)]
-pub struct Daemon {
+pub struct DaemonClient {
     address: String,
     tls: TlsConnector,
     key: Option<String>,
@@ -56,7 +56,7 @@ impl std::fmt::Display for SessionOver {
 
 impl std::error::Error for SessionOver {}
 
-impl Daemon {
+impl DaemonClient {
     /// Makes what reaches the daemon that a script names.
     pub fn new(bootstrap: &Bootstrap) -> Result<Self> {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
@@ -76,7 +76,7 @@ impl Daemon {
     }
 
     /// Asks, and gives back what is answered if that is no refusal.
-    async fn ask(&self, request: Request<Outgoing>) -> Result<Response<Incoming>> {
+    async fn ask(&self, request: Request<RequestBody>) -> Result<Response<Incoming>> {
         let sent = async {
             let stream = TcpStream::connect(&self.address)
                 .await
@@ -101,7 +101,7 @@ impl Daemon {
             return Ok(answer);
         }
         let why = Limited::new(answer.into_body(), 4096).collect().await;
-        let why = why.map(|body| body.to_bytes()).unwrap_or_default();
+        let why = why.map(http_body_util::Collected::to_bytes).unwrap_or_default();
         let why = one_line(String::from_utf8_lossy(&why).trim());
         if status == StatusCode::GONE {
             return Err(SessionOver(why).into());
@@ -109,7 +109,12 @@ impl Daemon {
         bail!("the daemon refuses it: {why}")
     }
 
-    fn request(&self, method: Method, path: &str, body: Outgoing) -> Result<Request<Outgoing>> {
+    fn request(
+        &self,
+        method: Method,
+        path: &str,
+        body: RequestBody,
+    ) -> Result<Request<RequestBody>> {
         let mut request = Request::builder().method(method).uri(path).header(HOST, "daemon");
         if let Some(key) = &self.key {
             request = request.header(AUTHORIZATION, format!("Bearer {key}"));
@@ -206,7 +211,7 @@ impl Daemon {
     }
 }
 
-fn whole(bytes: Vec<u8>) -> Outgoing {
+fn whole(bytes: Vec<u8>) -> RequestBody {
     Full::from(bytes).map_err(|never| match never {}).boxed()
 }
 

@@ -7,7 +7,7 @@ use std::time::SystemTime;
 use anyhow::{Context, Result};
 use nix::fcntl::{Flock, FlockArg};
 
-use crate::client::Daemon;
+use crate::client::DaemonClient;
 use invirtibuilder_core::names::ChrootDigest;
 use invirtibuilder_system::private;
 use invirtibuilder_system::remove::remove_tree;
@@ -72,7 +72,7 @@ impl NodeDir {
     /// it.
     pub async fn environment(
         &self,
-        daemon: &Daemon,
+        daemon: &DaemonClient,
         digest: &ChrootDigest,
         size: u64,
     ) -> Result<HeldEnvironment> {

@@ -74,6 +74,7 @@ impl<'a> Service<'a> {
         let shares = pockets.shares.iter().enumerate();
         let rules = Rules {
             places,
+            on_slurm: 0,
             pockets: shares.map(|(n, share)| (pocket(n).parse().unwrap(), *share)).collect(),
             domains: (0..3).map(|n| (domain(n), pockets.weights[n])).collect(),
         };

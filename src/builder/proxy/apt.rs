@@ -18,7 +18,7 @@ impl Answers for Files {
     async fn answer(&self, request: &Request<Incoming>) -> Answer {
         match tokio::fs::File::open(self.0.join(request.uri().path().trim_start_matches('/'))).await
         {
-            Ok(file) => send(file, false, None).await,
+            Ok(file) => send(file, FilePart::All, None).await,
             Err(_) => refuse(StatusCode::NOT_FOUND, "it is not here"),
         }
     }

@@ -12,7 +12,7 @@ use crate::readiness::host::{as_user, programs};
 use invirtibuilder_api::readiness::Check;
 use invirtibuilder_core::config::{Config, ExecutorSetting};
 use invirtibuilder_core::text::one_line;
-use invirtibuilder_system::subprocess::CancellationToken;
+use invirtibuilder_system::subprocess::{CancellationToken, Finished};
 
 /// Slurm's commands, and Debian's package of them.
 const PROGRAMS: [(&str, &str); 6] = [
@@ -91,8 +91,7 @@ async fn nodes(user: &User, partition: Option<&str>) -> Result<Vec<(String, Stri
     let cmd = as_user(user).args(["--", "sinfo", "-h", "-N", "-o", "%N|%T"]);
     let cmd = cmd.args(partition.map(|name| format!("--partition={name}")));
     let said = cmd.total(PATIENCE).run(&CancellationToken::new()).await;
-    let said =
-        said.and_then(|done| done.success()).map_err(|error| one_line(&format!("{error:#}")))?;
+    let said = said.and_then(Finished::success).map_err(|error| one_line(&format!("{error:#}")))?;
     let text = String::from_utf8_lossy(&said).into_owned();
     let node = |line: &str| line.split_once('|').map(|(a, b)| (a.to_owned(), b.to_owned()));
     Ok(text.lines().filter_map(node).collect())

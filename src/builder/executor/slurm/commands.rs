@@ -14,7 +14,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 /// What is asked of Slurm.
 #[derive(Debug, Clone)]
-pub struct Submission {
+pub struct SlurmRequest {
     /// The job's name.
     pub name: String,
     /// The script.
@@ -29,7 +29,7 @@ pub struct Submission {
     pub memory: u64,
 }
 
-impl Submission {
+impl SlurmRequest {
     fn options(&self) -> Vec<String> {
         let mut options: Vec<String> = ["--parsable", "--nodes=1", "--ntasks=1"]
             .into_iter()
@@ -81,7 +81,7 @@ pub struct JobDescription {
 }
 
 /// Submits a job. Returns Slurm's number.
-pub async fn submit(it: &Submission, cancel: &CancellationToken) -> Result<u64> {
+pub async fn submit(it: &SlurmRequest, cancel: &CancellationToken) -> Result<u64> {
     let cmd = Cmd::new("sbatch").args(it.options()).input(it.script.clone());
     let said = cmd.total(PATIENCE).run(cancel).await?.success()?;
     let text = String::from_utf8_lossy(&said);
@@ -168,7 +168,7 @@ mod tests {
 
     #[test]
     fn a_submission_is_one_job_without_an_environment() {
-        let it = Submission {
+        let it = SlurmRequest {
             name: "ib-x-1.1-amd64-1".to_owned(),
             script: "#!/x\n".to_owned(),
             place: vec!["--partition=build".to_owned()],

@@ -29,7 +29,7 @@ use tokio_rustls::TlsAcceptor;
 
 use crate::executor::slurm::book::{NodeStart, SlurmBook};
 use crate::executor::slurm::commands::{self, JobDescription};
-use crate::executor::slurm::log::LogPart;
+use crate::executor::slurm::log::ClusterLog;
 use crate::executor::slurm::protocol::{
     self, Assignment, BuildEnd, MOST_JSON, MOST_REASON, MOST_RESULTS, OfferedFile, StartAnswer,
     StartRequest, is_plain_name,
@@ -50,10 +50,8 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// How long after a start's job runs its right is good.
 const GOOD: Duration = Duration::from_secs(5 * 60);
 
-type Answer = proxy::Answer;
-
 /// The daemon's end of all builds on nodes.
-pub struct Desk {
+pub struct NodeDesk {
     book: Arc<dyn SlurmBook>,
     cache: PathBuf,
     digest: String,
@@ -84,7 +82,7 @@ pub struct ExpectedBuild {
     /// The suites that the build may have.
     pub local: Vec<LocalSuite>,
     /// Its part of the log.
-    pub log: Arc<LogPart>,
+    pub log: Arc<ClusterLog>,
     /// An empty directory.
     pub scratch: PathBuf,
     /// Who waits for it.
@@ -145,22 +143,22 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 /// Why a node gets nothing.
-struct Refusal(StatusCode, String);
+struct NodeRefusal(StatusCode, String);
 
-impl Refusal {
+impl NodeRefusal {
     fn no(why: impl Into<String>) -> Self {
         Self(StatusCode::FORBIDDEN, why.into())
     }
 }
 
-impl<E: Into<anyhow::Error>> From<E> for Refusal {
+impl<E: Into<anyhow::Error>> From<E> for NodeRefusal {
     fn from(error: E) -> Self {
         let text = invirtibuilder_core::text::one_line(&format!("{:#}", error.into()));
         Self(StatusCode::SERVICE_UNAVAILABLE, text)
     }
 }
 
-impl Desk {
+impl NodeDesk {
     /// Listens for nodes, for as long as the program runs.
     pub async fn open(
         listen: SocketAddr,
@@ -230,11 +228,11 @@ impl Desk {
         let _ = http.serve_connection(TokioIo::new(stream), answer).with_upgrades().await;
     }
 
-    async fn answer(&self, peer: IpAddr, request: Request<Incoming>) -> Answer {
+    async fn answer(&self, peer: IpAddr, request: Request<Incoming>) -> proxy::Answer {
         let is_start = request.method() == Method::POST && request.uri().path() == "/start";
         let answer =
             if is_start { self.start(peer, request).await } else { self.in_session(request).await };
-        answer.unwrap_or_else(|Refusal(status, why)| {
+        answer.unwrap_or_else(|NodeRefusal(status, why)| {
             let mut answer = proxy::refuse(status, &why);
             answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
             answer
@@ -242,7 +240,11 @@ impl Desk {
     }
 
     /// Exchanges a right for a session.
-    async fn start(&self, peer: IpAddr, request: Request<Incoming>) -> Result<Answer, Refusal> {
+    async fn start(
+        &self,
+        peer: IpAddr,
+        request: Request<Incoming>,
+    ) -> Result<proxy::Answer, NodeRefusal> {
         let asked: StartRequest = json(request, 64 << 10).await?;
         match self.session_for(peer, &asked).await {
             Ok(answer) => Ok(answer),
@@ -253,24 +255,31 @@ impl Desk {
         }
     }
 
-    async fn session_for(&self, peer: IpAddr, asked: &StartRequest) -> Result<Answer, Refusal> {
+    async fn session_for(
+        &self,
+        peer: IpAddr,
+        asked: &StartRequest,
+    ) -> Result<proxy::Answer, NodeRefusal> {
         let build = lock(&self.state).expected.get(&asked.name).cloned();
         // Who has not the right learns nothing.
         let build = build
             .filter(|build| build.bootstrap == digest_of(&asked.right))
-            .ok_or_else(|| Refusal::no("this right is good for nothing"))?;
+            .ok_or_else(|| NodeRefusal::no("this right is good for nothing"))?;
         let own = env!("CARGO_PKG_VERSION");
         if asked.version != own {
             let why = format!(
                 "this node has another version than the daemon, which is {own}: install that one"
             );
-            return Err(Refusal(StatusCode::UPGRADE_REQUIRED, why));
+            return Err(NodeRefusal(StatusCode::UPGRADE_REQUIRED, why));
         }
         let said = commands::describe(asked.number, &CancellationToken::new()).await?;
         is_the_start(&build, asked, &said)?;
         let of_node = commands::addresses(&asked.node, &CancellationToken::new()).await?;
         if !of_node.contains(&peer) {
-            return Err(Refusal::no(format!("{peer} is not the address of node {}", asked.node)));
+            return Err(NodeRefusal::no(format!(
+                "{peer} is not the address of node {}",
+                asked.node
+            )));
         }
         let mut key = [0; 32];
         getrandom::fill(&mut key).map_err(|error| anyhow::anyhow!("no random bytes: {error}"))?;
@@ -280,7 +289,7 @@ impl Desk {
             NodeStart { number: asked.number, again: asked.again, node: asked.node.clone() };
         let dir = build.scratch.join(format!("results-{}-{}", asked.number, asked.again));
         if !self.book.start(&build.name, &start, &digest)? {
-            return Err(Refusal::no("this start has had its session, or a later one has"));
+            return Err(NodeRefusal::no("this start has had its session, or a later one has"));
         }
         fs::create_dir_all(&dir)?;
         let session = Arc::new(NodeSession {
@@ -298,7 +307,7 @@ impl Desk {
         {
             let mut state = lock(&self.state);
             if !state.expected.contains_key(&build.name) {
-                return Err(Refusal(StatusCode::GONE, "the build is over".to_owned()));
+                return Err(NodeRefusal(StatusCode::GONE, "the build is over".to_owned()));
             }
             // The record names this session now: an earlier start's is over.
             state.sessions.retain(|_, other| {
@@ -316,27 +325,28 @@ impl Desk {
     }
 
     /// Answers what is asked with the key of a session, for as long as that lasts.
-    async fn in_session(&self, request: Request<Incoming>) -> Result<Answer, Refusal> {
+    async fn in_session(&self, request: Request<Incoming>) -> Result<proxy::Answer, NodeRefusal> {
         let key = request.headers().get(AUTHORIZATION).and_then(|value| value.to_str().ok());
         let digest = key.and_then(|key| key.strip_prefix("Bearer ")).map(digest_of);
         let session = digest.and_then(|digest| lock(&self.state).sessions.get(&digest).cloned());
         let session = session
-            .ok_or_else(|| Refusal(StatusCode::GONE, "there is no such session".to_owned()))?;
+            .ok_or_else(|| NodeRefusal(StatusCode::GONE, "there is no such session".to_owned()))?;
         session.hear();
         let answered = tokio::select! {
             biased;
             () = session.over.cancelled() => None,
             answer = self.answer_session(&session, request) => Some(answer),
         };
-        answered
-            .unwrap_or_else(|| Err(Refusal(StatusCode::GONE, "this session is over".to_owned())))
+        answered.unwrap_or_else(|| {
+            Err(NodeRefusal(StatusCode::GONE, "this session is over".to_owned()))
+        })
     }
 
     async fn answer_session(
         &self,
         session: &Arc<NodeSession>,
         request: Request<Incoming>,
-    ) -> Result<Answer, Refusal> {
+    ) -> Result<proxy::Answer, NodeRefusal> {
         let path = request.uri().path().to_owned();
         let (what, which) = path[1..].split_once('/').unwrap_or((&path[1..], ""));
         match (request.method(), what) {
@@ -350,7 +360,9 @@ impl Desk {
             (&Method::POST, "log") => log(session, request).await,
             (&Method::PUT, "result") => result(session, which, request).await,
             (&Method::POST, "end") => self.end(session, request).await,
-            _ => Err(Refusal(StatusCode::NOT_FOUND, "there is nothing of this name".to_owned())),
+            _ => {
+                Err(NodeRefusal(StatusCode::NOT_FOUND, "there is nothing of this name".to_owned()))
+            }
         }
     }
 
@@ -360,11 +372,11 @@ impl Desk {
         session: &Arc<NodeSession>,
         which: &str,
         request: Request<Incoming>,
-    ) -> Result<Answer, Refusal> {
+    ) -> Result<proxy::Answer, NodeRefusal> {
         let gate = self.gate(session, which)?;
         let asks = request.headers().get(UPGRADE).is_some_and(|it| it == protocol::UPGRADE);
         if !asks {
-            return Err(Refusal(StatusCode::UPGRADE_REQUIRED, "ask for the proxy".to_owned()));
+            return Err(NodeRefusal(StatusCode::UPGRADE_REQUIRED, "ask for the proxy".to_owned()));
         }
         let session = session.clone();
         tokio::spawn(async move {
@@ -382,11 +394,11 @@ impl Desk {
         Ok(answer)
     }
 
-    fn gate(&self, session: &NodeSession, which: &str) -> Result<Gate, Refusal> {
+    fn gate(&self, session: &NodeSession, which: &str) -> Result<Gate, NodeRefusal> {
         let (name, lists) = match which {
             "kept" => ("kept", Lists::Kept),
             "anew" => ("anew", Lists::Anew),
-            _ => return Err(Refusal::no("write which lists are wanted: kept or anew")),
+            _ => return Err(NodeRefusal::no("write which lists are wanted: kept or anew")),
         };
         let mut gates = lock(&session.gates);
         if let Some(gate) = gates.get(name) {
@@ -406,7 +418,7 @@ impl Desk {
         &self,
         session: &Arc<NodeSession>,
         request: Request<Incoming>,
-    ) -> Result<Answer, Refusal> {
+    ) -> Result<proxy::Answer, NodeRefusal> {
         let end: BuildEnd = json(request, MOST_JSON).await?;
         let looked = session.clone();
         let results = end.results;
@@ -414,11 +426,11 @@ impl Desk {
         let whole = move || are_whole(&looked.dir, &results);
         tokio::task::spawn_blocking(whole)
             .await?
-            .map_err(|error| Refusal::no(format!("{error:#}")))?;
+            .map_err(|error| NodeRefusal::no(format!("{error:#}")))?;
         if !self.book.admit(&session.build.name, &session.key)? {
             let why = "the record names another session, or has taken results already";
             self.book.refused(&session.build.name, &session.start.node, why);
-            return Err(Refusal(StatusCode::GONE, why.to_owned()));
+            return Err(NodeRefusal(StatusCode::GONE, why.to_owned()));
         }
         let result = match end.failure {
             None => Ok(()),
@@ -440,12 +452,12 @@ fn is_the_start(
     build: &ExpectedBuild,
     asked: &StartRequest,
     said: &JobDescription,
-) -> Result<(), Refusal> {
+) -> Result<(), NodeRefusal> {
     let is_it = said.name == build.name
         && said.again == asked.again
         && said.node.as_deref() == Some(&asked.node[..]);
     if !is_it || said.state != "RUNNING" {
-        return Err(Refusal::no(format!(
+        return Err(NodeRefusal::no(format!(
             "Slurm says otherwise: job {} is {} on {}, started again {} times",
             asked.number,
             invirtibuilder_core::text::one_line(&said.state),
@@ -460,7 +472,7 @@ fn is_the_start(
     };
     *running = Some((asked.again, since));
     if since.elapsed() > GOOD {
-        return Err(Refusal::no("the right of this start is no longer good"));
+        return Err(NodeRefusal::no("the right of this start is no longer good"));
     }
     Ok(())
 }
@@ -487,7 +499,10 @@ fn believed(kind: &str, text: &str) -> Failure {
 }
 
 /// Appends to the log what comes, as it comes.
-async fn log(session: &NodeSession, request: Request<Incoming>) -> Result<Answer, Refusal> {
+async fn log(
+    session: &NodeSession,
+    request: Request<Incoming>,
+) -> Result<proxy::Answer, NodeRefusal> {
     let mut body = request.into_body();
     while let Some(frame) = body.frame().await {
         session.hear();
@@ -503,12 +518,12 @@ async fn result(
     session: &NodeSession,
     name: &str,
     request: Request<Incoming>,
-) -> Result<Answer, Refusal> {
+) -> Result<proxy::Answer, NodeRefusal> {
     if !is_plain_name(name) {
-        return Err(Refusal::no("this is no name of a result"));
+        return Err(NodeRefusal::no("this is no name of a result"));
     }
     if session.results.fetch_add(1, Ordering::Relaxed) >= MOST_RESULTS {
-        return Err(Refusal::no("the build has as many results as it may"));
+        return Err(NodeRefusal::no("the build has as many results as it may"));
     }
     let path = session.dir.join(name);
     let mut file = tokio::fs::File::options().write(true).create_new(true).open(path).await?;
@@ -521,7 +536,7 @@ async fn result(
             .room
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |room| room.checked_sub(length));
         if taken.is_err() {
-            return Err(Refusal(
+            return Err(NodeRefusal(
                 StatusCode::INSUFFICIENT_STORAGE,
                 "the results are longer than limits.disk".to_owned(),
             ));
@@ -547,18 +562,18 @@ fn are_whole(dir: &Path, results: &[OfferedFile]) -> Result<()> {
     Ok(())
 }
 
-async fn give(path: Option<&Path>) -> Result<Answer, Refusal> {
+async fn give(path: Option<&Path>) -> Result<proxy::Answer, NodeRefusal> {
     let path =
-        path.ok_or_else(|| Refusal(StatusCode::NOT_FOUND, "there is no such file".to_owned()))?;
+        path.ok_or_else(|| NodeRefusal(StatusCode::NOT_FOUND, "there is no such file".to_owned()))?;
     let file = tokio::fs::File::open(path).await?;
     Ok(proxy::send(file, proxy::FilePart::All, None).await)
 }
 
-fn nothing() -> Answer {
+fn nothing() -> proxy::Answer {
     Response::new(Either::Left(Full::default()))
 }
 
-fn said_in_json(value: &impl serde::Serialize) -> Result<Answer> {
+fn said_in_json(value: &impl serde::Serialize) -> Result<proxy::Answer> {
     let body = Full::from(serde_json::to_vec(value)?);
     let mut answer = Response::new(Either::Left(body));
     answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
@@ -568,9 +583,9 @@ fn said_in_json(value: &impl serde::Serialize) -> Result<Answer> {
 async fn json<T: serde::de::DeserializeOwned>(
     request: Request<Incoming>,
     most: usize,
-) -> Result<T, Refusal> {
+) -> Result<T, NodeRefusal> {
     let body = Limited::new(request.into_body(), most).collect();
-    let bad = |why: String| Refusal(StatusCode::BAD_REQUEST, why);
+    let bad = |why: String| NodeRefusal(StatusCode::BAD_REQUEST, why);
     let body = tokio::time::timeout(PATIENCE, body)
         .await
         .map_err(|_| bad("the request does not end".to_owned()))?

@@ -8,7 +8,7 @@ use std::sync::{Mutex, PoisonError};
 
 /// One architecture's part of a build log.
 #[derive(Debug)]
-pub struct LogPart {
+pub struct ClusterLog {
     log: PathBuf,
     spool: PathBuf,
     most: u64,
@@ -25,7 +25,7 @@ pub enum LogTurn {
     Waiting,
 }
 
-impl LogPart {
+impl ClusterLog {
     /// Begins a part of a log that may have `most` bytes. `spool` is a file for what has to wait.
     pub fn new(log: &Path, spool: PathBuf, most: u64, turn: LogTurn) -> Self {
         Self { log: log.to_owned(), spool, most, open: Mutex::new((turn, None)) }
@@ -75,8 +75,8 @@ mod tests {
     fn parts_come_one_after_the_other_and_have_an_end() {
         let dir = tempfile::tempdir().unwrap();
         let (log, spool) = (dir.path().join("log"), dir.path().join("spool"));
-        let first = LogPart::new(&log, dir.path().join("none"), 12, LogTurn::Mine);
-        let second = LogPart::new(&log, spool.clone(), 12, LogTurn::Waiting);
+        let first = ClusterLog::new(&log, dir.path().join("none"), 12, LogTurn::Mine);
+        let second = ClusterLog::new(&log, spool.clone(), 12, LogTurn::Waiting);
         assert!(second.append(b"zwei").unwrap() && first.append(b"eins").unwrap());
         assert_eq!(fs::read(&log).unwrap(), b"eins");
         second.take_turn().unwrap();

@@ -28,9 +28,9 @@ mod words;
 
 use crate::executor::Target;
 use crate::executor::slurm::book::{BookedBuild, SlurmBook};
-use crate::executor::slurm::commands::{QueuedJob, Submission};
-use crate::executor::slurm::desk::{Desk, ExpectedBuild, NodeEvent, NodeSession, digest_of};
-use crate::executor::slurm::log::{LogPart, LogTurn};
+use crate::executor::slurm::commands::{QueuedJob, SlurmRequest};
+use crate::executor::slurm::desk::{ExpectedBuild, NodeDesk, NodeEvent, NodeSession, digest_of};
+use crate::executor::slurm::log::{ClusterLog, LogTurn};
 use crate::executor::slurm::protocol::{
     Assignment, Bootstrap, OfferedFile, OfferedLimits, OfferedSuite,
 };
@@ -43,7 +43,7 @@ use invirtibuilder_core::config::{Config, Limits, SlurmPlace, SlurmSettings};
 use invirtibuilder_core::error::{Failure, FailureKind};
 use invirtibuilder_core::names::{Architecture, JobId};
 use invirtibuilder_core::text::{hex, one_line};
-use invirtibuilder_environment::Environment;
+use invirtibuilder_environment::{Chroot, Environment};
 use invirtibuilder_system::subprocess::CancellationToken;
 
 /// How long a node may be silent. It says something every two seconds.
@@ -79,7 +79,7 @@ const BESIDE_MINUTES: u64 = 30;
 /// Builds on a cluster.
 pub struct Cluster {
     settings: SlurmSettings,
-    desk: Arc<Desk>,
+    desk: Arc<NodeDesk>,
     book: Arc<dyn SlurmBook>,
     queue: SlurmQueue,
     prefix: String,
@@ -110,6 +110,14 @@ pub enum WhichBuild<'a> {
     Second(&'a BTreeMap<Architecture, String>),
 }
 
+/// The part of a build that is for one architecture.
+#[derive(Clone, Copy)]
+struct BuildPart<'a> {
+    build: &'a ClusterBuild<'a>,
+    target: &'a Target,
+    log: &'a Arc<ClusterLog>,
+}
+
 /// How a submission ended.
 enum SubmissionEnd {
     /// The build is over, on this node.
@@ -123,7 +131,7 @@ impl Cluster {
     pub async fn open(config: &Config, book: Arc<dyn SlurmBook>) -> Result<Option<Self>> {
         let Some(settings) = config.slurm.clone() else { return Ok(None) };
         let desk =
-            Desk::open(settings.listen, config.state_dir.join("cache"), book.clone()).await?;
+            NodeDesk::open(settings.listen, config.state_dir.join("cache"), book.clone()).await?;
         let prefix = prefix(&config.state_dir);
         Ok(Some(Self { settings, desk, book, queue: SlurmQueue::default(), prefix }))
     }
@@ -154,20 +162,20 @@ impl Cluster {
     ) -> Result<BTreeMap<Architecture, String>, Failure> {
         let request = build.request;
         let stop = cancel.child_token();
-        let parts: Vec<Arc<LogPart>> = targets
+        let parts: Vec<Arc<ClusterLog>> = targets
             .iter()
             .enumerate()
             .map(|(n, target)| {
                 let spool = request.scratch.join(format!("log-{}", target.architecture));
                 let turn = if n == 0 { LogTurn::Mine } else { LogTurn::Waiting };
-                Arc::new(LogPart::new(&request.log, spool, request.limits.log.0, turn))
+                Arc::new(ClusterLog::new(&request.log, spool, request.limits.log.0, turn))
             })
             .collect();
         let ended = Mutex::new(vec![false; targets.len()]);
         let one = |n: usize| {
             let (target, log, stop, ended, parts) = (&targets[n], &parts[n], &stop, &ended, &parts);
             async move {
-                let done = self.build_one(build, target, log, stop).await;
+                let done = self.build_one(BuildPart { build, target, log }, stop).await;
                 if done.is_err() {
                     stop.cancel();
                 }
@@ -195,9 +203,7 @@ impl Cluster {
     /// Builds for one architecture, on whatever node. Returns the node.
     async fn build_one(
         &self,
-        build: &ClusterBuild<'_>,
-        target: &Target,
-        log: &Arc<LogPart>,
+        part: BuildPart<'_>,
         cancel: &CancellationToken,
     ) -> Result<String, Failure> {
         let mut avoid = None;
@@ -206,15 +212,16 @@ impl Cluster {
             if cancel.is_cancelled() {
                 return Err(stopped());
             }
-            let never = match build.which {
+            let never = match part.build.which {
                 WhichBuild::First => None,
-                WhichBuild::Second(nodes) => nodes.get(&target.architecture),
+                WhichBuild::Second(nodes) => nodes.get(&part.target.architecture),
             };
             let exclude: Vec<String> = never.cloned().into_iter().chain(avoid.take()).collect();
-            match self.submission(build, target, log, (number, exclude), cancel).await? {
+            match self.submission(part, (number, exclude), cancel).await? {
                 SubmissionEnd::Done(node) => return Ok(node),
                 SubmissionEnd::Again(reason, node) => {
-                    log.say(&format!("\n{}: it is sent to Slurm again.", one_line(&reason)))?;
+                    part.log
+                        .say(&format!("\n{}: it is sent to Slurm again.", one_line(&reason)))?;
                     (why, avoid) = (reason, node);
                 }
             }
@@ -228,53 +235,30 @@ impl Cluster {
     /// Sends a submission, and follows it to its end. Nothing of it is left with Slurm.
     async fn submission(
         &self,
-        build: &ClusterBuild<'_>,
-        target: &Target,
-        log: &Arc<LogPart>,
+        part: BuildPart<'_>,
         (number, exclude): (u32, Vec<String>),
         stop: &CancellationToken,
     ) -> Result<SubmissionEnd, Failure> {
+        let BuildPart { build, target, .. } = part;
+        let architecture = &target.architecture;
         let which = match build.which {
             WhichBuild::First => "",
             WhichBuild::Second(_) => "-again",
         };
-        let architecture = &target.architecture;
-        let name = format!(
-            "{}{}.{}-{architecture}{which}-{number}",
-            self.prefix, build.job, build.attempt
-        );
+        let of_attempt = format!("{}.{}-{architecture}{which}-{number}", build.job, build.attempt);
+        let name = format!("{}{of_attempt}", self.prefix);
         let mut right = [0; 32];
         getrandom::fill(&mut right).map_err(|error| anyhow::anyhow!("no random bytes: {error}"))?;
         let right = hex(&right);
-        let bootstrap = digest_of(&right);
         let (events, heard) = mpsc::unbounded_channel();
-        let scratch = build.request.scratch.join(format!("slurm-{architecture}{which}-{number}"));
-        fs::create_dir_all(&scratch)?;
-        let expected = expected(build, target, &name, bootstrap)?;
-        let (assignment, environment, manifest) = expected;
-        let expected = Arc::new(ExpectedBuild {
-            name: name.clone(),
-            bootstrap,
-            sources: assignment.1,
-            assignment: assignment.0,
-            environment,
-            manifest,
-            local: build.request.local.clone(),
-            log: log.clone(),
-            scratch,
-            events,
-            running: Mutex::new(None),
-        });
-        let booked = BookedBuild { job: build.job, attempt: build.attempt, architecture };
-        self.book.sent(&name, &booked, &bootstrap)?;
-        self.desk.expect(expected.clone());
+        let expected = Arc::new(expected(part, &name, digest_of(&right), events)?);
         let script = Bootstrap {
             address: self.settings.address(),
             certificate: self.desk.digest().to_owned(),
             name: name.clone(),
             right,
         };
-        let submission = Submission {
+        let submission = SlurmRequest {
             name: name.clone(),
             script: script.script().map_err(anyhow::Error::from)?,
             place: options(build.place, architecture),
@@ -282,7 +266,10 @@ impl Cluster {
             minutes: minutes(&build.request.limits),
             memory: memory(&build.request.limits, build.in_memory),
         };
-        let ended = self.follow(build, target, &expected, submission, heard, stop).await;
+        let booked = BookedBuild { job: build.job, attempt: build.attempt, architecture };
+        self.book.sent(&name, &booked, &expected.bootstrap)?;
+        self.desk.expect(expected.clone());
+        let ended = self.follow(part, (&expected, submission), heard, stop).await;
         self.desk.forget(&name);
         if matches!(ended, Ok(SubmissionEnd::Done(_))) {
             // Its program ends by itself, and clears up before that.
@@ -300,22 +287,20 @@ impl Cluster {
 
     async fn follow(
         &self,
-        build: &ClusterBuild<'_>,
-        target: &Target,
-        expected: &ExpectedBuild,
-        submission: Submission,
+        part: BuildPart<'_>,
+        (expected, submission): (&ExpectedBuild, SlurmRequest),
         mut heard: mpsc::UnboundedReceiver<NodeEvent>,
         cancel: &CancellationToken,
     ) -> Result<SubmissionEnd, Failure> {
-        let name = &submission.name;
-        let number = match self.send(submission.clone(), cancel).await? {
-            Sent::Taken(number) => number,
-            Sent::Unknown => {
+        let name = &expected.name;
+        let mut watch = SubmissionWatch::new(!submission.exclude.is_empty());
+        let number = match self.send(submission, cancel).await? {
+            SendOutcome::Taken(number) => number,
+            SendOutcome::Unknown => {
                 let why = "Slurm did not say whether it took the build".to_owned();
                 return Ok(SubmissionEnd::Again(why, None));
             }
         };
-        let mut watch = Watch::new(!submission.exclude.is_empty());
         self.book.said(name, Some(number), None, "it was sent")?;
         loop {
             tokio::select! {
@@ -325,11 +310,11 @@ impl Cluster {
                     Some(NodeEvent::Started(session)) => {
                         let node = &session.start().node;
                         self.book.said(name, None, Some(node), "it runs")?;
-                        expected.log.say(&format!("Slurm's job {number} on node {}.", one_line(node)))?;
+                        part.log.say(&format!("Slurm's job {number} on node {}.", one_line(node)))?;
                         watch.started(session);
                     }
                     Some(NodeEvent::Ended { result, results, given, node }) => {
-                        take(build.request, target, result, &results, &given)?;
+                        take(part.build.request, part.target, result, &results, &given)?;
                         self.book.said(name, None, Some(&node), "it has ended")?;
                         return Ok(SubmissionEnd::Done(node));
                     }
@@ -349,24 +334,28 @@ impl Cluster {
             if let Some(said) = watch.news(entry) {
                 self.book.said(name, None, entry.and_then(|it| it.node.as_deref()), &said)?;
             }
-            if let Some(end) = watch.judge(entry, &mut *lock(&expected.running))? {
+            if let Some(end) = watch.judge(entry, &mut lock(&expected.running))? {
                 return Ok(end);
             }
         }
     }
 
     /// Has Slurm take a submission, however long that needs.
-    async fn send(&self, mut it: Submission, cancel: &CancellationToken) -> Result<Sent, Failure> {
+    async fn send(
+        &self,
+        mut it: SlurmRequest,
+        cancel: &CancellationToken,
+    ) -> Result<SendOutcome, Failure> {
         let mut said = String::new();
         loop {
             let error = match commands::submit(&it, cancel).await {
-                Ok(number) => return Ok(Sent::Taken(number)),
+                Ok(number) => return Ok(SendOutcome::Taken(number)),
                 Err(_) if cancel.is_cancelled() => return Err(stopped()),
                 Err(error) => one_line(&format!("{error:#}")),
             };
             // It may have been taken, and only the answer is lost.
             match commands::queue(cancel).await {
-                Ok(queue) if queue.contains_key(&it.name) => return Ok(Sent::Unknown),
+                Ok(queue) if queue.contains_key(&it.name) => return Ok(SendOutcome::Unknown),
                 Ok(_) if error.contains("not available") && !it.exclude.is_empty() => {
                     it.exclude.clear();
                     continue;
@@ -391,7 +380,7 @@ impl Cluster {
 }
 
 /// What became of a submission's sending.
-enum Sent {
+enum SendOutcome {
     /// Slurm has it, by this number.
     Taken(u64),
     /// Slurm may have it.
@@ -399,7 +388,7 @@ enum Sent {
 }
 
 /// What is known of a submission while it is followed.
-struct Watch {
+struct SubmissionWatch {
     session: Option<Arc<NodeSession>>,
     said: Option<String>,
     looked: Instant,
@@ -411,7 +400,7 @@ struct Watch {
     avoids: bool,
 }
 
-impl Watch {
+impl SubmissionWatch {
     fn new(avoids: bool) -> Self {
         Self {
             session: None,
@@ -535,11 +524,8 @@ impl Watch {
             "NODE_FAIL" | "BOOT_FAIL" => {
                 return again(format!("the build failed{}", on(&node())), node());
             }
-            "COMPLETED" | "FAILED" => {
-                if since(&mut self.ended) > ENDING {
-                    let why = format!("the build ended{} without a word", on(&node()));
-                    return again(why, node());
-                }
+            "COMPLETED" | "FAILED" if since(&mut self.ended) > ENDING => {
+                return again(format!("the build ended{} without a word", on(&node())), node());
             }
             _ => {}
         }
@@ -594,7 +580,7 @@ fn was_stopped(failure: &Failure) -> bool {
 }
 
 /// Lets the next part of the log have its turn that is still written.
-fn next_turn(ended: &Mutex<Vec<bool>>, parts: &[Arc<LogPart>], n: usize) -> Result<(), Failure> {
+fn next_turn(ended: &Mutex<Vec<bool>>, parts: &[Arc<ClusterLog>], n: usize) -> Result<(), Failure> {
     let mut ended = lock(ended);
     ended[n] = true;
     for (part, ended) in parts.iter().zip(ended.iter()) {
@@ -660,22 +646,46 @@ fn take(
     Err(Failure::new(FailureKind::Result, text))
 }
 
-type Expectation = ((Assignment, Vec<PathBuf>), PathBuf, invirtibuilder_core::manifest::Manifest);
-
-/// Says what a node is told of a build.
+/// Makes what a node may begin with this right.
 fn expected(
-    build: &ClusterBuild<'_>,
-    target: &Target,
+    part: BuildPart<'_>,
     name: &str,
-    _: [u8; 32],
-) -> Result<Expectation, Failure> {
+    bootstrap: [u8; 32],
+    events: mpsc::UnboundedSender<NodeEvent>,
+) -> Result<ExpectedBuild, Failure> {
+    let BuildPart { build, target, log } = part;
     let request = build.request;
     let Some(Environment::Chroot(chroot)) = &target.environment else {
-        let text = format!("{name}: only chroots are sent to nodes: write isolation: unshare");
+        let text = "only chroots are sent to nodes: write isolation: unshare, or executor: local";
         return Err(Failure::new(FailureKind::Chroot, text));
     };
     let mut sources = vec![request.dsc.clone()];
     sources.extend(request.source_files.iter().filter(|file| **file != request.dsc).cloned());
+    let scratch = request.scratch.join(name);
+    fs::create_dir_all(&scratch)?;
+    Ok(ExpectedBuild {
+        name: name.to_owned(),
+        bootstrap,
+        assignment: assignment(build, target, chroot, &sources)?,
+        sources,
+        environment: chroot.tarball.clone(),
+        manifest: chroot.manifest.clone(),
+        local: request.local.clone(),
+        log: log.clone(),
+        scratch,
+        events,
+        running: Mutex::new(None),
+    })
+}
+
+/// Says what a node is told of a build.
+fn assignment(
+    build: &ClusterBuild<'_>,
+    target: &Target,
+    chroot: &Chroot,
+    sources: &[PathBuf],
+) -> Result<Assignment> {
+    let request = build.request;
     let offered = |path: &PathBuf| {
         let name = path.file_name().context("a source file has a name")?.to_string_lossy();
         let (size, sha256) = invirtibuilder_system::files::digest(path)?;
@@ -687,7 +697,7 @@ fn expected(
         Ok(OfferedSuite { suite: local.suite.clone(), components: local.components.clone(), key })
     });
     let limits = &request.limits;
-    let assignment = Assignment {
+    Ok(Assignment {
         package: request.package.clone(),
         version: request.version.clone(),
         distro: request.distro.clone(),
@@ -707,8 +717,7 @@ fn expected(
             log: limits.log.0,
         },
         in_memory: build.in_memory,
-    };
-    Ok(((assignment, sources), chroot.tarball.clone(), chroot.manifest.clone()))
+    })
 }
 
 #[cfg(test)]
@@ -722,8 +731,9 @@ mod tests {
 
     #[test]
     fn what_slurm_says_of_a_submission_ends_it_or_goes_on() {
-        let judged =
-            |state: &str| Watch::new(false).judge(Some(&job(state, Some("n1"))), &mut None);
+        let judged = |state: &str| {
+            SubmissionWatch::new(false).judge(Some(&job(state, Some("n1"))), &mut None)
+        };
         for state in ["PENDING", "RUNNING", "COMPLETING", "SUSPENDED", "COMPLETED", "NEW"] {
             assert!(judged(state).unwrap().is_none(), "{state}");
         }
@@ -738,7 +748,7 @@ mod tests {
 
     #[test]
     fn a_submission_that_is_nowhere_is_lost_after_a_while() {
-        let mut watch = Watch::new(false);
+        let mut watch = SubmissionWatch::new(false);
         assert!(watch.judge(None, &mut None).unwrap().is_none());
         watch.absent = Instant::now().checked_sub(SETTLING * 2);
         assert!(matches!(watch.judge(None, &mut None), Ok(Some(SubmissionEnd::Again(_, None)))));
@@ -748,7 +758,7 @@ mod tests {
 
     #[test]
     fn a_node_that_does_not_begin_is_given_up() {
-        let (mut watch, mut running) = (Watch::new(false), None);
+        let (mut watch, mut running) = (SubmissionWatch::new(false), None);
         let on_n1 = job("RUNNING", Some("n1"));
         assert!(watch.judge(Some(&on_n1), &mut running).unwrap().is_none());
         watch.running = Instant::now().checked_sub(STARTING * 2).map(|at| ("n1".to_owned(), at));
