@@ -138,7 +138,9 @@ impl JsonSchema for ExecutorSetting {
                 { "type": "string", "enum": ["local", "slurm"] },
                 {
                     "type": "object",
-                    "properties": { "slurm": place },
+                    "properties": {
+                        "slurm": { "description": "What Slurm is asked for.", "allOf": [place] },
+                    },
                     "required": ["slurm"],
                     "additionalProperties": false,
                 },

@@ -304,3 +304,72 @@ fn a_node_that_lies_gets_nothing_and_publishes_nothing() {
     assert!(!world.build("alice", &["packages"]).ok().out.contains("1.0"));
     world.local(&["verify"]).ok();
 }
+
+/// Prints what `script/bench slurm` reads.
+fn measured(name: &str, value: f64) {
+    eprintln!("measured: {name} {value:.2}");
+}
+
+fn median(mut all: Vec<f64>) -> f64 {
+    all.sort_by(f64::total_cmp);
+    all[all.len() / 2]
+}
+
+#[test]
+#[ignore = "script/bench slurm measures"]
+fn bench_a_trivial_package_here_and_through_slurm() {
+    let (world, _cluster, daemon, repo) = service();
+    fs::write(
+        "/etc/invirtibuilder/conf.d/there.yaml",
+        "build: { pockets: { dev: { executor: local } } }\n",
+    )
+    .unwrap();
+    drop(daemon);
+    let _daemon = world.daemon();
+    let (mut here, mut there) = (Vec::new(), Vec::new());
+    for n in 1..=6 {
+        for (pocket, times) in [("dev", &mut here), ("prod", &mut there)] {
+            let number = if pocket == "dev" { n } else { n + 100 };
+            let commit = repo.version(&format!("{number}.0"), Tiny::Works);
+            let start = Instant::now();
+            world.publish(pocket, "tiny", &commit);
+            times.push(start.elapsed().as_secs_f64());
+        }
+    }
+    // The first on each node fetches the chroot.
+    let there = there.split_off(3);
+    measured("local_s", median(here.clone()));
+    measured("slurm_s", median(there.clone()));
+    measured("more_s", median(there) - median(here));
+}
+
+#[test]
+#[ignore = "script/bench slurm measures"]
+fn bench_builds_that_sleep_on_three_nodes_and_on_one() {
+    let (world, _cluster, _daemon, _) = service();
+    let builds = std::env::var("IB_BENCH_BUILDS").ok().and_then(|text| text.parse().ok());
+    let builds: u32 = builds.unwrap_or(6);
+    let repos: Vec<Repo> = (0..builds).map(|n| world.repo(&format!("sleeper{n}"))).collect();
+    let mut took = Vec::new();
+    for (n, nodes) in [NODES.len(), 1].into_iter().enumerate() {
+        for node in &NODES[nodes..] {
+            let node = format!("nodename={node}");
+            crate::world::run("scontrol", &["update", &node, "state=drain", "reason=bench"]);
+        }
+        let commits: Vec<String> =
+            repos.iter().map(|repo| sleeps_for(repo, &format!("{}.0", n + 1), 20)).collect();
+        let start = Instant::now();
+        let jobs: Vec<String> = repos
+            .iter()
+            .zip(&commits)
+            .map(|(repo, commit)| world.submit("prod", &repo.package, commit))
+            .collect();
+        for job in &jobs {
+            world.wait_for(job, "published", BUILD * 10);
+        }
+        took.push(start.elapsed().as_secs_f64());
+    }
+    measured("three_nodes_s", took[0]);
+    measured("one_node_s", took[1]);
+    measured("times_faster", took[1] / took[0]);
+}

@@ -89,6 +89,8 @@ pub struct ExpectedBuild {
     pub events: mpsc::UnboundedSender<NodeEvent>,
     /// The start that was seen running last, by how often it was started again, and since when.
     pub running: Mutex<Option<(u32, Instant)>>,
+    /// Why a start that had the right got no session, if one did not.
+    pub refused: Mutex<Option<String>>,
 }
 
 /// What became of a build.
@@ -265,6 +267,20 @@ impl NodeDesk {
         let build = build
             .filter(|build| build.bootstrap == digest_of(&asked.right))
             .ok_or_else(|| NodeRefusal::no("this right is good for nothing"))?;
+        let answered = self.session_of(peer, asked, &build).await;
+        if let Err(NodeRefusal(_, why)) = &answered {
+            *lock(&build.refused) = Some(why.clone());
+        }
+        answered
+    }
+
+    /// Gives a session of a build to a start that has the right.
+    async fn session_of(
+        &self,
+        peer: IpAddr,
+        asked: &StartRequest,
+        build: &Arc<ExpectedBuild>,
+    ) -> Result<proxy::Answer, NodeRefusal> {
         let own = env!("CARGO_PKG_VERSION");
         if asked.version != own {
             let why = format!(
@@ -273,7 +289,7 @@ impl NodeDesk {
             return Err(NodeRefusal(StatusCode::UPGRADE_REQUIRED, why));
         }
         let said = commands::describe(asked.number, &CancellationToken::new()).await?;
-        is_the_start(&build, asked, &said)?;
+        is_the_start(build, asked, &said)?;
         let of_node = commands::addresses(&asked.node, &CancellationToken::new()).await?;
         if !of_node.contains(&peer) {
             return Err(NodeRefusal::no(format!(

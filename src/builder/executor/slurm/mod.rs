@@ -334,8 +334,14 @@ impl Cluster {
             if let Some(said) = watch.news(entry) {
                 self.book.said(name, None, entry.and_then(|it| it.node.as_deref()), &said)?;
             }
-            if let Some(end) = watch.judge(entry, &mut lock(&expected.running))? {
-                return Ok(end);
+            match watch.judge(entry, &mut lock(&expected.running))? {
+                Some(SubmissionEnd::Again(why, node)) => {
+                    let refused = lock(&expected.refused).take();
+                    let more = refused.map_or_else(String::new, |said| format!(" ({said})"));
+                    return Ok(SubmissionEnd::Again(why + &more, node));
+                }
+                Some(end) => return Ok(end),
+                None => {}
             }
         }
     }
@@ -675,6 +681,7 @@ fn expected(
         scratch,
         events,
         running: Mutex::new(None),
+        refused: Mutex::new(None),
     })
 }
 
