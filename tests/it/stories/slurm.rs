@@ -84,6 +84,26 @@ fn quick_a_package_is_published_through_slurm() {
 }
 
 #[test]
+fn a_build_has_our_own_packages_over_its_session_and_sees_nothing_of_slurm() {
+    let (world, _cluster, _daemon, app) = service();
+    let greeting = world.repo("greeting");
+    world.publish("prod", "greeting", &greeting.version("1.0", Tiny::Works));
+    app.tiny("1.0", Tiny::Works);
+    app.need_greeting("cp /usr/share/greeting/version debian/tmp/usr/share/tiny/greeting");
+    // The script, its right and Slurm's variables are nowhere where the package looks.
+    let looks = "\t! grep -qs '[S]LURM' /proc/[0-9]*/environ /proc/[0-9]*/cmdline\n\
+                 \t! ls /var/spool/slurmd /var/lib/invirtibuilder-node /etc/munge 2>/dev/null | grep .\n";
+    app.edit("debian/rules", "\tdpkg-gencontrol\n", &format!("{looks}\tdpkg-gencontrol\n"));
+    let commit = app.commit("1.0");
+    world.publish("prod", "tiny", &commit);
+    let apt = Apt::new("stable");
+    assert_eq!(apt.update().file_of("tiny", "usr/share/tiny/greeting"), "1.0");
+    let explained = world.build("alice", &["explain", "2"]).ok().out;
+    assert!(explained.contains("greeting"), "the record knows what was given: {explained}");
+    world.local(&["verify"]).ok();
+}
+
+#[test]
 fn a_cancelled_build_ends_on_its_node_at_once() {
     let (world, cluster, _daemon, repo) = service();
     let commit = sleeps_for(&repo, "1.0", 600);
