@@ -5,7 +5,7 @@
 //! own. What became of it is looked up by that name, never by Slurm's number: a controller that was
 //! killed can forget a number and give it out again. A submission that is lost, whose node is silent
 //! or whose results do not come is over, and a new one is sent. So nothing waits for Slurm's own
-//! timeouts, and nothing of an old submission counts ([`desk`] has the rules).
+//! timeouts, and nothing of an old submission counts (the module `desk` has the rules).
 
 use std::collections::BTreeMap;
 use std::fs;
