@@ -214,14 +214,6 @@ async fn prepare(
             key,
         })
     });
-    let limits = Limits {
-        time: Duration::from_secs(assigned.limits.time),
-        silence: Duration::from_secs(assigned.limits.silence),
-        memory: ByteSize(assigned.limits.memory),
-        disk: ByteSize(assigned.limits.disk),
-        processes: assigned.limits.processes,
-        log: ByteSize(assigned.limits.log),
-    };
     let request = BuildRequest {
         dsc: source_files.first().context("there is no source package")?.clone(),
         source_files,
@@ -234,7 +226,7 @@ async fn prepare(
         others: None,
         given: Default::default(),
         isolation: Isolation::Unshare,
-        limits,
+        limits: Limits::from(&assigned.limits),
         scratch: sub("scratch")?,
         output: sub("output")?,
         log,

@@ -76,8 +76,6 @@ pub struct JobDescription {
     pub again: u32,
     /// The node that the script runs on.
     pub node: Option<String>,
-    /// The exit status of the script, once it has ended.
-    pub exit: Option<i32>,
 }
 
 /// Submits a job. Returns Slurm's number.
@@ -138,13 +136,11 @@ fn read_description(line: &str) -> Option<JobDescription> {
     let field = |key: &str| {
         line.split_whitespace().find_map(|word| word.strip_prefix(key)?.strip_prefix('='))
     };
-    let exit = field("ExitCode").and_then(|code| code.split(':').next()?.parse().ok());
     Some(JobDescription {
         name: field("JobName")?.to_owned(),
         state: field("JobState")?.to_owned(),
         again: field("Restarts")?.parse().ok()?,
         node: field("BatchHost").and_then(known),
-        exit,
     })
 }
 
@@ -208,7 +204,6 @@ mod tests {
             state: "RUNNING".to_owned(),
             again: 2,
             node: Some("n3".to_owned()),
-            exit: Some(0),
         };
         assert_eq!(read_description(line), Some(expected));
         assert_eq!(read_description("slurm_load_jobs error: Invalid job id specified"), None);

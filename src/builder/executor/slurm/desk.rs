@@ -140,7 +140,8 @@ impl NodeSession {
     }
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+/// Locks what no panic leaves half changed.
+pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -297,9 +298,7 @@ impl NodeDesk {
                 asked.node
             )));
         }
-        let mut key = [0; 32];
-        getrandom::fill(&mut key).map_err(|error| anyhow::anyhow!("no random bytes: {error}"))?;
-        let key = hex(&key);
+        let key = new_secret()?;
         let digest = digest_of(&key);
         let start =
             NodeStart { number: asked.number, again: asked.again, node: asked.node.clone() };
@@ -609,6 +608,13 @@ async fn json<T: serde::de::DeserializeOwned>(
     let bytes: Bytes = body.to_bytes();
     serde_json::from_slice(&bytes)
         .map_err(|error| bad(format!("the request is not valid: {error}")))
+}
+
+/// Makes a secret of 256 bits of the kernel's randomness.
+pub fn new_secret() -> Result<String> {
+    let mut bytes = [0; 32];
+    getrandom::fill(&mut bytes).map_err(|error| anyhow::anyhow!("no random bytes: {error}"))?;
+    Ok(hex(&bytes))
 }
 
 /// Computes what a secret is known by.

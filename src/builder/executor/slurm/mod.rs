@@ -10,7 +10,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
@@ -29,7 +29,9 @@ mod words;
 use crate::executor::Target;
 use crate::executor::slurm::book::{BookedBuild, SlurmBook};
 use crate::executor::slurm::commands::{QueuedJob, SlurmRequest};
-use crate::executor::slurm::desk::{ExpectedBuild, NodeDesk, NodeEvent, NodeSession, digest_of};
+use crate::executor::slurm::desk::{
+    ExpectedBuild, NodeDesk, NodeEvent, NodeSession, digest_of, lock, new_secret,
+};
 use crate::executor::slurm::log::{ClusterLog, LogTurn};
 use crate::executor::slurm::protocol::{
     Assignment, Bootstrap, OfferedFile, OfferedLimits, OfferedSuite,
@@ -247,9 +249,7 @@ impl Cluster {
         };
         let of_attempt = format!("{}.{}-{architecture}{which}-{number}", build.job, build.attempt);
         let name = format!("{}{of_attempt}", self.prefix);
-        let mut right = [0; 32];
-        getrandom::fill(&mut right).map_err(|error| anyhow::anyhow!("no random bytes: {error}"))?;
-        let right = hex(&right);
+        let right = new_secret()?;
         let (events, heard) = mpsc::unbounded_channel();
         let expected = Arc::new(expected(part, &name, digest_of(&right), events)?);
         let script = Bootstrap {
@@ -539,10 +539,6 @@ impl SubmissionWatch {
     }
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 /// Ends what Slurm has of this name. What it forgets to end is fenced.
 async fn cancel(book: &dyn SlurmBook, name: &str) {
     if let Err(error) = commands::cancel_named(name).await {
@@ -703,7 +699,6 @@ fn assignment(
             .with_context(|| format!("cannot read {}", local.key.display()))?;
         Ok(OfferedSuite { suite: local.suite.clone(), components: local.components.clone(), key })
     });
-    let limits = &request.limits;
     Ok(Assignment {
         package: request.package.clone(),
         version: request.version.clone(),
@@ -715,14 +710,7 @@ fn assignment(
         local: local.collect::<Result<_>>()?,
         manifest: chroot.manifest.without_passwords(),
         environment: fs::metadata(&chroot.tarball)?.len(),
-        limits: OfferedLimits {
-            time: limits.time.as_secs(),
-            silence: limits.silence.as_secs(),
-            memory: limits.memory.0,
-            disk: limits.disk.0,
-            processes: limits.processes,
-            log: limits.log.0,
-        },
+        limits: OfferedLimits::from(&request.limits),
         in_memory: build.in_memory,
     })
 }

@@ -5,8 +5,11 @@
 //! `GET proxy/LISTS` (which becomes a connection to the proxy), `POST log`, `POST beat`,
 //! `PUT result/NAME` and `POST end`.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
+use invirtibuilder_core::config::{ByteSize, Limits};
 use invirtibuilder_core::domain::SuiteId;
 use invirtibuilder_core::manifest::Manifest;
 use invirtibuilder_core::names::{
@@ -149,6 +152,32 @@ pub struct OfferedLimits {
     pub processes: u64,
     /// The length of the build log, in bytes.
     pub log: u64,
+}
+
+impl From<&Limits> for OfferedLimits {
+    fn from(limits: &Limits) -> Self {
+        Self {
+            time: limits.time.as_secs(),
+            silence: limits.silence.as_secs(),
+            memory: limits.memory.0,
+            disk: limits.disk.0,
+            processes: limits.processes,
+            log: limits.log.0,
+        }
+    }
+}
+
+impl From<&OfferedLimits> for Limits {
+    fn from(offered: &OfferedLimits) -> Self {
+        Self {
+            time: Duration::from_secs(offered.time),
+            silence: Duration::from_secs(offered.silence),
+            memory: ByteSize(offered.memory),
+            disk: ByteSize(offered.disk),
+            processes: offered.processes,
+            log: ByteSize(offered.log),
+        }
+    }
 }
 
 /// How a build ended on a node.

@@ -21,8 +21,7 @@ impl SlurmQueue {
     /// Returns the queue as it was less than `age` ago.
     pub async fn look(&self, age: Duration, cancel: &CancellationToken) -> Result<QueueView> {
         let mut last = self.0.lock().await;
-        if let Some((at, view)) = last.as_ref().filter(|(at, _)| at.elapsed() < age) {
-            let _ = at;
+        if let Some((_, view)) = last.as_ref().filter(|(at, _)| at.elapsed() < age) {
             return Ok(view.clone());
         }
         let view = Arc::new(commands::queue(cancel).await?);
