@@ -427,19 +427,22 @@ impl Daemon {
         }
     }
 
+    /// Refuses a configuration that a running daemon cannot go over to.
+    fn demand_same_places(&self, new: &Config) -> Result<()> {
+        if new.state_dir != self.config.state_dir {
+            let text = "state_dir cannot change while the daemon runs: restart it";
+            return Err(Error::config(text).into());
+        }
+        slurm::demand_same_listener(self.cluster.as_deref(), new)
+    }
+
     fn reload(&mut self) {
         notify(sd_notify::NotifyState::Reloading);
-        match load(&self.path) {
-            Ok(new) if new.state_dir != self.config.state_dir => {
-                let error =
-                    Error::config("state_dir cannot change while the daemon runs: restart it");
-                self.refused(&error.into());
-            }
-            Ok(new) if slurm::demand_same_listener(self.cluster.as_deref(), &new).is_err() => {
-                if let Err(error) = slurm::demand_same_listener(self.cluster.as_deref(), &new) {
-                    self.refused(&error);
-                }
-            }
+        let new = load(&self.path).and_then(|new| {
+            self.demand_same_places(&new)?;
+            Ok(new)
+        });
+        match new {
             Ok(new) => {
                 let (shared, new) = (self.shared.clone(), Arc::new(new));
                 self.chores.spawn(async move {

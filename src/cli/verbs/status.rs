@@ -204,7 +204,6 @@ fn print(session: &CliSession, status: &JobStatus) -> Result<()> {
     Ok(())
 }
 
-/// When a job that had to wait was to start, and how far off that was.
 /// Says how a build is with Slurm.
 fn on_slurm(one: &SlurmJob) -> String {
     let number = one.number.map_or_else(String::new, |number| format!(" {number}"));
@@ -213,6 +212,7 @@ fn on_slurm(one: &SlurmJob) -> String {
     format!("{}: job{number}{node}: {said}", one.architecture)
 }
 
+/// When a job that had to wait was to start, and how far off that was.
 fn foretold(told: &Told) -> String {
     let off = match told.started.map(|started| started - told.start) {
         None => String::new(),
