@@ -15,7 +15,7 @@ use invirtibuilder_api::browse::{
 use invirtibuilder_api::events::LogState;
 use invirtibuilder_api::job::Job;
 use invirtibuilder_api::page::Page;
-use invirtibuilder_api::pocket::{PackageDifference, PocketPair};
+use invirtibuilder_api::pocket::PackageDifference;
 use invirtibuilder_builder::source;
 use invirtibuilder_core::error::Error;
 use invirtibuilder_core::names::{JobId, PackageName};
@@ -148,9 +148,8 @@ pub fn list_differences(
     request: &DifferencesRequest,
 ) -> Result<Page<PackageDifference>> {
     let limit = limit(request.limit)?;
-    let pair = PocketPair { left: request.left.clone(), right: request.right.clone() };
     let after = request.after.as_deref().unwrap_or_default();
-    let found = differences(session, &pair, after, limit + 1)?;
+    let found = differences(session, (&request.left, &request.right), after, limit + 1)?;
     Ok(Page::of(found, limit, |difference| difference.package.to_string()))
 }
 

@@ -36,18 +36,18 @@ pub fn list_packages(session: &Session, only: Option<&str>) -> Result<Vec<Held>>
 
 /// Lists the packages that two pockets do not have at the same commit, by name.
 pub fn compare_pockets(session: &Session, pair: &PocketPair) -> Result<Vec<PackageDifference>> {
-    differences(session, pair, "", u32::MAX)
+    differences(session, (&pair.left, &pair.right), "", u32::MAX)
 }
 
 /// Lists the first of these packages whose names come after this one, at most so many.
 pub fn differences(
     session: &Session,
-    pair: &PocketPair,
+    (left, right): (&str, &str),
     after: &str,
     most: u32,
 ) -> Result<Vec<PackageDifference>> {
     let (db, config) = (session.record.db(), &session.config);
-    let (left, right) = (config.pocket(&pair.left)?.name(), config.pocket(&pair.right)?.name());
+    let (left, right) = (config.pocket(left)?.name(), config.pocket(right)?.name());
     let mut found = Vec::new();
     for package in browse::differing(db, (left, right), after, most)? {
         let (left, right) =

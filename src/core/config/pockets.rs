@@ -86,8 +86,8 @@ pub struct Pocket {
     pub share: u32,
     /// The most of the pocket's jobs that run at once. Default: as many as there are places.
     pub jobs: Option<u32>,
-    /// The places of `daemon.jobs`, or of `slurm.jobs` if it builds there, that only it may use. What runs there is not counted to its
-    /// share.
+    /// The places of `daemon.jobs`, or of `slurm.jobs` if it builds there, that only it may use.
+    /// What runs there is not counted to its share.
     pub reserve: u32,
     /// The entries that may `submit --priority`: before the pocket's other jobs.
     #[serde(deserialize_with = "units::one_or_many")]

@@ -6,7 +6,6 @@ use askama::Template;
 use axum::extract::{Path, Query};
 use axum::response::Response;
 use http::StatusCode;
-use serde::Deserialize;
 
 use invirtibuilder_api::browse::{MatrixRequest, MatrixRow};
 use invirtibuilder_api::job::Job;
@@ -16,6 +15,7 @@ use invirtibuilder_core::names::{PackageName, PocketName};
 
 use crate::frame::{Frame, Tab};
 use crate::html::page;
+use crate::pages::ListPlace;
 use crate::refusal::Refused;
 use crate::visit::Visit;
 
@@ -191,26 +191,16 @@ pub async fn packages(
     Ok(page(StatusCode::OK, &PackagesPage { frame, asked, pockets, rows, next }))
 }
 
-/// Where a list goes on.
-#[derive(Debug, Deserialize)]
-pub struct AfterAsked {
-    after: Option<String>,
-}
-
 /// Shows a package.
 pub async fn package(
     visit: Visit,
     Path(name): Path<String>,
-    Query(asked): Query<AfterAsked>,
+    Query(asked): Query<ListPlace>,
 ) -> Result<Response, Refused> {
     let Ok(name) = name.parse::<PackageName>() else {
         return Err(visit.nothing("there is no package of this name"));
     };
-    let mut history = format!("/api/v1/packages/{name}/history?limit={JOBS}");
-    if let Some(after) = &asked.after {
-        let query = serde_urlencoded::to_string([("after", after)]).unwrap_or_default();
-        history = format!("{history}&{query}");
-    }
+    let history = format!("/api/v1/packages/{name}/history?{}", asked.query(JOBS));
     let row = format!("/api/v1/packages/{name}");
     let (row, jobs, pockets) = tokio::join!(
         visit.find::<MatrixRow>(&row),

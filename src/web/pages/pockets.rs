@@ -4,7 +4,6 @@ use askama::Template;
 use axum::extract::{Path, Query};
 use axum::response::Response;
 use http::StatusCode;
-use serde::Deserialize;
 
 use invirtibuilder_api::archive::Snapshot;
 use invirtibuilder_api::browse::{DifferencesRequest, MatrixRow, SnapshotChange};
@@ -14,6 +13,7 @@ use invirtibuilder_core::names::PocketName;
 
 use crate::frame::{Frame, Tab};
 use crate::html::page;
+use crate::pages::ListPlace;
 use crate::refusal::Refused;
 use crate::visit::Visit;
 
@@ -85,24 +85,14 @@ pub async fn pockets(visit: Visit) -> Result<Response, Refused> {
     Ok(page(StatusCode::OK, &PocketsPage { frame, pockets }))
 }
 
-/// Where a list goes on.
-#[derive(Debug, Deserialize)]
-pub struct PlaceAsked {
-    after: Option<String>,
-}
-
 /// Shows a pocket.
 pub async fn pocket(
     visit: Visit,
     Path(name): Path<String>,
-    Query(asked): Query<PlaceAsked>,
+    Query(asked): Query<ListPlace>,
 ) -> Result<Response, Refused> {
     let name = parse(&visit, &name)?;
-    let mut packages = format!("/api/v1/packages?limit={PACKAGES}&pocket={name}");
-    if let Some(after) = &asked.after {
-        let query = serde_urlencoded::to_string([("after", after)]).unwrap_or_default();
-        packages = format!("{packages}&{query}");
-    }
+    let packages = format!("/api/v1/packages?pocket={name}&{}", asked.query(PACKAGES));
     let snapshots = format!("/api/v1/pockets/{name}/snapshots");
     let (pockets, packages, snapshots) = tokio::join!(
         visit.get::<Vec<PocketSummary>>("/api/v1/pockets"),
@@ -143,14 +133,12 @@ fn parse(visit: &Visit, name: &str) -> Result<PocketName, Refused> {
 pub async fn snapshots(
     visit: Visit,
     Path((name, from, to)): Path<(String, i64, i64)>,
-    Query(asked): Query<PlaceAsked>,
+    Query(asked): Query<ListPlace>,
 ) -> Result<Response, Refused> {
     let pocket = parse(&visit, &name)?;
     let place = format!("/pockets/{pocket}/snapshots/{from}/{to}");
-    let after = asked.after.unwrap_or_default();
-    let query = [("after", after), ("limit", PACKAGES.to_string())];
-    let query = serde_urlencoded::to_string(query).unwrap_or_default();
-    let changes: Page<SnapshotChange> = visit.get(&format!("/api/v1{place}?{query}")).await?;
+    let path = format!("/api/v1{place}?{}", asked.query(PACKAGES));
+    let changes: Page<SnapshotChange> = visit.get(&path).await?;
     let next = changes.next.map(|after| visit.frame.asking(&place, "after", after));
     let changes = changes.items;
     let frame = visit.frame(format!("Pocket {pocket}: snapshot {from} to {to}"), Tab::Pockets);
