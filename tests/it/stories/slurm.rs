@@ -30,15 +30,18 @@ fn log_of(job: &str) -> String {
     fs::read_to_string(format!("{STATE}/logs/{job}/build.log")).unwrap_or_default()
 }
 
-/// Waits until a build sleeps on a node. Returns the node.
-fn asleep(world: &World, cluster: &Cluster, job: &str, seconds: &str) -> String {
-    world.wait_for(job, "building", SOON);
+/// Submits a build that sleeps for so many seconds, and waits until it does so on a node. Returns
+/// the job and the node.
+fn asleep(world: &World, cluster: &Cluster, repo: &Repo, seconds: u32) -> (String, String) {
+    let commit = sleeps_for(repo, "1.0", seconds);
+    let job = world.submit("prod", "tiny", &commit);
+    world.wait_for(&job, "building", SOON);
     eventually("the build sleeps", BUILD, || {
-        assert_eq!(world.state(job), "building", "{}", log_of(job));
-        let said = log_of(job).lines().any(|line| line == "sleeping-now");
-        said && !processes(&format!("sleep {seconds}")).is_empty()
+        assert_eq!(world.state(&job), "building", "{}", log_of(&job));
+        let said = log_of(&job).lines().any(|line| line == "sleeping-now");
+        said && !processes(&format!("sleep {seconds}.614")).is_empty()
     });
-    cluster.building_on()
+    (job, cluster.building_on())
 }
 
 fn is_published(world: &World, version: &str) {
@@ -106,9 +109,7 @@ fn a_build_has_our_own_packages_over_its_session_and_sees_nothing_of_slurm() {
 #[test]
 fn a_cancelled_build_ends_on_its_node_at_once() {
     let (world, cluster, _daemon, repo) = service();
-    let commit = sleeps_for(&repo, "1.0", 600);
-    let job = world.submit("prod", "tiny", &commit);
-    let node = asleep(&world, &cluster, &job, "600.614");
+    let (job, node) = asleep(&world, &cluster, &repo, 600);
     world.build("alice", &["status", &job]).ok().says(&[&format!("on {node}: it runs")]);
     assert!(log_of(&job).contains("sleeping-now"), "the log is live");
     let start = Instant::now();
@@ -122,9 +123,7 @@ fn a_cancelled_build_ends_on_its_node_at_once() {
 #[test]
 fn a_controller_that_is_killed_stops_no_build_and_loses_none() {
     let (world, mut cluster, _daemon, repo) = service();
-    let commit = sleeps_for(&repo, "1.0", 8);
-    let job = world.submit("prod", "tiny", &commit);
-    asleep(&world, &cluster, &job, "8.614");
+    let (job, _) = asleep(&world, &cluster, &repo, 8);
     cluster.kill_controller();
     world.wait_for(&job, "published", BUILD);
     is_published(&world, "1.0");
@@ -168,9 +167,7 @@ fn a_build_that_the_controller_has_lost_is_sent_again() {
 #[test]
 fn a_node_that_is_killed_gives_its_build_to_another() {
     let (world, mut cluster, _daemon, repo) = service();
-    let commit = sleeps_for(&repo, "1.0", 12);
-    let job = world.submit("prod", "tiny", &commit);
-    let node = asleep(&world, &cluster, &job, "12.614");
+    let (job, node) = asleep(&world, &cluster, &repo, 12);
     let start = Instant::now();
     cluster.kill_node(&node);
     eventually("another node builds", BUILD, || {
@@ -188,9 +185,7 @@ fn a_node_that_is_killed_gives_its_build_to_another() {
 #[test]
 fn a_daemon_that_is_killed_builds_again_and_publishes_once() {
     let (world, cluster, daemon, repo) = service();
-    let commit = sleeps_for(&repo, "1.0", 10);
-    let job = world.submit("prod", "tiny", &commit);
-    asleep(&world, &cluster, &job, "10.614");
+    let (job, _) = asleep(&world, &cluster, &repo, 10);
     let before: Vec<String> = cluster.queue().into_iter().map(|(_, name, _)| name).collect();
     daemon.kill();
     let _daemon = world.daemon();
@@ -205,9 +200,7 @@ fn a_daemon_that_is_killed_builds_again_and_publishes_once() {
 #[test]
 fn a_second_start_ends_the_first() {
     let (world, cluster, _daemon, repo) = service();
-    let commit = sleeps_for(&repo, "1.0", 10);
-    let job = world.submit("prod", "tiny", &commit);
-    asleep(&world, &cluster, &job, "10.614");
+    let (job, _) = asleep(&world, &cluster, &repo, 10);
     let (number, ..) = cluster.queue().remove(0);
     crate::world::run("scontrol", &["requeue", &number]);
     world.wait_for(&job, "published", BUILD);
@@ -220,9 +213,7 @@ fn a_second_start_ends_the_first() {
 #[test]
 fn the_right_of_a_script_is_good_for_its_start_on_its_node_and_once() {
     let (world, cluster, _daemon, repo) = service();
-    let commit = sleeps_for(&repo, "1.0", 15);
-    let job = world.submit("prod", "tiny", &commit);
-    let node = asleep(&world, &cluster, &job, "15.614");
+    let (job, node) = asleep(&world, &cluster, &repo, 15);
     let (number, ..) = cluster.queue().remove(0);
     // Whoever has read the script: no package can.
     let script = format!("/var/spool/slurmd/job{:05}/slurm_script", number.parse::<u32>().unwrap());
