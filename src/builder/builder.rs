@@ -99,23 +99,29 @@ impl Builder {
         targets: &[Target],
         cancel: &CancellationToken,
     ) -> Result<(), Failure> {
-        self.build_binaries(request, targets, cancel).await?;
+        self.build_binaries(request, targets, &self.slot()?, cancel).await?;
         request.keep_source()
     }
 
-    /// Builds each of these, one after the other, and leaves the source package where it is.
+    /// Takes a slot for a build.
+    pub fn slot(&self) -> Result<Slot, Failure> {
+        Slot::take(&self.slots)
+    }
+
+    /// Builds each of these in a slot, one after the other, and leaves the source package where it
+    /// is.
     pub async fn build_binaries(
         &self,
         request: &BuildRequest,
         targets: &[Target],
+        slot: &Slot,
         cancel: &CancellationToken,
     ) -> Result<(), Failure> {
-        let slot = Slot::take(&self.slots)?;
         let executor = self.executor(request.isolation);
         for target in targets {
             let mut attempt = self.first_attempt(request);
             loop {
-                let plan = BuildPlan { request, target, slot: &slot, attempt: &attempt };
+                let plan = BuildPlan { request, target, slot, attempt: &attempt };
                 let outcome = executor.run(plan, cancel).await?;
                 match self.next_attempt(plan, &outcome)? {
                     Some(next) => attempt = next,

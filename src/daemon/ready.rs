@@ -123,14 +123,14 @@ fn say(ready: &Ready) {
     tracing::info!(chroot = ready.chroot, why = ready.why, "{}", ready.event);
 }
 
-/// Lists the chroots that builds in user namespaces start from.
+/// Lists the chroots that builds in user namespaces start from on this machine.
 fn wanted(config: &Config) -> Result<Vec<Chroot>> {
     let store = Store::new(config);
     let mut wanted = Vec::new();
     for pocket in config.pockets() {
         let settings = pocket.settings();
         let Pocket { distro, isolation, .. } = settings;
-        if *isolation == Isolation::Unshare {
+        if *isolation == Isolation::Unshare && !config.is_on_slurm(settings) {
             let architectures = architectures::of_pocket(settings);
             wanted.extend(
                 architectures.into_iter().map(|architecture| (distro.clone(), architecture)),

@@ -299,6 +299,7 @@ impl Task {
             job: self.job.id,
             attempt: self.job.attempt,
             in_memory: self.config.in_memory_of_nodes(),
+            unpacked: self.config.chroots.unpacked,
             which: first.map_or(WhichBuild::First, WhichBuild::Second),
         };
         cluster.build(&build, targets, cancel).await

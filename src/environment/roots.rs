@@ -141,12 +141,12 @@ impl Roots {
     }
 
     /// Tells whether a slot has any root of other chroots than these.
-    pub fn has_others(&self, slot: u32, keep: &[&Manifest]) -> bool {
+    pub fn has_others(&self, slot: u32, keep: &[&ChrootDigest]) -> bool {
         self.others(slot, keep).next().is_some()
     }
 
     /// Removes the roots that a slot has of other chroots than these.
-    pub async fn prune(&self, slot: &Slot, keep: &[&Manifest]) -> Result<()> {
+    pub async fn prune(&self, slot: &Slot, keep: &[&ChrootDigest]) -> Result<()> {
         for path in self.others(slot.number(), keep) {
             if path.is_dir() {
                 remove_tree(&path).await?;
@@ -158,11 +158,11 @@ impl Roots {
         Ok(())
     }
 
-    fn others(&self, slot: u32, keep: &[&Manifest]) -> impl Iterator<Item = PathBuf> {
+    fn others(&self, slot: u32, keep: &[&ChrootDigest]) -> impl Iterator<Item = PathBuf> {
         let entries = fs::read_dir(self.of(slot)).into_iter().flatten().flatten();
         entries.map(|entry| entry.path()).filter(|path| {
             let digest = path.file_stem().unwrap_or_default();
-            !keep.iter().any(|chroot| chroot.digest.short() == digest)
+            !keep.iter().any(|kept| kept.short() == digest)
         })
     }
 
@@ -237,9 +237,9 @@ mod tests {
         assert!(roots.need(0, &old) == Need::Lists && age(&path).is_none());
         assert_eq!(roots.need(1, &old), Need::Root, "another slot has its own");
         assert_eq!(roots.slots(), [0]);
-        assert!(!roots.has_others(0, &[&old]));
-        assert!(roots.has_others(0, &[&new]), "it was replaced");
+        assert!(!roots.has_others(0, &[&old.digest]));
+        assert!(roots.has_others(0, &[&new.digest]), "it was replaced");
         fs::create_dir(dir.path().join("roots/0/new")).unwrap();
-        assert!(roots.has_others(0, &[&old]), "one was begun and never finished");
+        assert!(roots.has_others(0, &[&old.digest]), "one was begun and never finished");
     }
 }

@@ -22,6 +22,7 @@ use invirtibuilder_builder::slurm::protocol::{
 use invirtibuilder_builder::{BuildRequest, Builder, Lists, LocalSuite, Run, Target, WayOut};
 use invirtibuilder_core::config::{ByteSize, Config, Isolation, Limits};
 use invirtibuilder_core::error::{Failure, FailureKind};
+use invirtibuilder_core::text::one_line;
 use invirtibuilder_environment::{Chroot, Environment};
 use invirtibuilder_system::files::digest;
 use invirtibuilder_system::subprocess::CancellationToken;
@@ -118,12 +119,12 @@ async fn build(
     let following = tokio::spawn(follow(log.clone(), sender, ended.clone()));
     let done = async {
         let prepared = prepare(node, daemon, assigned, &dir.path, log.clone()).await?;
-        let result = build_prepared(daemon, &prepared, cancel).await;
+        let result = build_prepared(node, daemon, &prepared, cancel).await;
         Ok::<_, anyhow::Error>((result, prepared))
     }
     .await;
     if let Err(error) = &done {
-        let why = invirtibuilder_core::text::one_line(&format!("{error:#}"));
+        let why = one_line(&format!("{error:#}"));
         let text = format!("\nNode {} cannot build: {why}\n", slurm.node);
         let mut file = fs::File::options().append(true).open(&log)?;
         std::io::Write::write_all(&mut file, text.as_bytes())?;
@@ -240,6 +241,7 @@ async fn prepare(
     };
     let mut config = Config { state_dir: node.path().to_owned(), ..Config::default() };
     config.chroots.in_memory = Some(ByteSize(assigned.in_memory));
+    config.chroots.unpacked = assigned.unpacked;
     // Builds on this node share what the kernel counts by user.
     config.daemon.jobs =
         sysconf(SysconfVar::_NPROCESSORS_CONF)?.map_or(1, |count| count.max(1) as usize);
@@ -247,13 +249,29 @@ async fn prepare(
 }
 
 async fn build_prepared(
+    node: &NodeDir,
     daemon: &DaemonClient,
     prepared: &PreparedBuild,
     cancel: &CancellationToken,
 ) -> Result<(), Failure> {
-    let builder = Builder::with_way_out(&prepared.config, Box::new(Tunnels(daemon.clone())))?;
-    let targets = std::slice::from_ref(&prepared.target);
-    builder.build_binaries(&prepared.request, targets, cancel).await
+    let PreparedBuild { request, target, config, .. } = prepared;
+    let builder = Builder::with_way_out(config, Box::new(Tunnels(daemon.clone())))?;
+    let slot = builder.slot()?;
+    if config.chroots.unpacked
+        && let Some(Environment::Chroot(chroot)) = &target.environment
+    {
+        let unshare = builder.unshare();
+        unshare.forget_roots(&node.kept()?.iter().collect::<Vec<_>>()).await?;
+        match unshare.get_slot_ready(&slot, chroot, cancel).await {
+            Ok(false) => {}
+            Ok(true) => request.say("\nThe chroot is unpacked on this node, and stays so.")?,
+            Err(error) => {
+                let why = one_line(&format!("{error:#}"));
+                request.say(&format!("\nThe chroot is unpacked for this build only: {why}."))?;
+            }
+        }
+    }
+    builder.build_binaries(request, std::slice::from_ref(target), &slot, cancel).await
 }
 
 /// Sends all that the build has made.

@@ -93,16 +93,26 @@ impl NodeDir {
         }
         File::open(&tarball)?.set_modified(SystemTime::now())?;
         first.relock(FlockArg::LockShared)?;
-        self.prune(&tarball);
+        self.prune(&tarball)?;
         Ok(HeldEnvironment { tarball, _lock: first })
     }
 
+    /// Lists the environments that are here.
+    pub fn kept(&self) -> Result<Vec<ChrootDigest>> {
+        let digest = |path: PathBuf| path.file_stem()?.to_str()?.parse().ok();
+        Ok(self.tarballs()?.filter_map(digest).collect())
+    }
+
+    fn tarballs(&self) -> Result<impl Iterator<Item = PathBuf>> {
+        let entries = fs::read_dir(self.0.join("chroots"))?.flatten().map(|entry| entry.path());
+        Ok(entries.filter(|path| path.extension().is_some_and(|suffix| suffix == "tar")))
+    }
+
     /// Removes the environments that nobody has used for long.
-    fn prune(&self, but: &Path) {
-        let entries = fs::read_dir(self.0.join("chroots")).into_iter().flatten().flatten();
-        let mut all: Vec<(SystemTime, PathBuf)> = entries
-            .map(|entry| entry.path())
-            .filter(|path| path != but && path.extension().is_some_and(|suffix| suffix == "tar"))
+    fn prune(&self, but: &Path) -> Result<()> {
+        let mut all: Vec<(SystemTime, PathBuf)> = self
+            .tarballs()?
+            .filter(|path| path != but)
             .filter_map(|path| Some((fs::metadata(&path).ok()?.modified().ok()?, path)))
             .collect();
         all.sort();
@@ -112,6 +122,7 @@ impl NodeDir {
                 let _ = fs::remove_file(&path);
             }
         }
+        Ok(())
     }
 }
 

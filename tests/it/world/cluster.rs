@@ -2,6 +2,7 @@
 //! directory that it shares with the server and one network interface.
 
 use std::fs::{self, File};
+use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -14,6 +15,9 @@ pub const NODES: [&str; 3] = ["n1", "n2", "n3"];
 
 /// Where the server's configuration of the cluster is.
 const CONFIG: &str = "/etc/invirtibuilder/conf.d/slurm.yaml";
+
+/// Where a node keeps environments and builds.
+const NODE_DIR: &str = "/var/lib/invirtibuilder-node";
 
 /// How long a cluster may take for anything.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -44,10 +48,48 @@ impl Cluster {
             CONFIG,
             "executor: { slurm: { partition: build } }\n\
              slurm: { listen: '10.31.0.1:7443', jobs: 6 }\n\
-             chroots: { unpacked: false, in_memory: 512M }\n\
+             chroots: { in_memory: 512M }\n\
              build:\n  pockets:\n    prod: { limits: { memory: 1G } }\n    dev: { limits: { memory: 1G } }\n",
         )
         .unwrap();
+        cluster
+    }
+
+    /// Starts one whose only node is this machine, with its files, mirrors and loopback interface,
+    /// and has the service build there.
+    pub fn here() -> Self {
+        make_dirs();
+        let [controller, node, listen] = [(); 3].map(|()| free_port());
+        let name = run("hostname", &[]);
+        let name = name.trim();
+        write_config(&format!(
+            "SlurmctldHost={name}(127.0.0.1)\nSlurmctldPort={controller}\n\
+             CommunicationParameters=NoInAddrAny,NoCtldInAddrAny\n\
+             NodeName=n1 NodeHostname={name} NodeAddr=127.0.0.1 Port={node} CPUs=2 RealMemory=16000\n\
+             PartitionName=build Nodes=n1 Default=YES MaxTime=INFINITE State=UP\n"
+        ));
+        munge();
+        if Answer::of(Command::new("mountpoint").args(["-q", NODE_DIR])).code != 0 {
+            run("mount", &["-t", "tmpfs", "-o", "mode=700", "node", NODE_DIR]);
+            run("chown", &["_invirtibuilder:", NODE_DIR]);
+        }
+        let mut cluster = Self { controller: None, nodes: Vec::new() };
+        cluster.start_controller();
+        let log = log("n1");
+        let child = Command::new("env")
+            .args(["-i", "PATH=/usr/sbin:/usr/bin:/sbin:/bin", "slurmd", "-D", "-N", "n1"])
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().unwrap())
+            .stderr(log)
+            .spawn()
+            .unwrap();
+        cluster.nodes.push(Some(child));
+        cluster.wait_idle(1);
+        let text = format!(
+            "executor: {{ slurm: {{ partition: build }} }}\n\
+             slurm: {{ listen: '127.0.0.1:{listen}', jobs: 2 }}\n"
+        );
+        fs::write(CONFIG, text).unwrap();
         cluster
     }
 
@@ -201,9 +243,13 @@ fn first_id() -> u64 {
     line.split(':').next().unwrap().parse().unwrap()
 }
 
-/// Writes slurm.conf(5): the settings of the guide, and this cluster's hosts.
-fn configure() {
-    run("hostname", &["head"]);
+/// Finds a port of the loopback interface that nobody has.
+fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+/// Makes the directories of a cluster, without a memory of an earlier one.
+fn make_dirs() {
     for dir in [
         "/etc/slurm",
         "/etc/munge",
@@ -211,21 +257,35 @@ fn configure() {
         "/var/spool/slurmd",
         "/var/log/slurm",
         "/var/lib/munge",
-        "/var/lib/invirtibuilder-node",
+        NODE_DIR,
         "/run/munge",
     ] {
         fs::create_dir_all(dir).unwrap();
     }
     let _ = fs::remove_dir_all("/var/lib/slurm/slurmctld");
     fs::create_dir("/var/lib/slurm/slurmctld").unwrap();
+}
+
+/// Writes slurm.conf(5): the settings of the guide, and these hosts.
+fn write_config(hosts: &str) {
     let mut conf = include_str!("../../../examples/slurm/slurm.conf").to_owned();
-    conf += "ClusterName=lab\nSlurmctldHost=head(10.31.0.1)\nProctrackType=proctrack/linuxproc\nSlurmdParameters=config_overrides\n";
-    for n in 1..=NODES.len() {
-        conf += &format!("NodeName=n{n} NodeAddr=10.31.0.1{n} CPUs=2 RealMemory=8000\n");
-    }
-    conf += "PartitionName=build Nodes=n[1-3] Default=YES MaxTime=INFINITE State=UP\n";
+    conf +=
+        "ClusterName=lab\nProctrackType=proctrack/linuxproc\nSlurmdParameters=config_overrides\n";
+    conf += hosts;
     // The machines that test need not have the user.
     fs::write("/etc/slurm/slurm.conf", conf.replace("SlurmUser=slurm", "SlurmUser=root")).unwrap();
+}
+
+/// Makes the network of three nodes, and writes their configuration.
+fn configure() {
+    run("hostname", &["head"]);
+    make_dirs();
+    let mut hosts = "SlurmctldHost=head(10.31.0.1)\n".to_owned();
+    for n in 1..=NODES.len() {
+        hosts += &format!("NodeName=n{n} NodeAddr=10.31.0.1{n} CPUs=2 RealMemory=8000\n");
+    }
+    hosts += "PartitionName=build Nodes=n[1-3] Default=YES MaxTime=INFINITE State=UP\n";
+    write_config(&hosts);
     if Answer::of(Command::new("ip").args(["link", "show", "cluster"])).code != 0 {
         run("ip", &["link", "add", "cluster", "type", "bridge"]);
         run("ip", &["address", "add", "10.31.0.1/24", "dev", "cluster"]);

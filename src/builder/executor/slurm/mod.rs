@@ -99,6 +99,8 @@ pub struct ClusterBuild<'a> {
     pub attempt: i64,
     /// How many bytes it may write in memory.
     pub in_memory: u64,
+    /// Whether a node keeps the chroot unpacked.
+    pub unpacked: bool,
     /// Which of the builds of the attempt it is.
     pub which: WhichBuild<'a>,
 }
@@ -712,6 +714,7 @@ fn assignment(
         environment: fs::metadata(&chroot.tarball)?.len(),
         limits: OfferedLimits::from(&request.limits),
         in_memory: build.in_memory,
+        unpacked: build.unpacked,
     })
 }
 

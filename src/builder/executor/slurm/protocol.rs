@@ -113,6 +113,8 @@ pub struct Assignment {
     pub limits: OfferedLimits,
     /// How many bytes it may write in memory.
     pub in_memory: u64,
+    /// Whether the node keeps the chroot unpacked (`chroots.unpacked`).
+    pub unpacked: bool,
 }
 
 /// A file that a node can fetch.

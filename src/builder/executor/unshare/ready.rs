@@ -13,6 +13,7 @@ use crate::executor::unshare::{UNPACKED, Unshare};
 use crate::sbuild;
 use invirtibuilder_core::config::Limits;
 use invirtibuilder_core::manifest::Manifest;
+use invirtibuilder_core::names::ChrootDigest;
 use invirtibuilder_environment::Chroot;
 use invirtibuilder_environment::dependencies::Dependencies;
 use invirtibuilder_environment::layers::LayerOutcome;
@@ -113,6 +114,40 @@ impl Unshare {
         Ok(None)
     }
 
+    /// Unpacks a chroot for a slot that a build holds already, unless it is there or the disk has
+    /// no room: on a machine where nobody does so beforehand. Lists that no build would rely on
+    /// are fetched. Returns whether it did anything.
+    pub async fn get_slot_ready(
+        &self,
+        slot: &Slot,
+        chroot: &Chroot,
+        cancel: &CancellationToken,
+    ) -> Result<bool> {
+        let is_due = match self.roots.find(slot, &chroot.manifest) {
+            Some(root) => root.lists.is_none(),
+            None => self.roots.has_room(fs::metadata(&chroot.tarball)?.len() * 2)?,
+        };
+        if is_due {
+            let scratch = self.fresh_scratch(slot.number()).await?;
+            let done = self.unpack(slot, chroot, &scratch, cancel).await;
+            remove_tree(&scratch).await?;
+            done?;
+        }
+        Ok(is_due)
+    }
+
+    /// Removes the unpacked chroots that are none of these. Those that a build uses stay.
+    pub async fn forget_roots(&self, keep: &[&ChrootDigest]) -> Result<()> {
+        for number in self.roots.slots() {
+            if self.roots.has_others(number, keep)
+                && let Some(slot) = Slot::take_this(&self.slots, number)?
+            {
+                self.roots.prune(&slot, keep).await?;
+            }
+        }
+        Ok(())
+    }
+
     async fn fresh_scratch(&self, number: u32) -> Result<PathBuf> {
         let scratch = self.scratch.join(format!("ready-{number}"));
         remove_tree(&scratch).await?;
@@ -147,13 +182,14 @@ impl Unshare {
     /// Removes what no build will use.
     pub async fn forget(&self, jobs: u32, chroots: &[Chroot], wanted: &WantedLayers) -> Result<()> {
         let manifests: Vec<_> = chroots.iter().map(|chroot| &chroot.manifest).collect();
+        let digests: Vec<_> = manifests.iter().map(|manifest| &manifest.digest).collect();
         let keys = wanted.0.iter().map(|wanted| wanted.iter().map(Dependencies::key).collect());
         let layers: Vec<_> = manifests.iter().copied().zip(keys).collect();
         let short = !self.roots.has_room(0)?;
         let slots: BTreeSet<u32> =
             self.roots.slots().into_iter().chain(self.layers.slots()).collect();
         for number in slots {
-            let roots = if number < jobs { &manifests[..] } else { &[] };
+            let roots = if number < jobs { &digests[..] } else { &[] };
             let layers = if number < jobs && !short { &layers[..] } else { &[] };
             if self.roots.has_others(number, roots) || self.layers.has_others(number, layers) {
                 if let Some(slot) = Slot::take_this(&self.slots, number)? {

@@ -1,6 +1,7 @@
 //! The hostile corpus (tests/hostile/README.md): every attack fails, nothing outside has changed,
 //! and the next build is as the one before. `IB_ISOLATION` says which isolation of builds is
-//! attacked; without it, it is the default.
+//! attacked; without it, it is the default. `IB_EXECUTOR=slurm`: this machine is a node, and builds
+//! there are attacked.
 
 use std::fs;
 
@@ -8,6 +9,7 @@ mod attacks;
 mod inside;
 mod pockets;
 
+use crate::world::cluster::Cluster;
 use crate::world::{Daemon, Repo, World, run};
 
 /// The longest that a build of the corpus may take: an emulated machine is slow.
@@ -28,11 +30,14 @@ struct Range {
     honest: Repo,
     versions: u32,
     first: Option<String>,
+    cluster: Option<Cluster>,
 }
 
 impl Range {
     fn new() -> Self {
         let world = World::new();
+        let is_on_slurm = std::env::var("IB_EXECUTOR").is_ok_and(|executor| executor == "slurm");
+        let cluster = is_on_slurm.then(Cluster::here);
         if isolation() == "vm" {
             world.image();
         }
@@ -48,15 +53,15 @@ impl Range {
         let text = format!("build: {{ pockets: {{ prod: {pocket}, dev: {pocket}, {mixed} }} }}\n");
         fs::write("/etc/invirtibuilder/conf.d/corpus.yaml", text).unwrap();
         let honest = world.repo("honest");
-        Self { world, honest, versions: 0, first: None }
+        Self { world, honest, versions: 0, first: None, cluster }
     }
 
     /// Builds an honest package, whose only binary package holds what its build was like: every
     /// file of its root and every package that was installed. It is byte for byte the one of the
     /// first time.
     fn honest_build(&mut self) {
-        // Machines start from nothing that is unpacked.
-        if isolation() != "vm" {
+        // Machines start from nothing that is unpacked, and nodes unpack it themselves.
+        if isolation() != "vm" && self.cluster.is_none() {
             self.world.wait_until_ready();
         }
         self.versions += 1;

@@ -4,11 +4,16 @@
 use std::fs;
 use std::time::{Duration, Instant};
 
+mod bench;
+
 use crate::world::cluster::{Cluster, NODES};
 use crate::world::{Apt, BUILD, Daemon, Repo, SOON, STATE, Tiny, World, eventually, processes};
 
 /// The program of nodes.
 const PROGRAM: &str = "/usr/libexec/invirtibuilder-node/invirtibuilder-node";
+
+/// What a log says of a node that has unpacked the chroot.
+const UNPACKED: &str = "The chroot is unpacked on this node, and stays so.";
 
 /// A service that builds on a cluster, and a package.
 fn service() -> (World, Cluster, Daemon, Repo) {
@@ -69,6 +74,8 @@ fn quick_a_package_is_published_through_slurm() {
     assert_eq!(left.out, "");
     let chroots = cluster.on_node(node, &["ls", "/var/lib/invirtibuilder-node/chroots"]).ok();
     assert!(chroots.out.contains(".tar\n"), "{}", chroots.out);
+    let roots = cluster.on_node(node, &["ls", "/var/lib/invirtibuilder-node/roots/0"]).ok();
+    assert!(roots.out.contains(".updated\n") && log.contains(UNPACKED), "{}{log}", roots.out);
     let check = [
         "setpriv",
         "--reuid=_invirtibuilder",
@@ -136,6 +143,12 @@ fn a_controller_that_is_killed_stops_no_build_and_loses_none() {
     cluster.start_controller();
     world.wait_for(&job, "published", BUILD);
     is_published(&world, "2.0");
+    // The second build on a node finds the chroot unpacked.
+    let node_of = |job: &str| {
+        log_of(job).lines().find_map(|line| Some(line.split_once(" on node ")?.1.to_owned()))
+    };
+    assert!(log_of("1").contains(UNPACKED) && node_of("1").is_some(), "{}", log_of("1"));
+    assert_eq!(node_of("1") == node_of(&job), !log_of(&job).contains(UNPACKED), "{}", log_of(&job));
 }
 
 #[test]
@@ -316,71 +329,36 @@ fn a_node_that_lies_gets_nothing_and_publishes_nothing() {
     world.local(&["verify"]).ok();
 }
 
-/// Prints what `script/bench slurm` reads.
-fn measured(name: &str, value: f64) {
-    eprintln!("measured: {name} {value:.2}");
-}
-
-fn median(mut all: Vec<f64>) -> f64 {
-    all.sort_by(f64::total_cmp);
-    all[all.len() / 2]
-}
-
 #[test]
-#[ignore = "script/bench slurm measures"]
-fn bench_a_trivial_package_here_and_through_slurm() {
-    let (world, _cluster, daemon, repo) = service();
-    fs::write(
-        "/etc/invirtibuilder/conf.d/there.yaml",
-        "build: { pockets: { dev: { executor: local } } }\n",
-    )
-    .unwrap();
-    drop(daemon);
+fn a_node_that_builds_otherwise_is_found_out_by_another() {
+    let world = World::new();
+    let twice = "build: { pockets: { prod: { require_reproducible: true } } }\n";
+    fs::write("/etc/invirtibuilder/conf.d/twice.yaml", twice).unwrap();
+    let cluster = Cluster::start();
+    // Each build is on both of the others.
+    crate::world::run("scontrol", &["update", "nodename=n3", "state=drain", "reason=x"]);
     let _daemon = world.daemon();
-    let (mut here, mut there) = (Vec::new(), Vec::new());
-    for n in 1..=6 {
-        for (pocket, times) in [("dev", &mut here), ("prod", &mut there)] {
-            let number = if pocket == "dev" { n } else { n + 100 };
-            let commit = repo.version(&format!("{number}.0"), Tiny::Works);
-            let start = Instant::now();
-            world.publish(pocket, "tiny", &commit);
-            times.push(start.elapsed().as_secs_f64());
-        }
+    let repo = world.repo("tiny");
+    let version = |version: &str| {
+        repo.tiny(version, Tiny::Works);
+        let copy = "\tcp /etc/issue debian/tmp/usr/share/tiny/\n\tdpkg-gencontrol\n";
+        repo.edit("debian/rules", "\tdpkg-gencontrol\n", copy);
+        repo.commit(version)
+    };
+    world.publish("prod", "tiny", &version("1.0"));
+    is_published(&world, "1.0");
+    let log = log_of("1");
+    for node in ["n1", "n2"] {
+        assert_eq!(log.matches(&format!("on node {node}.")).count(), 1, "{log}");
     }
-    // The first on each node fetches the chroot.
-    let there = there.split_off(3);
-    measured("local_s", median(here.clone()));
-    measured("slurm_s", median(there.clone()));
-    measured("more_s", median(there) - median(here));
-}
-
-#[test]
-#[ignore = "script/bench slurm measures"]
-fn bench_builds_that_sleep_on_three_nodes_and_on_one() {
-    let (world, _cluster, _daemon, _) = service();
-    let builds = std::env::var("IB_BENCH_BUILDS").ok().and_then(|text| text.parse().ok());
-    let builds: u32 = builds.unwrap_or(6);
-    let repos: Vec<Repo> = (0..builds).map(|n| world.repo(&format!("sleeper{n}"))).collect();
-    let mut took = Vec::new();
-    for (n, nodes) in [NODES.len(), 1].into_iter().enumerate() {
-        for node in &NODES[nodes..] {
-            let node = format!("nodename={node}");
-            crate::world::run("scontrol", &["update", &node, "state=drain", "reason=bench"]);
-        }
-        let commits: Vec<String> =
-            repos.iter().map(|repo| sleeps_for(repo, &format!("{}.0", n + 1), 20)).collect();
-        let start = Instant::now();
-        let jobs: Vec<String> = repos
-            .iter()
-            .zip(&commits)
-            .map(|(repo, commit)| world.submit("prod", &repo.package, commit))
-            .collect();
-        for job in &jobs {
-            world.wait_for(job, "published", BUILD * 10);
-        }
-        took.push(start.elapsed().as_secs_f64());
+    // What a node's root can do: the chroot that it keeps is another one now.
+    let change = "for etc in /var/lib/invirtibuilder-node/roots/0/*/etc; do echo otherwise >>$etc/issue; done";
+    cluster.on_node("n2", &["sh", "-c", change]).ok();
+    let job = world.submit("prod", "tiny", &version("2.0"));
+    world.wait_for(&job, "failed", BUILD);
+    let status = world.build("alice", &["status", &job]).ok().out;
+    for words in ["build.unreproducible", "tiny_2.0_all.deb"] {
+        assert!(status.contains(words), "{words}: {status}");
     }
-    measured("three_nodes_s", took[0]);
-    measured("one_node_s", took[1]);
-    measured("times_faster", took[1] / took[0]);
+    is_published(&world, "1.0");
 }
