@@ -21,8 +21,10 @@ pub struct SlurmRequest {
     pub script: String,
     /// The options that say where it may run.
     pub place: Vec<String>,
-    /// The nodes that it may not run on.
-    pub exclude: Vec<String>,
+    /// The node that it may not run on.
+    pub never: Option<String>,
+    /// The nodes that it shall not run on if there are others.
+    pub avoid: Vec<String>,
     /// The most minutes that it takes.
     pub minutes: u64,
     /// The most memory that it takes, in MiB.
@@ -45,8 +47,9 @@ impl SlurmRequest {
         options.push(format!("--time={}", self.minutes));
         options.push(format!("--mem={}M", self.memory));
         options.extend(self.place.iter().cloned());
-        if !self.exclude.is_empty() {
-            options.push(format!("--exclude={}", self.exclude.join(",")));
+        let others: Vec<&str> = self.never.iter().chain(&self.avoid).map(String::as_str).collect();
+        if !others.is_empty() {
+            options.push(format!("--exclude={}", others.join(",")));
         }
         options
     }
@@ -168,7 +171,8 @@ mod tests {
             name: "ib-x-1.1-amd64-1".to_owned(),
             script: "#!/x\n".to_owned(),
             place: vec!["--partition=build".to_owned()],
-            exclude: vec!["n1".to_owned(), "n2".to_owned()],
+            never: Some("n1".to_owned()),
+            avoid: vec!["n2".to_owned()],
             minutes: 90,
             memory: 2048,
         };

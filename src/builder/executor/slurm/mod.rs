@@ -66,7 +66,7 @@ const LEAVING: Duration = Duration::from_secs(10);
 /// How often the queue is looked at while something is about to change, and otherwise.
 const PACES: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(3));
 
-/// How long a submission waits for other nodes than one that failed it.
+/// How long a submission waits for other nodes than those that failed it.
 const AVOIDING: Duration = Duration::from_secs(60);
 
 /// How long after Slurm did not take a submission it is asked again.
@@ -122,11 +122,21 @@ struct BuildPart<'a> {
     log: &'a Arc<ClusterLog>,
 }
 
+impl BuildPart<'_> {
+    /// The node that built it the first time, which may not do so a second time.
+    fn never(&self) -> Option<&String> {
+        match self.build.which {
+            WhichBuild::First => None,
+            WhichBuild::Second(nodes) => nodes.get(&self.target.architecture),
+        }
+    }
+}
+
 /// How a submission ended.
 enum SubmissionEnd {
     /// The build is over, on this node.
     Done(String),
-    /// It is sent again, for this reason, and not to this node.
+    /// It is sent again, for this reason, and not to this node either; `None`: to any.
     Again(String, Option<String>),
 }
 
@@ -210,23 +220,28 @@ impl Cluster {
         part: BuildPart<'_>,
         cancel: &CancellationToken,
     ) -> Result<String, Failure> {
-        let mut avoid = None;
+        let mut avoid = Vec::new();
         let mut why = String::new();
         for number in 1..=MOST_SUBMISSIONS {
             if cancel.is_cancelled() {
                 return Err(stopped());
             }
-            let never = match part.build.which {
-                WhichBuild::First => None,
-                WhichBuild::Second(nodes) => nodes.get(&part.target.architecture),
-            };
-            let exclude: Vec<String> = never.cloned().into_iter().chain(avoid.take()).collect();
-            match self.submission(part, (number, exclude), cancel).await? {
+            match self.submission(part, (number, avoid.clone()), cancel).await? {
+                SubmissionEnd::Done(node) if part.never() == Some(&node) => {
+                    let text = format!(
+                        "Slurm has had node {node} build both times, against what it was asked"
+                    );
+                    return Err(Failure::new(FailureKind::System, text));
+                }
                 SubmissionEnd::Done(node) => return Ok(node),
                 SubmissionEnd::Again(reason, node) => {
                     part.log
                         .say(&format!("\n{}: it is sent to Slurm again.", one_line(&reason)))?;
-                    (why, avoid) = (reason, node);
+                    why = reason;
+                    match node {
+                        Some(node) => avoid.push(node),
+                        None => avoid.clear(),
+                    }
                 }
             }
         }
@@ -240,7 +255,7 @@ impl Cluster {
     async fn submission(
         &self,
         part: BuildPart<'_>,
-        (number, exclude): (u32, Vec<String>),
+        (number, avoid): (u32, Vec<String>),
         stop: &CancellationToken,
     ) -> Result<SubmissionEnd, Failure> {
         let BuildPart { build, target, .. } = part;
@@ -264,7 +279,8 @@ impl Cluster {
             name: name.clone(),
             script: script.script().map_err(anyhow::Error::from)?,
             place: options(build.place, architecture),
-            exclude,
+            never: part.never().cloned(),
+            avoid,
             minutes: minutes(&build.request.limits),
             memory: memory(&build.request.limits, build.in_memory),
         };
@@ -295,7 +311,7 @@ impl Cluster {
         cancel: &CancellationToken,
     ) -> Result<SubmissionEnd, Failure> {
         let name = &expected.name;
-        let mut watch = SubmissionWatch::new(!submission.exclude.is_empty());
+        let mut watch = SubmissionWatch::new(!submission.avoid.is_empty());
         let number = match self.send(submission, cancel).await? {
             SendOutcome::Taken(number) => number,
             SendOutcome::Unknown => {
@@ -364,8 +380,8 @@ impl Cluster {
             // It may have been taken, and only the answer is lost.
             match commands::queue(cancel).await {
                 Ok(queue) if queue.contains_key(&it.name) => return Ok(SendOutcome::Unknown),
-                Ok(_) if error.contains("not available") && !it.exclude.is_empty() => {
-                    it.exclude.clear();
+                Ok(_) if error.contains("not available") && !it.avoid.is_empty() => {
+                    it.avoid.clear();
                     continue;
                 }
                 _ => {}

@@ -5,6 +5,7 @@ use std::fs;
 use std::time::{Duration, Instant};
 
 mod bench;
+mod kills;
 
 use crate::world::cluster::{Cluster, NODES};
 use crate::world::{Apt, BUILD, Daemon, Repo, SOON, STATE, Tiny, World, eventually, processes};
@@ -196,6 +197,23 @@ fn a_node_that_is_killed_gives_its_build_to_another() {
 }
 
 #[test]
+fn a_node_whose_disk_is_full_gives_its_build_to_another() {
+    let (world, cluster, _daemon, repo) = service();
+    let shrink = ["mount", "-o", "remount,size=20m", "/var/lib/invirtibuilder-node"];
+    for node in ["n1", "n2"] {
+        cluster.on_node(node, &shrink).ok();
+    }
+    let commit = repo.version("1.0", Tiny::Works);
+    world.publish("prod", "tiny", &commit);
+    is_published(&world, "1.0");
+    let log = log_of("1");
+    for node in ["n1", "n2"] {
+        assert!(log.contains(&format!("Node {node} cannot build: ")), "{log}");
+    }
+    assert!(log.contains("No space left on device") && log.contains(" on node n3."), "{log}");
+}
+
+#[test]
 fn a_daemon_that_is_killed_builds_again_and_publishes_once() {
     let (world, cluster, daemon, repo) = service();
     let (job, _) = asleep(&world, &cluster, &repo, 10);
@@ -361,4 +379,15 @@ fn a_node_that_builds_otherwise_is_found_out_by_another() {
         assert!(status.contains(words), "{words}: {status}");
     }
     is_published(&world, "1.0");
+    // While there is no other node, the second build waits for one.
+    crate::world::run("scontrol", &["update", "nodename=n2", "state=drain", "reason=x"]);
+    let job = world.submit("prod", "tiny", &version("3.0"));
+    eventually("the second build waits", BUILD, || {
+        let status = world.build("alice", &["status", &job]).ok().out;
+        log_of(&job).contains("The second build")
+            && status.contains("no node that it may run on is up")
+    });
+    crate::world::run("scontrol", &["update", "nodename=n3", "state=resume"]);
+    world.wait_for(&job, "published", BUILD);
+    is_published(&world, "3.0");
 }
