@@ -126,6 +126,25 @@ impl Store {
         Ok(now)
     }
 
+    /// Tells whether a distro has a chroot now, by the names of files: it reads none.
+    pub fn has(&self, distro: &Distro) -> Result<bool> {
+        let Ok(entries) = fs::read_dir(&self.dir) else { return Ok(false) };
+        for entry in entries {
+            let name = entry?.file_name();
+            // Those of before have a digest behind the architecture: no architecture has a dot.
+            let architecture = || {
+                name.to_str()?
+                    .strip_suffix(".json")?
+                    .strip_prefix(distro.as_str())?
+                    .strip_prefix('-')
+            };
+            if architecture().is_some_and(|it| it.parse::<Architecture>().is_ok()) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
     /// Reads every manifest by its file's name: those that are used now come twice.
     fn all(&self) -> Result<Vec<(String, Chroot)>> {
         let Ok(entries) = fs::read_dir(&self.dir) else { return Ok(Vec::new()) };
@@ -299,8 +318,11 @@ mod tests {
             store.prune(&manifest(n)).unwrap();
         };
         let (distro, architecture) = (manifest(0).distro, manifest(0).architecture);
-        assert!(store.find(&distro, &architecture).unwrap().is_none());
+        assert!(
+            store.find(&distro, &architecture).unwrap().is_none() && !store.has(&distro).unwrap()
+        );
         (1..=4).for_each(put);
+        assert!(store.has(&distro).unwrap() && !store.has(&"absent".parse().unwrap()).unwrap());
         let now = store.find(&distro, &architecture).unwrap().unwrap();
         assert_eq!((now.manifest.created, fs::read(&now.tarball).unwrap()), (4, vec![4]));
         assert_eq!(store.list().unwrap().len(), 1);

@@ -1,6 +1,6 @@
 //! Why a queued job waits, and about how long: what `status`, `--wait` and the JSON say of it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use anyhow::Result;
 use rusqlite::Connection;
@@ -93,20 +93,13 @@ impl<'a> Waiting<'a> {
 fn without_chroot(config: &Config) -> BTreeMap<PocketName, Distro> {
     let store = Store::new(config);
     // What cannot be read is for the daemon to say.
-    let distros = |isolation| -> Option<BTreeSet<Distro>> {
-        match isolation {
-            Isolation::Unshare => {
-                Some(store.list().ok()?.into_iter().map(|it| it.distro).collect())
-            }
-            Isolation::Vm => {
-                Some(store.images().ok()?.into_iter().map(|it| it.manifest.distro).collect())
-            }
-            // It is the administrator's own.
-            Isolation::Schroot => None,
-        }
-    };
-    let has_none = |pocket: &Pocket| {
-        distros(pocket.isolation).is_some_and(|all| !all.contains(&pocket.distro))
+    let has_none = |pocket: &Pocket| match pocket.isolation {
+        Isolation::Unshare => store.has(&pocket.distro).is_ok_and(|has| !has),
+        Isolation::Vm => store
+            .images()
+            .is_ok_and(|all| all.iter().all(|image| image.manifest.distro != pocket.distro)),
+        // It is the administrator's own.
+        Isolation::Schroot => false,
     };
     config
         .build

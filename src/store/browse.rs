@@ -257,7 +257,10 @@ pub fn changed_after(db: &Connection, entry: i64) -> Result<Option<(i64, JobId)>
 /// Lists the jobs that have not ended, in the order of the queue, at most so many.
 pub fn open_jobs(db: &Connection, most: u32) -> Result<Vec<Job>> {
     let mut open = jobs::running(db)?;
-    let sql = format!("SELECT {COLUMNS} FROM job WHERE state = 'queued' ORDER BY turn LIMIT ?");
+    let sql = format!(
+        "SELECT {COLUMNS} FROM job INDEXED BY job_open
+         WHERE state IN ('queued', 'preparing', 'building', 'publishing') AND state = 'queued' ORDER BY turn LIMIT ?"
+    );
     let mut statement = db.prepare_cached(&sql)?;
     for job in statement.query_map([most.saturating_sub(open.len() as u32)], job_from)? {
         open.push(job?);

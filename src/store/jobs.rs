@@ -388,7 +388,7 @@ pub fn under_way(
 pub fn live_rival(db: &Connection, id: &Identity, commit: &CommitId) -> Result<Option<Job>> {
     Ok(db
         .prepare_cached(&format!(
-            "SELECT {COLUMNS} FROM job INDEXED BY job_of_commit
+            "SELECT {COLUMNS} FROM job INDEXED BY job_of_version
              WHERE domain = ? AND package = ? AND version = ? AND commit_id <> ?
              AND state IN ('queued', 'preparing', 'building', 'publishing') ORDER BY turn LIMIT 1"
         ))?
@@ -405,7 +405,7 @@ pub fn bringing(
 ) -> Result<Option<JobId>> {
     Ok(db
         .prepare_cached(
-            "SELECT id FROM job INDEXED BY job_in_pocket WHERE package = ? AND pocket = ? AND version = ?
+            "SELECT id FROM job INDEXED BY job_of_version WHERE package = ? AND pocket = ? AND version = ?
              AND state IN ('queued', 'preparing', 'building', 'publishing') ORDER BY turn LIMIT 1",
         )?
         .query_row(params![package, pocket, version], |row| row.get(0))
@@ -500,7 +500,8 @@ pub fn begun(db: &Connection) -> Result<Vec<Job>> {
 /// Lists the jobs that are queued or running, by turn.
 pub fn open(db: &Connection) -> Result<Vec<Job>> {
     let mut statement = db.prepare_cached(&format!(
-        "SELECT {COLUMNS} FROM job WHERE state IN ('queued', 'preparing', 'building', 'publishing') ORDER BY turn"
+        "SELECT {COLUMNS} FROM job INDEXED BY job_open
+         WHERE state IN ('queued', 'preparing', 'building', 'publishing') ORDER BY turn"
     ))?;
     Ok(statement.query_map([], job_from)?.collect::<Result<_, _>>()?)
 }
@@ -676,7 +677,7 @@ mod tests {
             .unwrap();
         let ahead = |n: usize| ahead(record.db(), ids[n]).unwrap().to_string();
         let all = [ahead(0), ahead(7), ahead(most - 1), ahead(most), ahead(most + 1)];
-        assert_eq!(all, ["0", "7", "999", "1000 or more", "1000 or more"]);
+        assert_eq!(all, ["0", "7", "99", "100 or more", "100 or more"]);
     }
 
     #[test]

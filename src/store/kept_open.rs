@@ -3,18 +3,24 @@
 use std::ops::{Deref, DerefMut};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use anyhow::Result;
 
 use crate::Record;
 
-/// The most records that are kept open while nobody uses them.
-const MOST: usize = 8;
+/// The most records that are kept open while nobody uses them, and those of them that are kept
+/// however long nobody does.
+const MOST: (usize, usize) = (64, 8);
+
+/// How long the others are kept.
+const KEPT: Duration = Duration::from_secs(60);
 
 /// Records of one database that are open and not in use.
 pub struct OpenRecords {
     path: PathBuf,
-    idle: Mutex<Vec<Record>>,
+    /// The one that was used last is the last.
+    idle: Mutex<Vec<(Record, Instant)>>,
 }
 
 impl OpenRecords {
@@ -26,7 +32,7 @@ impl OpenRecords {
     /// Lends a record, which tells the system log of every entry that it adds to the audit trail.
     pub fn lend(self: &Arc<Self>) -> Result<LentRecord> {
         let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
-        let record = match idle.filter(Record::is_current) {
+        let record = match idle.map(|(record, _)| record).filter(Record::is_current) {
             Some(record) => record,
             None => Record::open(&self.path)?.mirrored(),
         };
@@ -70,9 +76,15 @@ impl Drop for LentRecord {
             return;
         }
         let mut idle = lender.idle.lock().unwrap_or_else(PoisonError::into_inner);
-        if idle.len() < MOST {
-            idle.push(record);
+        if idle.len() < MOST.0 {
+            idle.push((record, Instant::now()));
         }
+        let is_old = |(_, used): &(Record, Instant)| used.elapsed() > KEPT;
+        let old = idle.iter().take_while(|it| is_old(it)).count();
+        let spare = idle.len().saturating_sub(MOST.1);
+        let gone: Vec<_> = idle.drain(..old.min(spare)).collect();
+        drop(idle);
+        drop(gone);
     }
 }
 

@@ -74,6 +74,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("schema/0014-counts.sql"),
     include_str!("schema/0015-http.sql"),
     include_str!("schema/0020-slurm.sql"),
+    include_str!("schema/0021-versions.sql"),
 ];
 
 /// The longest that a writer stands in line before we tell the caller to try again.
@@ -134,6 +135,8 @@ impl Record {
         // the last one: it reads the whole log, and nobody but the last can begin a new one.
         db.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, log_length(path) < LONG_LOG)?;
         db.set_prepared_statement_cache_capacity(128);
+        // A statement is not prepared again because it has other values now.
+        db.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
         let about = std::fs::metadata(path)?;
         let mut record = Self {
             db,

@@ -87,6 +87,7 @@ const ROWS: [&str; 16] = [
      INSERT INTO login VALUES (x'08', 'alice@R', 100, 200);
      INSERT INTO pool_day VALUES ('main', 0, 2, 11);",
     "INSERT INTO slurm_job VALUES ('ib-1', 3, 2, 'amd64', x'09', 71, 12, 'n1', 'it runs', 12, 0, x'0a', NULL, NULL);",
+    "UPDATE job SET version = '1.1' WHERE id = 5;",
 ];
 
 /// Makes a database as the release with this schema has left it.
