@@ -14,7 +14,7 @@ use invirtibuilder_core::names::{CommitId, DomainName, JobId};
 
 /// What a database of each schema has more than one of the schema before, in every table that is
 /// new and every column that is.
-const ROWS: [&str; 16] = [
+const ROWS: [&str; 17] = [
     "INSERT INTO job (id, pocket, package, commit_id, version, principal, state, failure, reason, turn,
                       attempt, submitted, started, finished, lease_until, cancel_by) VALUES
      (1, 'dev', 'hello', 'aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa', '1.0', 'alice@R', 'published', NULL, NULL, 1, 1, 10, 20, 120, NULL, NULL),
