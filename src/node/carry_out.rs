@@ -135,12 +135,15 @@ async fn build(
     sending.await??;
     let (result, prepared) = done?;
     anyhow::ensure!(!cancel.is_cancelled(), "the build was told to stop");
-    let end = match result {
-        Ok(()) => BuildEnd {
-            failure: None,
-            results: send_results(daemon, &prepared.request.output).await?,
-        },
-        Err(Failure { kind, text }) => {
+    let sent = match result {
+        Ok(()) => send_results(daemon, &prepared.request.output).await,
+        Err(failure) => Err(failure.into()),
+    };
+    let end = match sent {
+        Ok(results) => BuildEnd { failure: None, results },
+        Err(error) => {
+            // Only what the package has done is the build's end.
+            let Failure { kind, text } = error.downcast()?;
             let failure = ReportedFailure { kind: kind.as_str().to_owned(), text };
             BuildEnd { failure: Some(failure), results: Vec::new() }
         }
@@ -274,18 +277,25 @@ async fn build_prepared(
     builder.build_binaries(request, std::slice::from_ref(target), &slot, cancel).await
 }
 
-/// Sends all that the build has made.
+/// Sends all that the build has made, or nothing: a build that returns what no build may has
+/// failed.
 async fn send_results(daemon: &DaemonClient, output: &Path) -> Result<Vec<OfferedFile>> {
-    let mut results = Vec::new();
+    let mut files = Vec::new();
     for entry in fs::read_dir(output)? {
         let entry = entry?;
         let name = entry.file_name().to_string_lossy().into_owned();
-        let text = || format!("the build made a file of a name that no package has: {name:?}");
-        if !is_plain_name(&name) {
-            return Err(Failure::new(FailureKind::Result, text()).into());
+        // A link would lead to this machine's own files.
+        if !is_plain_name(&name) || !entry.file_type()?.is_file() {
+            let text =
+                format!("the build returned {name:?}, which is not a plain file with a plain name");
+            return Err(Failure::new(FailureKind::Result, text).into());
         }
-        let (size, sha256) = digest(&entry.path())?;
-        daemon.send_file(&format!("/result/{name}"), &entry.path()).await?;
+        files.push((name, entry.path()));
+    }
+    let mut results = Vec::new();
+    for (name, path) in files {
+        let (size, sha256) = digest(&path)?;
+        daemon.send_file(&format!("/result/{name}"), &path).await?;
         results.push(OfferedFile { name, size, sha256 });
     }
     Ok(results)

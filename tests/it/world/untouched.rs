@@ -19,9 +19,13 @@ impl Machine {
         let mut all = BTreeMap::new();
         // Whatever was ever written in the world is in the upper layers. A time of change cannot be
         // forged.
-        let files = "find /run/world/overlay/*/upper \\( -type d -printf '%p %m %U\\n' \\) -o -printf '%p %y %m %U %s %C@ %l\\n' | sort; \
-                     find /run /dev/shm /tmp -maxdepth 1 -printf '%p\\n' | grep -vE '^/(tmp|dev/shm)/[.]tmp' | sort";
-        all.insert("files", sh(files));
+        // Slurm writes down each of its jobs.
+        let slurm = "-path '*/upper/lib/slurm' -o -path '*/upper/log/slurm' -o -path '*/upper/spool/slurmd'";
+        let files = format!(
+            "find /run/world/overlay/*/upper \\( {slurm} \\) -prune -o \\( -type d -printf '%p %m %U\\n' \\) -o -printf '%p %y %m %U %s %C@ %l\\n' | sort; \
+                     find /run /dev/shm /tmp -maxdepth 1 -printf '%p\\n' | grep -vE '^/(tmp|dev/shm)/[.]tmp' | sort"
+        );
+        all.insert("files", sh(&files));
         all.insert(
             "state",
             sh(&format!(

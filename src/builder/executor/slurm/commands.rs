@@ -100,7 +100,10 @@ fn read_number(text: &str) -> Option<u64> {
 pub async fn queue(cancel: &CancellationToken) -> Result<HashMap<String, QueuedJob>> {
     let cmd = Cmd::new("squeue").args(["-h", "-t", "all", "--me", "-o", "%i|%j|%T|%B|%r"]);
     let said = cmd.total(PATIENCE).run(cancel).await?.success()?;
-    Ok(String::from_utf8_lossy(&said).lines().filter_map(read_queued).collect())
+    let mut jobs: Vec<_> = String::from_utf8_lossy(&said).lines().filter_map(read_queued).collect();
+    // Of two of one name the later one counts.
+    jobs.sort_by_key(|(_, job)| job.number);
+    Ok(jobs.into_iter().collect())
 }
 
 fn read_queued(line: &str) -> Option<(String, QueuedJob)> {

@@ -379,7 +379,10 @@ impl Cluster {
             };
             // It may have been taken, and only the answer is lost.
             match commands::queue(cancel).await {
-                Ok(queue) if queue.contains_key(&it.name) => return Ok(SendOutcome::Unknown),
+                // Slurm 22.05 shows what it has refused as a job that has failed.
+                Ok(queue) if queue.get(&it.name).is_some_and(is_open) => {
+                    return Ok(SendOutcome::Unknown);
+                }
                 Ok(_) if error.contains("not available") && !it.avoid.is_empty() => {
                     it.avoid.clear();
                     continue;
