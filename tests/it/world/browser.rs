@@ -1,7 +1,6 @@
 //! Debian's Chromium, as people use it: by chromedriver(1), with a profile of its own each time.
 
 use std::fs;
-use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -9,7 +8,7 @@ use std::time::{Duration, Instant};
 use base64::Engine;
 use serde_json::{Value, json};
 
-use super::{SOON, eventually};
+use super::{SOON, eventually, free_port};
 
 /// The name by which WebDriver returns an element.
 const ELEMENT: &str = "element-6066-11e4-a52e-4f735466cecf";
@@ -34,7 +33,7 @@ impl Browser {
     /// Starts a browser of somebody who has a ticket, or none (`nobody`), with a fresh profile that
     /// trusts the server.
     pub fn start(who: &str, pages: &str) -> Self {
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let port = free_port();
         let driver = Command::new("as")
             .args([who, "chromedriver", &format!("--port={port}")])
             .stdout(Stdio::null())

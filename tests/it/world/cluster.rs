@@ -2,13 +2,12 @@
 //! directory that it shares with the server and one network interface.
 
 use std::fs::{self, File};
-use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use super::{Answer, eventually, run};
+use super::{Answer, eventually, free_port, run};
 
 /// The nodes.
 pub const NODES: [&str; 3] = ["n1", "n2", "n3"];
@@ -75,15 +74,8 @@ impl Cluster {
         }
         let mut cluster = Self { controller: None, nodes: Vec::new() };
         cluster.start_controller();
-        let log = log("n1");
-        let child = Command::new("env")
-            .args(["-i", "PATH=/usr/sbin:/usr/bin:/sbin:/bin", "slurmd", "-D", "-N", "n1"])
-            .stdin(Stdio::null())
-            .stdout(log.try_clone().unwrap())
-            .stderr(log)
-            .spawn()
-            .unwrap();
-        cluster.nodes.push(Some(child));
+        let slurmd = ["-i", "PATH=/usr/sbin:/usr/bin:/sbin:/bin", "slurmd", "-D", "-N", "n1"];
+        cluster.nodes.push(Some(spawn(Command::new("env").args(slurmd), "n1")));
         cluster.wait_idle(1);
         let text = format!(
             "executor: {{ slurm: {{ partition: build }} }}\n\
@@ -95,15 +87,7 @@ impl Cluster {
 
     /// Starts the controller.
     pub fn start_controller(&mut self) {
-        let log = log("slurmctld");
-        let child = Command::new("slurmctld")
-            .arg("-D")
-            .stdin(Stdio::null())
-            .stdout(log.try_clone().unwrap())
-            .stderr(log)
-            .spawn()
-            .unwrap();
-        self.controller = Some(child);
+        self.controller = Some(spawn(Command::new("slurmctld").arg("-D"), "slurmctld"));
         eventually("the controller answers", PATIENCE, || {
             Answer::of(Command::new("sinfo").arg("-h")).code == 0
         });
@@ -118,29 +102,18 @@ impl Cluster {
 
     /// Starts a node, counted from 1.
     pub fn start_node(&mut self, n: usize) {
-        let log = log(&format!("n{n}"));
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../script/lib/slurm-node");
         // Behind the ids of the server's first two builds.
         let ids = first_id() + 262_144 * n as u64;
-        let child = Command::new("unshare")
-            .args([
-                "--net",
-                "--mount",
-                "--pid",
-                "--uts",
-                "--ipc",
-                "--fork",
-                "--kill-child",
-                "--mount-proc",
-            ])
-            .arg("--")
-            .arg(script)
-            .args([n.to_string(), ids.to_string()])
-            .stdin(Stdio::null())
-            .stdout(log.try_clone().unwrap())
-            .stderr(log)
-            .spawn()
-            .unwrap();
+        let namespaces = ["--net", "--mount", "--pid", "--uts", "--ipc"];
+        let child = spawn(
+            Command::new("unshare")
+                .args(namespaces)
+                .args(["--fork", "--kill-child", "--mount-proc", "--"])
+                .arg(script)
+                .args([n.to_string(), ids.to_string()]),
+            &format!("n{n}"),
+        );
         let pid = child.id();
         self.nodes[n - 1] = Some(child);
         let net = |pid: &str| fs::read_link(format!("/proc/{pid}/ns/net")).ok();
@@ -196,6 +169,16 @@ impl Cluster {
         said.lines().filter_map(job).collect()
     }
 
+    /// Has no more builds start on a node.
+    pub fn drain(&self, node: &str) {
+        run("scontrol", &["update", &format!("nodename={node}"), "state=drain", "reason=x"]);
+    }
+
+    /// Has builds start on a node again.
+    pub fn resume(&self, node: &str) {
+        run("scontrol", &["update", &format!("nodename={node}"), "state=resume"]);
+    }
+
     /// The node that builds now, once there is one.
     pub fn building_on(&self) -> String {
         let start = Instant::now();
@@ -232,8 +215,11 @@ fn log_path(name: &str) -> PathBuf {
     PathBuf::from(format!("/run/world/log/{name}"))
 }
 
-fn log(name: &str) -> File {
-    File::options().create(true).append(true).open(log_path(name)).unwrap()
+/// Starts a program that writes to the log of this name.
+fn spawn(command: &mut Command, name: &str) -> Child {
+    let log = File::options().create(true).append(true).open(log_path(name)).unwrap();
+    let err = log.try_clone().unwrap();
+    command.stdin(Stdio::null()).stdout(log).stderr(err).spawn().unwrap()
 }
 
 /// The first of the subordinate ids of the service's user.
@@ -241,11 +227,6 @@ fn first_id() -> u64 {
     let text = fs::read_to_string("/etc/subuid").unwrap();
     let line = text.lines().find_map(|line| line.strip_prefix("_invirtibuilder:")).unwrap();
     line.split(':').next().unwrap().parse().unwrap()
-}
-
-/// Finds a port of the loopback interface that nobody has.
-fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 /// Makes the directories of a cluster, without a memory of an earlier one.

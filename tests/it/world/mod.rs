@@ -1,6 +1,7 @@
 //! One empty service in the world that `script/test` has made, and what its users do with it.
 
 use std::fs;
+use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -222,6 +223,11 @@ impl World {
         fs::write(dir.join(name), format!("#!/bin/sh\n{script}\n")).unwrap();
         fs::set_permissions(dir.join(name), fs::Permissions::from_mode(0o755)).unwrap();
     }
+}
+
+/// Finds a port of the loopback interface that nobody has.
+pub fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 /// Processes of the world whose command line holds `text`.

@@ -1,14 +1,13 @@
 //! `invirtibuilder-web` as a process, before an API that answers.
 
 use std::fs::{self, File};
-use std::net::TcpListener;
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use super::api::Api;
-use super::{SOON, eventually};
+use super::{SOON, eventually, free_port};
 
 const LOG: &str = "/run/world/log/invirtibuilder-web";
 const CONFIG: &str = "/etc/invirtibuilder/conf.d/http.yaml";
@@ -25,7 +24,7 @@ impl Pages {
     /// Starts both, with these keys of `http` besides where to listen.
     pub fn start(keys: &str) -> Self {
         // The port is free until somebody else takes it: in a world, that is we.
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let port = free_port();
         let listen = format!("listen: '127.0.0.1:{port}'");
         let keytab = "keytab: /etc/invirtibuilder/http.keytab";
         fs::write(CONFIG, format!("http: {{ {listen}, {keytab}, {keys} }}\n")).unwrap();

@@ -2,11 +2,11 @@
 
 use std::ffi::OsStr;
 use std::fs;
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt;
 use std::process::{Child, Command};
 
-use super::{Answer, SOON, STATE, eventually, run};
+use super::{Answer, SOON, STATE, eventually, free_port, run};
 
 const DIR: &str = "/run/world/ssh";
 const USER: &str = "_invirtibuilder";
@@ -36,7 +36,7 @@ impl Sshd {
              AuthorizedKeysCommandUser {USER}\nPasswordAuthentication no\nKbdInteractiveAuthentication no\n{more}"
         );
         for _ in 0..5 {
-            let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+            let port = free_port();
             let file = format!("{DIR}/config-{port}");
             fs::write(&file, &config).unwrap();
             let mut child = Command::new("/usr/sbin/sshd")

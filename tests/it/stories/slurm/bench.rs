@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::{service, sleeps_for};
 use crate::world::cluster::NODES;
-use crate::world::{BUILD, Daemon, Repo, Tiny, eventually, run};
+use crate::world::{BUILD, Repo, Tiny, eventually, run};
 
 /// Prints what `script/bench slurm` reads.
 fn measured(name: &str, value: f64) {
@@ -22,11 +22,6 @@ fn median(mut all: Vec<f64>) -> f64 {
 /// A number that the script gives, or this one.
 fn given(variable: &str, otherwise: usize) -> usize {
     std::env::var(variable).ok().and_then(|text| text.parse().ok()).unwrap_or(otherwise)
-}
-
-/// Has no more builds start on a node.
-fn drain(node: &str) {
-    run("scontrol", &["update", &format!("nodename={node}"), "state=drain", "reason=bench"]);
 }
 
 /// How long a package takes here and there, and how long the daemon itself computes for it.
@@ -67,12 +62,12 @@ fn a_trivial_package_here_and_through_slurm() {
 #[test]
 #[ignore = "script/bench slurm measures"]
 fn builds_that_sleep_on_three_nodes_and_on_one() {
-    let (world, _cluster, _daemon, _) = service();
+    let (world, cluster, _daemon, _) = service();
     let repos: Vec<Repo> =
         (0..given("IB_BENCH_BUILDS", 6)).map(|n| world.repo(&format!("sleeper{n}"))).collect();
     let mut took = Vec::new();
     for (n, nodes) in [NODES.len(), 1].into_iter().enumerate() {
-        NODES[nodes..].iter().for_each(|node| drain(node));
+        NODES[nodes..].iter().for_each(|node| cluster.drain(node));
         let commits: Vec<String> =
             repos.iter().map(|repo| sleeps_for(repo, &format!("{}.0", n + 1), 20)).collect();
         let start = Instant::now();
@@ -98,7 +93,7 @@ fn jobs_that_wait() {
     /// How long we look, in seconds.
     const LOOK: u32 = 60;
     let (world, cluster, daemon, _) = service();
-    NODES.iter().for_each(|node| drain(node));
+    NODES.iter().for_each(|node| cluster.drain(node));
     let waiting = given("IB_BENCH_WAITING", 300);
     for n in 0..6 {
         let repo = world.repo(&format!("first{n}"));

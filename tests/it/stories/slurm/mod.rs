@@ -156,12 +156,7 @@ fn a_controller_that_is_killed_stops_no_build_and_loses_none() {
 fn a_build_that_the_controller_has_lost_is_sent_again() {
     let (world, mut cluster, _daemon, repo) = service();
     // It cannot start before the controller forgets it.
-    for node in NODES {
-        crate::world::run(
-            "scontrol",
-            &["update", &format!("nodename={node}"), "state=drain", "reason=x"],
-        );
-    }
+    NODES.iter().for_each(|node| cluster.drain(node));
     let commit = repo.version("1.0", Tiny::Works);
     let job = world.submit("prod", "tiny", &commit);
     eventually("Slurm has it", BUILD, || !cluster.queue().is_empty());
@@ -354,7 +349,7 @@ fn a_node_that_builds_otherwise_is_found_out_by_another() {
     fs::write("/etc/invirtibuilder/conf.d/twice.yaml", twice).unwrap();
     let cluster = Cluster::start();
     // Each build is on both of the others.
-    crate::world::run("scontrol", &["update", "nodename=n3", "state=drain", "reason=x"]);
+    cluster.drain("n3");
     let _daemon = world.daemon();
     let repo = world.repo("tiny");
     let version = |version: &str| {
@@ -380,14 +375,14 @@ fn a_node_that_builds_otherwise_is_found_out_by_another() {
     }
     is_published(&world, "1.0");
     // While there is no other node, the second build waits for one.
-    crate::world::run("scontrol", &["update", "nodename=n2", "state=drain", "reason=x"]);
+    cluster.drain("n2");
     let job = world.submit("prod", "tiny", &version("3.0"));
     eventually("the second build waits", BUILD, || {
         let status = world.build("alice", &["status", &job]).ok().out;
         log_of(&job).contains("The second build")
             && status.contains("no node that it may run on is up")
     });
-    crate::world::run("scontrol", &["update", "nodename=n3", "state=resume"]);
+    cluster.resume("n3");
     world.wait_for(&job, "published", BUILD);
     is_published(&world, "3.0");
 }
