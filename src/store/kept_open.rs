@@ -9,9 +9,11 @@ use anyhow::Result;
 
 use crate::Record;
 
-/// The most records that are kept open while nobody uses them, and those of them that are kept
-/// however long nobody does.
-const MOST: (usize, usize) = (64, 8);
+/// The most records that are kept open while nobody uses them.
+const MOST: usize = 64;
+
+/// How many of them are kept however long nobody does.
+const ALWAYS: usize = 8;
 
 /// How long the others are kept.
 const KEPT: Duration = Duration::from_secs(60);
@@ -76,12 +78,12 @@ impl Drop for LentRecord {
             return;
         }
         let mut idle = lender.idle.lock().unwrap_or_else(PoisonError::into_inner);
-        if idle.len() < MOST.0 {
+        if idle.len() < MOST {
             idle.push((record, Instant::now()));
         }
         let is_old = |(_, used): &(Record, Instant)| used.elapsed() > KEPT;
         let old = idle.iter().take_while(|it| is_old(it)).count();
-        let spare = idle.len().saturating_sub(MOST.1);
+        let spare = idle.len().saturating_sub(ALWAYS);
         let gone: Vec<_> = idle.drain(..old.min(spare)).collect();
         drop(idle);
         drop(gone);
