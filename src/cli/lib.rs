@@ -1,12 +1,13 @@
 //! `invirt-build`'s command line: parses it, finds out who asks, runs the verb, and turns any error
 //! into one sentence and an exit code.
 
+use std::cell::RefCell;
 use std::ffi::OsString;
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{CommandFactory, Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 pub mod manual;
 pub mod session;
@@ -165,7 +166,7 @@ fn told(output: &Output, error: &anyhow::Error) -> Exit {
 pub fn answer_relayed(desk: &Desk, command: RelayedCommand) -> Option<Exit> {
     let RelayedCommand { remote_user, words, out, err } = command;
     let output = Output::Other { out, err };
-    let cli = match Cli::try_parse_from([OsString::from("invirt-build")].into_iter().chain(words)) {
+    let cli = match parse_again([OsString::from("invirt-build")].into_iter().chain(words)) {
         Ok(cli) => cli,
         Err(error) => return Some(usage(&output, &error)),
     };
@@ -181,6 +182,17 @@ pub fn answer_relayed(desk: &Desk, command: RelayedCommand) -> Option<Exit> {
     let mut session = CliSession::of(session, cli.format(), output);
     let done = cli.verb.answer(&mut session);
     Some(done.unwrap_or_else(|error| told(session.output(), &error)))
+}
+
+/// Parses a command line on a thread that parses many: the description of ours is made once.
+fn parse_again(words: impl Iterator<Item = OsString>) -> Result<Cli, clap::Error> {
+    thread_local! {
+        static COMMAND: RefCell<clap::Command> = RefCell::new(Cli::command());
+    }
+    COMMAND.with_borrow_mut(|command| {
+        let mut matches = command.try_get_matches_from_mut(words)?;
+        Cli::from_arg_matches_mut(&mut matches).map_err(|error| error.format(command))
+    })
 }
 
 fn run(cli: Cli, caller: &Caller) -> anyhow::Result<ExitCode> {

@@ -38,7 +38,7 @@ impl From<Exit> for std::process::ExitCode {
 
 /// An error with its exit code. The message is one sentence that names the thing at fault and the
 /// way out.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Error {
     exit: Exit,
     message: String,
@@ -78,6 +78,11 @@ impl Error {
     /// Makes the error of a wrong configuration.
     pub fn config(message: impl Into<String>) -> Self {
         Self { exit: Exit::Config, message: message.into() }
+    }
+
+    /// Makes the same of an error that has ended somebody else's work, too.
+    pub fn like(error: &anyhow::Error) -> Self {
+        Self { exit: exit_for(error), message: format!("{error:#}") }
     }
 
     /// Returns the exit code that goes with the error.

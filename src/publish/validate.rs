@@ -89,15 +89,15 @@ impl JobRequest {
         source::Subject { repo, commit, package, version, written, distro, why }
     }
 
-    /// Looks the request up in the package's repository, and finds the version that the pocket's
-    /// rule gives it.
+    /// Looks the request up in the package's repository, which is opened for it, and finds the
+    /// version that the pocket's rule gives it.
     pub fn read(
         db: &Connection,
         config: &Config,
         pocket: &PocketName,
         package: PackageName,
         commit: &str,
-    ) -> Result<Self> {
+    ) -> Result<(Self, git2::Repository)> {
         let (repo, commit, changelog) = look_up(config, pocket, &package, commit)?;
         let mut request = Self {
             pocket: pocket.clone(),
@@ -112,7 +112,7 @@ impl JobRequest {
             request.version = request.built(db, config, &repo, changelog.state)?;
         }
         request.refuse_rebuilt()?;
-        Ok(request)
+        Ok((request, repo))
     }
 
     /// Looks the request of a job up once more. Its version was found when it was submitted.
@@ -180,7 +180,7 @@ impl JobRequest {
             scratch: Some(&scratch),
             orig: &rules.orig,
         };
-        let upstream = source::upstream_files(&inputs)
+        let upstream = source::upstream_files(repo, &inputs)
             .map_err(|failure| refused(config, &plain_request, failure))?;
         Ok(named(upstream)?)
     }
@@ -270,9 +270,21 @@ pub fn check(
     request: &JobRequest,
     job: Option<JobId>,
 ) -> Result<Decision> {
+    let repo = git::open(&config.git.package(&request.package))?;
+    check_in(db, config, &repo, request, job)
+}
+
+/// Does what [`check`] does, in a repository that is open already.
+pub fn check_in(
+    db: &Connection,
+    config: &Config,
+    repo: &git2::Repository,
+    request: &JobRequest,
+    job: Option<JobId>,
+) -> Result<Decision> {
     let decision = check_record(db, config, request, job)?;
     if let Decision::Run(valid) = &decision {
-        check_git(db, config, request)?;
+        check_git(db, config, repo, request)?;
         if let Valid::Copy { .. } = valid {
             let pocket = config.pocket(request.pocket.as_str())?;
             copies::check(db, config, pocket, &request.identity())?;
@@ -292,15 +304,27 @@ pub fn plan_source(
     branch: source::Branch,
     scratch: Option<&Path>,
 ) -> Result<source::SourcePlan, Failure> {
+    let repo = git::open(&config.git.package(&request.package))?;
+    plan_in(config, &repo, request, (pool, branch, scratch))
+}
+
+/// Does what [`plan_source`] does, in a repository that is open already.
+fn plan_in(
+    config: &Config,
+    repo: &git2::Repository,
+    request: &JobRequest,
+    (pool, branch, scratch): (&[source::Pooled], source::Branch, Option<&Path>),
+) -> Result<source::SourcePlan, Failure> {
     let pocket = config.pocket_of_job(&request.pocket)?;
     let (version, rules) = (&request.version, pocket.settings());
-    let mut plan = source::plan(&source::PlanInputs {
+    let inputs = source::PlanInputs {
         subject: &request.subject(config, &rules.distro),
         pool,
         branch,
         scratch,
         orig: &rules.orig,
-    })?;
+    };
+    let mut plan = source::plan(repo, &inputs)?;
     if plan.state == EntryState::Unreleased && rules.unreleased.is_none() {
         plan.notes.push(
             "debian/changelog says UNRELEASED, which does not keep it from being published"
@@ -421,10 +445,11 @@ pub fn planned(plan: &source::SourcePlan) -> invirtibuilder_api::source::JobSour
 pub fn plan_submission(
     db: &Connection,
     config: &Config,
+    repo: &git2::Repository,
     request: &JobRequest,
 ) -> Result<source::SourcePlan> {
     let pool = pooled(config, db, &request.identity())?;
-    plan_source(config, request, &pool, source::Branch::Now, Some(&config.scratch()))
+    plan_in(config, repo, request, (&pool, source::Branch::Now, Some(&config.scratch())))
         .map_err(|failure| refused(config, request, failure))
 }
 
@@ -589,11 +614,16 @@ fn check_unique(db: &Connection, config: &Config, request: &JobRequest) -> Resul
 }
 
 /// Checks rules 4 (descent) and 5, which Git decides.
-fn check_git(db: &Connection, config: &Config, request: &JobRequest) -> Result<()> {
+fn check_git(
+    db: &Connection,
+    config: &Config,
+    repo: &git2::Repository,
+    request: &JobRequest,
+) -> Result<()> {
     let JobRequest { pocket, package, commit, version, .. } = request;
     let (path, branch) = (config.git.package(package), config.branch(pocket));
-    let (repo, superproject) = (git::open(&path)?, git::open(&config.git.superproject)?);
-    for (opened, path) in [(&repo, &path), (&superproject, &config.git.superproject)] {
+    let superproject = git::open(&config.git.superproject)?;
+    for (opened, path) in [(repo, &path), (&superproject, &config.git.superproject)] {
         if git::value(opened, &format!("refs/heads/{branch}"))? == Some(git::SYMBOLIC) {
             return Err(Error::invalid(git::symbolic(path, &branch)).into());
         }
@@ -613,7 +643,7 @@ fn check_git(db: &Connection, config: &Config, request: &JobRequest) -> Result<(
         ))
         .into());
     }
-    match git::Marks::of(&id.domain).published_commit(&repo, &tag)? {
+    match git::Marks::of(&id.domain).published_commit(repo, &tag)? {
         Some(published) if published != *commit => {
             return Err(Error::invalid(format!(
                 "version {version} of {package} was published as {}, and {} cannot have it too: raise the version in \

@@ -1,9 +1,11 @@
-//! Answers commands of remctld's, a thread each.
+//! Answers commands of remctld's. Each thread hears a command and answers it; whenever the last one
+//! that hears has something to answer, there is one more.
 
 use std::io::Write;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 
@@ -14,53 +16,73 @@ use invirtibuilder_system::relay::{CommandListener, HeardCommand, Relayed};
 /// The most commands at a time. Others get processes of their own.
 const MOST: usize = 128;
 
+/// What the threads share.
+struct CommandThreads {
+    listener: CommandListener,
+    desk: Arc<Desk>,
+    /// How many of them there are.
+    all: AtomicUsize,
+    /// How many answer a command.
+    busy: AtomicUsize,
+}
+
 /// Begins to answer commands, for as long as this process lives.
 pub fn answer(listener: CommandListener, desk: &Arc<Desk>) -> Result<()> {
-    let desk = desk.clone();
-    let open = Arc::new(AtomicUsize::new(0));
-    let hear = move || {
+    let (all, busy) = (AtomicUsize::new(1), AtomicUsize::new(0));
+    start(&Arc::new(CommandThreads { listener, desk: desk.clone(), all, busy }))
+        .context("cannot start a thread")
+}
+
+/// Starts a thread, which is counted already.
+fn start(threads: &Arc<CommandThreads>) -> std::io::Result<()> {
+    let its = threads.clone();
+    let work = move || {
         loop {
-            match listener.hear() {
-                Ok(heard) => begin(heard, &desk, &open),
+            match its.listener.hear() {
+                Ok(heard) => its.answer(heard),
                 Err(error) => {
                     let why = error.to_string();
                     tracing::warn!(what = "commands cannot be heard", why, "trouble");
                     // Descriptors may have run out: others give theirs back.
-                    std::thread::sleep(std::time::Duration::from_millis(100));
+                    std::thread::sleep(Duration::from_millis(100));
                 }
             }
         }
     };
-    std::thread::Builder::new()
-        .name("commands".to_owned())
-        .spawn(hear)
-        .context("cannot start a thread")?;
-    Ok(())
+    std::thread::Builder::new().name("command".to_owned()).spawn(work).map(drop)
 }
 
-/// A command that is being answered.
-struct Open(Arc<AtomicUsize>);
-
-impl Drop for Open {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
+impl CommandThreads {
+    fn answer(self: &Arc<Self>, heard: HeardCommand) {
+        let busy = self.busy.fetch_add(1, Ordering::AcqRel) + 1;
+        if busy > MOST {
+            heard.split().1.send(Relayed::Elsewhere);
+        } else {
+            if busy == self.all.load(Ordering::Acquire) {
+                self.add();
+            }
+            self.carry_out(heard);
+        }
+        self.busy.fetch_sub(1, Ordering::AcqRel);
     }
-}
 
-fn begin(heard: HeardCommand, desk: &Arc<Desk>, open: &Arc<AtomicUsize>) {
-    let before = open.fetch_add(1, Ordering::Relaxed);
-    let open = Open(open.clone());
-    if before >= MOST {
-        heard.split().1.send(Relayed::Elsewhere);
-        return;
+    /// Adds a thread that hears. Without one, commands wait until one of those that there are is
+    /// done.
+    fn add(self: &Arc<Self>) {
+        self.all.fetch_add(1, Ordering::AcqRel);
+        if let Err(error) = start(self) {
+            self.all.fetch_sub(1, Ordering::AcqRel);
+            let why = error.to_string();
+            tracing::warn!(what = "there is no thread for one more command", why, "trouble");
+        }
     }
-    let desk = desk.clone();
-    let work = move || {
-        let _open = open;
+
+    fn carry_out(&self, heard: HeardCommand) {
         let (command, answer) = heard.split();
         let err = command.err.try_clone();
-        let done =
-            catch_unwind(AssertUnwindSafe(|| invirtibuilder_cli::answer_relayed(&desk, command)));
+        let done = catch_unwind(AssertUnwindSafe(|| {
+            invirtibuilder_cli::answer_relayed(&self.desk, command)
+        }));
         answer.send(match done {
             Ok(Some(exit)) => Relayed::Done(exit as u8),
             Ok(None) => Relayed::Elsewhere,
@@ -70,11 +92,5 @@ fn begin(heard: HeardCommand, desk: &Arc<Desk>, open: &Arc<AtomicUsize>) {
                 Relayed::Done(Exit::Bug as u8)
             }
         });
-    };
-    // If there is no thread, the client sees that it was interrupted.
-    let started = std::thread::Builder::new().name("command".to_owned()).spawn(work);
-    if let Err(error) = started {
-        let why = error.to_string();
-        tracing::warn!(what = "a command cannot be answered", why, "trouble");
     }
 }

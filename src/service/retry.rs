@@ -9,6 +9,7 @@ use invirtibuilder_builder::source::{self, SourcePlan};
 use invirtibuilder_core::config::Config;
 use invirtibuilder_core::error::Error;
 use invirtibuilder_core::names::JobId;
+use invirtibuilder_git as git;
 use invirtibuilder_publish::validate::{self, Decision, JobRequest, Valid};
 use invirtibuilder_store::{jobs, sources};
 
@@ -68,13 +69,14 @@ fn plan_again(session: &Session, job: &Job) -> Result<Option<SourcePlan>> {
     let (db, config) = (session.record.db(), &session.config);
     let is_over = matches!(job.state, State::Failed | State::Cancelled);
     let request = JobRequest::of(job);
-    let decision = if is_over {
-        validate::check(db, config, &request, Some(job.id))?
-    } else {
+    if !is_over {
         return Ok(None);
-    };
+    }
+    let path = config.git.package(&job.package);
+    let repo = git::open(&path)?;
+    let decision = validate::check_in(db, config, &repo, &request, Some(job.id))?;
     let Decision::Run(Valid::Build) = decision else { return Ok(None) };
-    let source = validate::plan_submission(db, config, &request)?;
-    source::pin(&config.git.package(&job.package), &source)?;
+    let source = validate::plan_submission(db, config, &repo, &request)?;
+    source::pin(&path, &source)?;
     Ok(Some(source))
 }

@@ -105,6 +105,23 @@ impl Session {
         done
     }
 
+    /// Does what [`Session::write`] does, together with other sessions of this process that do so
+    /// at the same time.
+    pub fn write_together<T: Send + 'static>(
+        &mut self,
+        change: impl FnOnce(&Transaction) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let decided = self.decided.clone();
+        let done = self.record.write_together(move |tx| {
+            decided.iter().try_for_each(|entry| entry.append(tx))?;
+            change(tx)
+        });
+        if done.is_ok() {
+            self.decided.clear();
+        }
+        done
+    }
+
     /// Demands that the caller may submit to `pocket`. The decision goes to the system log and to
     /// the audit trail.
     pub fn authorize(&mut self, pocket: &PocketName) -> Result<Authorized> {

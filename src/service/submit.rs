@@ -1,6 +1,8 @@
 //! Brings a commit into a pocket: authorizes, validates, queues. Nothing is changed unless all
 //! three succeed.
 
+use std::sync::Arc;
+
 use anyhow::Result;
 use rusqlite::{Connection, Transaction};
 
@@ -114,7 +116,7 @@ impl Granted {
             Wanted::Held(held) | Wanted::RebuildOf(held, _) => held.commit.as_str(),
         };
         let pocket = self.authorized.pocket();
-        let mut request = JobRequest::read(db, config, pocket, self.package, commit)?;
+        let (mut request, repo) = JobRequest::read(db, config, pocket, self.package, commit)?;
         match &self.wanted {
             Wanted::Commit(_) => {}
             Wanted::Held(held) => {
@@ -128,14 +130,14 @@ impl Granted {
                 request.why = Some(reason.clone());
             }
         }
-        let mut candidate = Candidate::check(db, config, request)?;
+        let mut candidate = Candidate::check(db, config, &repo, request)?;
         if let Wanted::Held(held) = &self.wanted {
             let from = config.domain(&held.pocket);
             candidate.from =
                 (from != candidate.request.domain).then(|| (held.pocket.clone(), from));
         }
         if let Decision::Run(Valid::Build) = candidate.decision {
-            let source = validate::plan_submission(db, config, &candidate.request)?;
+            let source = validate::plan_submission(db, config, &repo, &candidate.request)?;
             candidate.source = Some(source);
         }
         Ok(candidate)
@@ -150,11 +152,12 @@ impl Granted {
             // Before anything is changed.
             session.take_place()?;
         }
-        let candidate = self.check(session)?;
+        let candidate = Arc::new(self.check(session)?);
         let (config, who) = (session.config.clone(), session.who.clone());
         candidate.pin(&config)?;
-        let queued = session.write(|tx| {
-            let queued = candidate.queue(tx, &config, &who, OpenJobs::Limited)?;
+        let (wish, settings) = (candidate.clone(), config.clone());
+        let queued = session.write_together(move |tx| {
+            let queued = wish.queue(tx, &settings, &who, OpenJobs::Limited)?;
             let urgent = queued.can_hurry().filter(|_| priority);
             urgent.map_or(Ok(()), |id| jobs::hurry(tx, id, &who))?;
             Ok(queued)
@@ -165,7 +168,7 @@ impl Granted {
             session.ring();
             log_submission(session, &candidate.request, id);
         }
-        answer(session, candidate.request, &queued)
+        answer(session, &candidate.request, &queued)
     }
 
     fn preview(self, session: &mut Session) -> Result<Preview> {
@@ -249,11 +252,17 @@ impl Candidate {
         package: PackageName,
         commit: &str,
     ) -> Result<Self> {
-        Self::check(db, config, JobRequest::read(db, config, pocket, package, commit)?)
+        let (request, repo) = JobRequest::read(db, config, pocket, package, commit)?;
+        Self::check(db, config, &repo, request)
     }
 
-    fn check(db: &Connection, config: &Config, request: JobRequest) -> Result<Self> {
-        let decision = validate::check(db, config, &request, None)?;
+    fn check(
+        db: &Connection,
+        config: &Config,
+        repo: &git2::Repository,
+        request: JobRequest,
+    ) -> Result<Self> {
+        let decision = validate::check_in(db, config, repo, &request, None)?;
         Ok(Self { request, from: None, decision, source: None })
     }
 
@@ -323,7 +332,7 @@ fn log_submission(session: &Session, request: &JobRequest, job: JobId) {
     );
 }
 
-fn answer(session: &Session, request: JobRequest, queued: &Queued) -> Result<Submitted> {
+fn answer(session: &Session, request: &JobRequest, queued: &Queued) -> Result<Submitted> {
     let (queue, state) = match queued {
         Queued::New(id) => {
             let ahead = jobs::ahead(session.record.db(), *id)?;
@@ -333,7 +342,7 @@ fn answer(session: &Session, request: JobRequest, queued: &Queued) -> Result<Sub
         Queued::UnderWay(job) => (None, job.state),
         Queued::AlreadyThere(_) => (None, State::Published),
     };
-    let JobRequest { pocket, package, commit, version, written, .. } = request;
+    let JobRequest { pocket, package, commit, version, written, .. } = request.clone();
     let (job, new) = (queued.job(), queue.is_some());
     Ok(Submitted { queue, job, new, state, pocket, package, version, written, commit })
 }

@@ -6,8 +6,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
+use rusqlite::Transaction;
 
 use crate::Record;
+use crate::together::Company;
 
 /// The most records that are kept open while nobody uses them.
 const MOST: usize = 64;
@@ -23,12 +25,13 @@ pub struct OpenRecords {
     path: PathBuf,
     /// The one that was used last is the last.
     idle: Mutex<Vec<(Record, Instant)>>,
+    pub(super) company: Company,
 }
 
 impl OpenRecords {
     /// Keeps records of the database at this path, none at first.
     pub fn of(path: PathBuf) -> Arc<Self> {
-        Arc::new(Self { path, idle: Mutex::default() })
+        Arc::new(Self { path, idle: Mutex::default(), company: Company::default() })
     }
 
     /// Lends a record, which tells the system log of every entry that it adds to the audit trail.
@@ -53,6 +56,20 @@ impl From<Record> for LentRecord {
     /// Takes a record that nobody wants back.
     fn from(record: Record) -> Self {
         Self { record: Some(record), lender: None }
+    }
+}
+
+impl LentRecord {
+    /// Does what [`Record::write`] does, together with others of this process who do so at the same
+    /// time.
+    pub fn write_together<T: Send + 'static>(
+        &mut self,
+        change: impl FnOnce(&Transaction) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        match self.lender.clone() {
+            Some(lender) => lender.company.write(&lender.path, self, change),
+            None => self.write(change),
+        }
     }
 }
 

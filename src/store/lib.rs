@@ -49,6 +49,7 @@ pub mod seals;
 pub mod slurm;
 pub mod snapshots;
 pub mod sources;
+mod together;
 pub mod tokens;
 pub mod upgrade;
 
@@ -157,7 +158,10 @@ impl Record {
             }
             record.migrate()?;
         }
-        record.db.execute_batch("PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON;")?;
+        // What a change within another one would need to be undone is in memory, not in a file.
+        record.db.execute_batch(
+            "PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; PRAGMA temp_store = MEMORY;",
+        )?;
         Ok(record)
     }
 

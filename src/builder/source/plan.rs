@@ -72,21 +72,21 @@ pub struct PlanInputs<'a> {
     pub orig: &'a [OrigSource],
 }
 
-/// Decides what a source package is made of, or says why none can be made.
-pub fn plan(wanted: &PlanInputs) -> Result<SourcePlan, Failure> {
-    let Subject { repo, commit, package, version, .. } = wanted.subject;
-    let repo = git::open(repo)?;
+/// Decides what a source package is made of, or says why none can be made. `repo` is the package's
+/// repository.
+pub fn plan(repo: &Repository, wanted: &PlanInputs) -> Result<SourcePlan, Failure> {
+    let Subject { commit, package, version, .. } = wanted.subject;
     let tree = repo.find_commit(commit.into())?.tree()?;
-    let links = Links::new(&repo, &tree);
+    let links = Links::new(repo, &tree);
     let format = Format::of(&links)?;
     format.check(version, None)?;
     let control = Control::of(&links, package)?;
     has_rules(&links, &control)?;
-    let entries = tree::entries(&repo, &tree)?;
+    let entries = tree::entries(repo, &tree)?;
     let options = Options::of(&links)?;
     options.check(format)?;
     let changelog = changelog::of_tree(&tree, &links)?;
-    let entry = BuiltEntry::of(&repo, wanted.subject, &changelog)?;
+    let entry = BuiltEntry::of(repo, wanted.subject, &changelog)?;
     let mut plan = SourcePlan {
         format,
         layout: Some(Layout::Native),
@@ -102,9 +102,9 @@ pub fn plan(wanted: &PlanInputs) -> Result<SourcePlan, Failure> {
         binding: Arc::new(Binding::of(&links)?),
     };
     plan.notes.extend(asked(&entries, &plan.options)?);
-    plan.notes.extend(encrypted(&repo, &entries)?);
-    let offers = offers(&repo, &links, wanted, format)?;
-    let seen = Looked { repo: &repo, links: &links, entries: &entries };
+    plan.notes.extend(encrypted(repo, &entries)?);
+    let offers = offers(repo, &links, wanted, format)?;
+    let seen = Looked { repo, links: &links, entries: &entries };
     if format != Format::Native {
         plan.branch = offers.branch.clone();
     }
@@ -157,18 +157,17 @@ fn offers<'a>(
 /// upstream version, and whether the commit changes what that has. A package of another format than
 /// 3.0 (quilt) has no tarball, or its changes in a diff. What is not known before the tarball is
 /// made counts as unchanged.
-pub fn upstream_files(wanted: &PlanInputs) -> Result<UpstreamFiles, Failure> {
-    let repo = git::open(&wanted.subject.repo)?;
+pub fn upstream_files(repo: &Repository, wanted: &PlanInputs) -> Result<UpstreamFiles, Failure> {
     let tree = repo.find_commit((&wanted.subject.commit).into())?.tree()?;
-    let links = Links::new(&repo, &tree);
+    let links = Links::new(repo, &tree);
     let format = Format::of(&links)?;
     if format != Format::Quilt {
         return Ok(UpstreamFiles::Written);
     }
-    if !offers(&repo, &links, wanted, format)?.has_main() {
+    if !offers(repo, &links, wanted, format)?.has_main() {
         return Ok(UpstreamFiles::New);
     }
-    match plan(wanted) {
+    match plan(repo, wanted) {
         Err(failure) if matches!(failure.kind, FailureKind::Layout | FailureKind::Differs) => {
             Ok(UpstreamFiles::Changed)
         }

@@ -121,7 +121,7 @@ impl Package {
         let orig = &[OrigSource::Pool, OrigSource::PristineTar, OrigSource::Tag];
         let inputs =
             PlanInputs { subject: &subject, pool: &pool, branch: Branch::Now, scratch, orig };
-        let plan = plan(&inputs)?;
+        let plan = plan(&git::open(&self.repo())?, &inputs)?;
         Ok(SourceRequest::on_host(subject, plan, &self.dir.path().join(name), room).unwrap())
     }
 

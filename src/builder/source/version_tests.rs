@@ -56,8 +56,11 @@ impl Package {
         };
         let orig = &[OrigSource::Tag];
         let (pool, scratch) = (&[][..], None);
-        upstream_files(&PlanInputs { subject: &subject, pool, branch: Branch::Now, scratch, orig })
-            .unwrap()
+        upstream_files(
+            &git::open(&self.repo()).unwrap(),
+            &PlanInputs { subject: &subject, pool, branch: Branch::Now, scratch, orig },
+        )
+        .unwrap()
     }
 }
 

@@ -77,7 +77,7 @@ fn what_could_not_be_pushed_now_is_named_and_no_difference() {
     let refused = invirtibuilder_publish::validate::check(
         service.record.db(),
         &service.config,
-        &request.unwrap(),
+        &request.unwrap().0,
         None,
     )
     .unwrap_err();
