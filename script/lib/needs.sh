@@ -16,7 +16,7 @@ declare -A NEEDS=(
 	[readers]="nginx-light"
 	[clients]="apt-mirror chromium chromium-driver devscripts python3 reprepro"
 	[vm]="e2fsprogs qemu-system-x86 qemu-utils"
-	[slurm]="munge slurm-client slurmctld slurmd"
+	[slurm]="libfaketime munge slurm-client slurmctld slurmd"
 	[bench]="aptly reprepro"
 )
 

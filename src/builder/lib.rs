@@ -23,7 +23,7 @@ pub mod source;
 pub use builder::Builder;
 pub use executor::schroot;
 pub use executor::slurm;
-pub use executor::unshare::Ready;
+pub use executor::unshare::{Ready, Unshare};
 pub use executor::{Executor, Run, Target, WayOut};
 pub use proxy::{Lists, LocalSuite};
 pub use request::{BuildPaths, BuildRequest};

@@ -19,7 +19,7 @@ use invirtibuilder_api::job::Job;
 use invirtibuilder_api::job::State;
 use invirtibuilder_archive::Archive;
 use invirtibuilder_builder as builder;
-use invirtibuilder_builder::slurm::{Cluster, ClusterBuild, WhichBuild};
+use invirtibuilder_builder::slurm::{Cluster, ClusterBuild, KeepingOnNodes, WhichBuild};
 use invirtibuilder_builder::source::{self, Branch};
 use invirtibuilder_builder::{BuildPaths, Builder, Target};
 use invirtibuilder_core::config::{Config, ConfiguredPocket, ExecutorSetting, Isolation};
@@ -232,7 +232,10 @@ impl Task {
         request.dsc = source.dsc.clone();
         request.source_files = source.files.clone();
         let builder = Builder::new(&self.config)?;
-        if builder.unshare().may_use_layers(&request) {
+        let (unshare, layers) = (builder.unshare(), self.config.chroots.layers);
+        // A node says itself whether it can keep any.
+        let has_layers = if is_away { layers > 0 } else { unshare.are_layers_kept() };
+        if has_layers && request.isolation == Isolation::Unshare {
             let suites: Vec<_> = request.local.iter().map(|local| local.suite.clone()).collect();
             match self.shared.read(|db| contents::names(db, &suites)) {
                 Ok(names) => request.others = Some(names),
@@ -293,13 +296,15 @@ impl Task {
             return Ok(BTreeMap::new());
         };
         let cluster = self.cluster.as_ref().context("the daemon does not listen for nodes")?;
+        let chroots = &self.config.chroots;
         let build = ClusterBuild {
             request,
             place,
             job: self.job.id,
             attempt: self.job.attempt,
             in_memory: self.config.in_memory_of_nodes(),
-            unpacked: self.config.chroots.unpacked,
+            keeping: KeepingOnNodes { unpacked: chroots.unpacked, layers: chroots.layers },
+            builds_here: self.config.builds_here(),
             which: first.map_or(WhichBuild::First, WhichBuild::Second),
         };
         cluster.build(&build, targets, cancel).await
@@ -322,8 +327,9 @@ impl Task {
 
     /// Machines that are emulated are slow: the administrator may not know that they are.
     fn say_how_it_was_carried_out(&self, pocket: ConfiguredPocket<'_>) {
-        let is_vm = pocket.settings().isolation == Isolation::Vm;
-        let Some(why) = kvm::trouble().filter(|_| is_vm) else {
+        let settings = pocket.settings();
+        let is_here = settings.isolation == Isolation::Vm && !self.config.is_on_slurm(settings);
+        let Some(why) = kvm::trouble().filter(|_| is_here) else {
             return;
         };
         tracing::warn!(why, "machine-emulated");

@@ -31,6 +31,11 @@ pub struct Image {
 }
 
 impl Image {
+    /// Takes a directory for an image, whose files are named `kernel`, `initrd` and `root`.
+    pub fn of_dir(dir: PathBuf, manifest: Manifest) -> Self {
+        Self { dir, manifest }
+    }
+
     /// Returns the path of the kernel.
     pub fn kernel(&self) -> PathBuf {
         self.dir.join("kernel")

@@ -19,12 +19,17 @@ use invirtibuilder_builder::slurm::protocol::{
     Assignment, Bootstrap, BuildEnd, OfferedFile, ReportedFailure, StartAnswer, StartRequest,
     is_plain_name,
 };
-use invirtibuilder_builder::{BuildRequest, Builder, Lists, LocalSuite, Run, Target, WayOut};
-use invirtibuilder_core::config::{ByteSize, Config, Isolation, Limits};
+use invirtibuilder_builder::{
+    BuildRequest, Builder, Lists, LocalSuite, Run, Target, Unshare, WayOut,
+};
+use invirtibuilder_core::config::{ByteSize, Config, Limits};
 use invirtibuilder_core::error::{Failure, FailureKind};
 use invirtibuilder_core::text::one_line;
+use invirtibuilder_core::time::now;
+use invirtibuilder_environment::dependencies::Dependencies;
 use invirtibuilder_environment::{Chroot, Environment};
 use invirtibuilder_system::files::digest;
+use invirtibuilder_system::slot::Slot;
 use invirtibuilder_system::subprocess::CancellationToken;
 
 /// How often the node says that it lives.
@@ -76,6 +81,7 @@ pub async fn run(
         again: slurm.again,
         node: slurm.node.clone(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
+        now: now(),
     };
     let answer: StartAnswer = daemon.exchange("/start", &start).await?;
     let daemon = daemon.in_session(answer.session);
@@ -206,8 +212,9 @@ async fn prepare(
         daemon.fetch(&format!("/source/{n}"), &to, file.size, &file.sha256).await?;
         source_files.push(to);
     }
-    let environment =
-        node.environment(daemon, &assigned.manifest.digest, assigned.environment).await?;
+    let offered = (&assigned.manifest, &assigned.environment[..]);
+    let environment = node.environment(daemon, offered).await?;
+    let others = if assigned.has_others { Some(daemon.others().await?) } else { None };
     let local = assigned.local.iter().enumerate().map(|(n, offered)| {
         let key = keys.join(format!("{n}.asc"));
         fs::write(&key, &offered.key)?;
@@ -227,24 +234,23 @@ async fn prepare(
         pocket: assigned.pocket.clone(),
         architectures: vec![assigned.architecture.clone()],
         local: local.collect::<Result<_>>()?,
-        others: None,
+        others,
         given: Default::default(),
-        isolation: Isolation::Unshare,
+        isolation: assigned.isolation,
         limits: Limits::from(&assigned.limits),
         scratch: sub("scratch")?,
         output: sub("output")?,
         log,
     };
-    let chroot =
-        Chroot { manifest: assigned.manifest.clone(), tarball: environment.tarball.clone() };
     let target = Target {
         architecture: assigned.architecture.clone(),
         binaries: assigned.binaries,
-        environment: Some(Environment::Chroot(chroot)),
+        environment: Some(environment.environment.clone()),
     };
     let mut config = Config { state_dir: node.path().to_owned(), ..Config::default() };
     config.chroots.in_memory = Some(ByteSize(assigned.in_memory));
     config.chroots.unpacked = assigned.unpacked;
+    config.chroots.layers = assigned.layers;
     // Builds on this node share what the kernel counts by user.
     config.daemon.jobs =
         sysconf(SysconfVar::_NPROCESSORS_CONF)?.map_or(1, |count| count.max(1) as usize);
@@ -263,18 +269,49 @@ async fn build_prepared(
     if config.chroots.unpacked
         && let Some(Environment::Chroot(chroot)) = &target.environment
     {
-        let unshare = builder.unshare();
-        unshare.forget_roots(&node.kept()?.iter().collect::<Vec<_>>()).await?;
-        match unshare.get_slot_ready(&slot, chroot, cancel).await {
-            Ok(false) => {}
-            Ok(true) => request.say("\nThe chroot is unpacked on this node, and stays so.")?,
-            Err(error) => {
-                let why = one_line(&format!("{error:#}"));
-                request.say(&format!("\nThe chroot is unpacked for this build only: {why}."))?;
-            }
+        get_ready(node, builder.unshare(), (prepared, &slot, chroot), cancel).await?;
+    }
+    node.recall_kvm();
+    let done = builder.build_binaries(request, std::slice::from_ref(target), &slot, cancel).await;
+    node.note_kvm()?;
+    done
+}
+
+/// Unpacks the chroot, and installs above it what the build asks for and an earlier one has: both
+/// stay for later builds. Without them the build does it for itself.
+async fn get_ready(
+    node: &NodeDir,
+    unshare: &Unshare,
+    (prepared, slot, chroot): (&PreparedBuild, &Slot, &Chroot),
+    cancel: &CancellationToken,
+) -> Result<()> {
+    let PreparedBuild { request, target, .. } = prepared;
+    let kept = node.chroots()?;
+    unshare.forget(u32::MAX, &kept, &unshare.wanted(&kept)?).await?;
+    match unshare.get_slot_ready(slot, chroot, cancel).await {
+        Ok(false) => {}
+        Ok(true) => request.say("\nThe chroot is unpacked on this node, and stays so.")?,
+        Err(error) => {
+            let why = one_line(&format!("{error:#}"));
+            return request.say(&format!("\nThe chroot is unpacked for this build only: {why}."));
         }
     }
-    builder.build_binaries(request, std::slice::from_ref(target), &slot, cancel).await
+    let Some(asked) = Dependencies::of(&request.dsc, target.binaries) else { return Ok(()) };
+    let installed = unshare.install_for(slot, chroot, &asked, cancel).await;
+    match installed.map(|ready| ready.map(|ready| ready.why)) {
+        Ok(None) => Ok(()),
+        Ok(Some(None)) => {
+            request.say("\nThe build dependencies are installed on this node, and stay so.")
+        }
+        Ok(Some(Some(why))) => {
+            let why = one_line(&why);
+            request.say(&format!("\nThe build dependencies do not stay on this node: {why}."))
+        }
+        Err(error) => {
+            let why = one_line(&format!("{error:#}"));
+            request.say(&format!("\nThe build dependencies do not stay on this node: {why}."))
+        }
+    }
 }
 
 /// Sends all that the build has made, or nothing: a build that returns what no build may has

@@ -6,6 +6,7 @@ use anyhow::Result;
 use nix::unistd::{AccessFlags, User, access, getuid};
 
 use invirtibuilder_core::error::Error;
+use invirtibuilder_sandbox::machine::kvm;
 use invirtibuilder_system::cgroup;
 use invirtibuilder_system::slot::Slot;
 use invirtibuilder_system::subids;
@@ -13,6 +14,9 @@ use invirtibuilder_system::subprocess::{CancellationToken, Cmd, PATH, helper};
 
 /// Programs of Debian's that builds are started by.
 const PROGRAMS: [&str; 5] = ["sbuild", "unshare", "setpriv", "prlimit", "newuidmap"];
+
+/// Programs that virtual machines need beside those.
+const MACHINE_PROGRAMS: [&str; 2] = ["qemu-img", "qemu-system-x86_64"];
 
 /// The user of the service.
 const USER: &str = "_invirtibuilder";
@@ -75,10 +79,7 @@ async fn look(state_dir: &Path) -> Vec<(&'static str, Result<String, String>)> {
             name.as_deref().unwrap_or("USER")
         )),
     };
-    let missing: Vec<&str> = PROGRAMS
-        .into_iter()
-        .filter(|name| !PATH.split(':').any(|dir| Path::new(dir).join(name).is_file()))
-        .collect();
+    let missing = missing(&PROGRAMS);
     let programs = if missing.is_empty() {
         Ok("all there".to_owned())
     } else {
@@ -92,7 +93,28 @@ async fn look(state_dir: &Path) -> Vec<(&'static str, Result<String, String>)> {
         ("our programs", own.map(|path| path.display().to_string()).map_err(said)),
         ("namespaces", namespaces(state_dir).await),
         ("limits", Ok(cgroup::mechanism().describe())),
+        ("virtual machines", Ok(machines())),
     ]
+}
+
+/// Only pockets with `isolation: vm` need them.
+fn machines() -> String {
+    let missing = missing(&MACHINE_PROGRAMS);
+    match kvm::trouble() {
+        _ if !missing.is_empty() => {
+            format!(
+                "none, for want of {}: apt-get install qemu-system-x86 qemu-utils",
+                missing.join(", ")
+            )
+        }
+        Some(why) => format!("emulated, and slow: {}", why.trim_end()),
+        None => format!("with KVM, if {} works", kvm::DEVICE),
+    }
+}
+
+fn missing(programs: &[&'static str]) -> Vec<&'static str> {
+    let is_there = |name: &str| PATH.split(':').any(|dir| Path::new(dir).join(name).is_file());
+    programs.iter().copied().filter(|name| !is_there(name)).collect()
 }
 
 fn said(error: anyhow::Error) -> String {

@@ -1,7 +1,8 @@
 //! Asks the daemon, over TLS. The daemon is known by the digest of its certificate, and by nothing
 //! else: no authority vouches for it, and no name is looked at.
 
-use std::io;
+use std::collections::HashSet;
+use std::io::{self, SeekFrom};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,12 +23,12 @@ use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, Server
 use rustls::crypto::{CryptoProvider, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use sha2::{Digest, Sha256};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncReadExt, AsyncSeekExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio_rustls::TlsConnector;
 
-use invirtibuilder_builder::slurm::protocol::{self, Bootstrap, MOST_JSON};
+use invirtibuilder_builder::slurm::protocol::{self, Bootstrap, MOST_JSON, MOST_OTHERS};
 use invirtibuilder_core::text::{hex, one_line};
 
 /// How long the daemon may take to answer a connection.
@@ -128,10 +129,7 @@ impl DaemonClient {
         path: &str,
         value: &impl serde::Serialize,
     ) -> Result<T> {
-        let body = self.send_json(path, value).await?.into_body();
-        let body = Limited::new(body, MOST_JSON).collect().await;
-        let bytes = body.map_err(|error| anyhow::anyhow!("the answer is cut: {error}"))?.to_bytes();
-        serde_json::from_slice(&bytes).context("the daemon's answer is not valid")
+        read_json(self.send_json(path, value).await?, MOST_JSON).await
     }
 
     /// Sends JSON.
@@ -151,7 +149,13 @@ impl DaemonClient {
         Ok(())
     }
 
-    /// Fetches a file of this length and digest.
+    /// Asks which names the suites of our own have.
+    pub async fn others(&self) -> Result<HashSet<String>> {
+        let answer = self.ask(self.request(Method::GET, "/others", whole(Vec::new()))?).await?;
+        read_json(answer, MOST_OTHERS).await
+    }
+
+    /// Fetches a file of this length and digest. Where it has zeros only, it takes no room.
     pub async fn fetch(&self, path: &str, to: &Path, size: u64, sha256: &str) -> Result<()> {
         let answer = self.ask(self.request(Method::GET, path, whole(Vec::new()))?).await?;
         let mut file = tokio::fs::File::create(to)
@@ -163,11 +167,15 @@ impl DaemonClient {
             length += bytes.len() as u64;
             ensure!(length <= size, "{path} is longer than the daemon said");
             hash.update(&bytes);
-            file.write_all(&bytes)
-                .await
-                .with_context(|| format!("cannot write {}", to.display()))?;
+            let written = if bytes.iter().all(|byte| *byte == 0) {
+                file.seek(SeekFrom::Current(bytes.len() as i64)).await.map(drop)
+            } else {
+                file.write_all(&bytes).await
+            };
+            written.with_context(|| format!("cannot write {}", to.display()))?;
         }
         file.flush().await?;
+        file.set_len(length).await?;
         let is_it = length == size && hex(&hash.finalize()) == sha256;
         ensure!(is_it, "{path} is not what the daemon said");
         Ok(())
@@ -209,6 +217,15 @@ impl DaemonClient {
         let answer = self.ask(request).await?;
         Ok(TokioIo::new(hyper::upgrade::on(answer).await?))
     }
+}
+
+async fn read_json<T: serde::de::DeserializeOwned>(
+    answer: Response<Incoming>,
+    most: usize,
+) -> Result<T> {
+    let body = Limited::new(answer.into_body(), most).collect().await;
+    let bytes = body.map_err(|error| anyhow::anyhow!("the answer is cut: {error}"))?.to_bytes();
+    serde_json::from_slice(&bytes).context("the daemon's answer is not valid")
 }
 
 fn whole(bytes: Vec<u8>) -> RequestBody {

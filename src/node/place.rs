@@ -4,13 +4,24 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use nix::fcntl::{Flock, FlockArg};
 
 use crate::client::DaemonClient;
+use invirtibuilder_builder::slurm::protocol::{ENVIRONMENT, OfferedFile};
+use invirtibuilder_core::manifest::Manifest;
 use invirtibuilder_core::names::ChrootDigest;
+use invirtibuilder_environment::{Chroot, Environment, Image};
+use invirtibuilder_sandbox::machine::kvm;
+use invirtibuilder_system::files::write_whole;
 use invirtibuilder_system::private;
 use invirtibuilder_system::remove::remove_tree;
+
+/// The directory of environments, each in one that its digest names.
+const ENVIRONMENTS: &str = "environments";
+
+/// The manifest of an environment, beside its files.
+const MANIFEST: &str = "manifest";
 
 /// The environments that stay, beside those that builds use.
 const KEPT: usize = 6;
@@ -26,17 +37,17 @@ pub struct BuildDir {
     _lock: Flock<File>,
 }
 
-/// An environment that is there as long as this is held.
+/// A chroot or image that is there as long as this is held.
 pub struct HeldEnvironment {
-    /// The tarball.
-    pub tarball: PathBuf,
+    /// What it is.
+    pub environment: Environment,
     _lock: Flock<File>,
 }
 
 impl NodeDir {
     /// Opens it, and makes what is lacking.
     pub fn open(path: &Path) -> Result<Self> {
-        for dir in [path.to_owned(), path.join("chroots"), path.join("work")] {
+        for dir in [path.to_owned(), path.join(ENVIRONMENTS), path.join("work")] {
             private::create_dir(&dir)
                 .with_context(|| format!("cannot create {}", dir.display()))?;
         }
@@ -46,6 +57,26 @@ impl NodeDir {
     /// Returns where it is.
     pub fn path(&self) -> &Path {
         &self.0
+    }
+
+    /// Tells this process what an earlier one found out: whether KVM works, since the machine
+    /// started.
+    pub fn recall_kvm(&self) {
+        if boot().is_some_and(|now| fs::read_to_string(self.kvm_note()).is_ok_and(|it| it == now)) {
+            kvm::has_failed();
+        }
+    }
+
+    /// Tells later processes, if this one found out that KVM does not work.
+    pub fn note_kvm(&self) -> Result<()> {
+        match boot().filter(|_| kvm::failed()) {
+            Some(now) => Ok(fs::write(self.kvm_note(), now)?),
+            None => Ok(()),
+        }
+    }
+
+    fn kvm_note(&self) -> PathBuf {
+        self.0.join("kvm-failed")
     }
 
     /// Makes a directory for a build, and removes those of builds that are no more.
@@ -68,62 +99,96 @@ impl NodeDir {
         Ok(BuildDir { path, _lock: lock })
     }
 
-    /// Returns an environment, which is fetched if it is not there: by one build, however many want
-    /// it.
+    /// Returns a chroot or image, which is fetched if it is not there: by one build, however many
+    /// want it.
     pub async fn environment(
         &self,
         daemon: &DaemonClient,
-        digest: &ChrootDigest,
-        size: u64,
+        (manifest, files): (&Manifest, &[OfferedFile]),
     ) -> Result<HeldEnvironment> {
-        let dir = self.0.join("chroots");
-        let tarball = dir.join(format!("{digest}.tar"));
-        let wanted = tarball.clone();
+        let (tarball, image) = ENVIRONMENT;
+        let names: Vec<&str> = files.iter().map(|file| &file.name[..]).collect();
+        ensure!(names == [tarball] || names == image, "the daemon offers no chroot and no image");
+        // An image's files are of one making: the root's sum is that of all.
+        let last = files.last().context("there is a file")?;
+        let digest: ChrootDigest = last.sha256.parse()?;
+        let dir = self.0.join(ENVIRONMENTS).join(digest.to_string());
+        let wanted = dir.clone();
         let first =
             tokio::task::spawn_blocking(move || lock(&lock_of(&wanted), FlockArg::LockExclusive));
         let first = first.await??.context("a lock that is waited for")?;
-        if fs::metadata(&tarball).map_or(0, |about| about.len()) != size {
-            let new = tarball.with_extension("new");
-            let fetched = daemon.fetch("/environment", &new, size, &digest.to_string()).await;
+        let length =
+            |file: &OfferedFile| fs::metadata(dir.join(&file.name)).map(|it| it.len()).ok();
+        if !dir.join(MANIFEST).is_file() || files.iter().any(|it| length(it) != Some(it.size)) {
+            remove_tree(&dir).await?;
+            let fetched = fetch(daemon, &dir, manifest, files).await;
             if let Err(error) = fetched {
-                let _ = fs::remove_file(&new);
+                remove_tree(&dir).await?;
                 return Err(error);
             }
-            fs::rename(&new, &tarball)?;
         }
-        File::open(&tarball)?.set_modified(SystemTime::now())?;
+        File::open(dir.join(MANIFEST))?.set_modified(SystemTime::now())?;
         first.relock(FlockArg::LockShared)?;
-        self.prune(&tarball)?;
-        Ok(HeldEnvironment { tarball, _lock: first })
+        self.prune(&dir).await?;
+        let manifest = manifest.clone();
+        let environment = if names == [tarball] {
+            Environment::Chroot(Chroot { manifest, tarball: dir.join(tarball) })
+        } else {
+            Environment::Image(Image::of_dir(dir, manifest))
+        };
+        Ok(HeldEnvironment { environment, _lock: first })
     }
 
-    /// Lists the environments that are here.
-    pub fn kept(&self) -> Result<Vec<ChrootDigest>> {
-        let digest = |path: PathBuf| path.file_stem()?.to_str()?.parse().ok();
-        Ok(self.tarballs()?.filter_map(digest).collect())
+    /// Lists the chroots that are here.
+    pub fn chroots(&self) -> Result<Vec<Chroot>> {
+        let chroot = |dir: PathBuf| {
+            let tarball = dir.join(ENVIRONMENT.0);
+            let manifest = serde_json::from_slice(&fs::read(dir.join(MANIFEST)).ok()?).ok()?;
+            tarball.is_file().then_some(Chroot { manifest, tarball })
+        };
+        Ok(self.environments()?.filter_map(chroot).collect())
     }
 
-    fn tarballs(&self) -> Result<impl Iterator<Item = PathBuf>> {
-        let entries = fs::read_dir(self.0.join("chroots"))?.flatten().map(|entry| entry.path());
-        Ok(entries.filter(|path| path.extension().is_some_and(|suffix| suffix == "tar")))
+    fn environments(&self) -> Result<impl Iterator<Item = PathBuf>> {
+        let entries = fs::read_dir(self.0.join(ENVIRONMENTS))?.flatten().map(|entry| entry.path());
+        Ok(entries.filter(|path| path.join(MANIFEST).is_file()))
     }
 
     /// Removes the environments that nobody has used for long.
-    fn prune(&self, but: &Path) -> Result<()> {
+    async fn prune(&self, but: &Path) -> Result<()> {
+        let used = |dir: &Path| fs::metadata(dir.join(MANIFEST)).ok()?.modified().ok();
         let mut all: Vec<(SystemTime, PathBuf)> = self
-            .tarballs()?
-            .filter(|path| path != but)
-            .filter_map(|path| Some((fs::metadata(&path).ok()?.modified().ok()?, path)))
+            .environments()?
+            .filter(|dir| dir != but)
+            .filter_map(|dir| Some((used(&dir)?, dir)))
             .collect();
         all.sort();
         let old = all.len().saturating_sub(KEPT);
-        for (_, path) in all.into_iter().take(old) {
-            if let Ok(Some(_lock)) = lock(&lock_of(&path), FlockArg::LockExclusiveNonblock) {
-                let _ = fs::remove_file(&path);
+        for (_, dir) in all.into_iter().take(old) {
+            if let Ok(Some(_lock)) = lock(&lock_of(&dir), FlockArg::LockExclusiveNonblock) {
+                remove_tree(&dir).await?;
             }
         }
         Ok(())
     }
+}
+
+/// Fetches the files of an environment. Its manifest is there last.
+async fn fetch(
+    daemon: &DaemonClient,
+    dir: &Path,
+    manifest: &Manifest,
+    files: &[OfferedFile],
+) -> Result<()> {
+    fs::create_dir(dir).with_context(|| format!("cannot create {}", dir.display()))?;
+    for file in files {
+        let path = format!("/environment/{}", file.name);
+        let to = dir.join(&file.name);
+        daemon.fetch(&path, &to, file.size, &file.sha256).await?;
+        // It is believed by its length from now on, also after a power cut.
+        tokio::fs::File::open(&to).await?.sync_all().await?;
+    }
+    write_whole(&dir.join(MANIFEST), &serde_json::to_vec(manifest)?)
 }
 
 impl BuildDir {
@@ -132,6 +197,11 @@ impl BuildDir {
         remove_tree(&self.path).await?;
         Ok(fs::remove_file(lock_of(&self.path))?)
     }
+}
+
+/// The name of this run of the machine (random(4)).
+fn boot() -> Option<String> {
+    fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()
 }
 
 fn lock_of(path: &Path) -> PathBuf {

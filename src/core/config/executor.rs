@@ -10,7 +10,7 @@ use serde::{Deserialize, Deserializer};
 
 use crate::config::places::KeyPath;
 use crate::config::{Config, ConfiguredPocket, Isolation, Pocket};
-use crate::names::Architecture;
+use crate::names::{Architecture, PocketName};
 
 /// `executor:`, where builds run.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -160,6 +160,15 @@ impl Config {
         matches!(self.executor_of(pocket), ExecutorSetting::Slurm(_))
     }
 
+    /// Returns a pocket that builds on the server with ids of the service's own, if one does.
+    pub fn builds_here(&self) -> Option<&PocketName> {
+        let is_here = |pocket: &ConfiguredPocket<'_>| {
+            let settings = pocket.settings();
+            !self.is_on_slurm(settings) && settings.isolation != Isolation::Schroot
+        };
+        self.pockets().find(is_here).map(|pocket| pocket.name())
+    }
+
     /// Returns how many bytes a build on a node may write in the node's memory.
     pub fn in_memory_of_nodes(&self) -> u64 {
         /// What a small package needs: larger ones go to the node's disk.
@@ -228,12 +237,9 @@ pub(super) fn pocket_problems(
         found
             .extend(place_problems(place).map(|(at, text)| (format!("executor.slurm.{at}"), text)));
     }
-    if config.is_on_slurm(settings) && settings.isolation != Isolation::Unshare {
-        let text = format!(
-            "isolation: nodes of Slurm build with unshare, and not with {}: write isolation: unshare, or executor: local",
-            settings.isolation
-        );
-        found.push(("isolation".to_owned(), text));
+    if config.is_on_slurm(settings) && settings.isolation == Isolation::Schroot {
+        let text = "isolation: nodes of Slurm have nothing of schroot(1): write isolation: unshare or vm, or executor: local";
+        found.push(("isolation".to_owned(), text.to_owned()));
     }
     found
 }
@@ -289,6 +295,7 @@ mod tests {
         assert_eq!(place.constraint(&"amd64".parse().unwrap()), None);
         assert_eq!(*of("b"), ExecutorSetting::Local);
         assert!(matches!(of("c"), ExecutorSetting::Slurm(place) if place.partition.is_none()));
+        assert_eq!(config.builds_here().map(PocketName::as_str), Some("b"));
         let slurm = config.slurm.as_ref().unwrap();
         assert_eq!((slurm.jobs, slurm.address()), (16, "10.0.0.1:7443".to_owned()));
         assert_eq!(Config::default().executor, ExecutorSetting::Local);
@@ -318,8 +325,8 @@ mod tests {
             ("executor: { slurm: { partition: '' } }", "partition: '' is nothing"),
             ("executor: { slurm: { constraint: 'a;b' } }", "constraint: 'a;b' is nothing"),
             (
-                "slurm: { listen: '10.0.0.1:1' }\nbuild: { pockets: { a: { isolation: vm, executor: slurm } } }",
-                "isolation: nodes of Slurm build with unshare, and not with vm",
+                "slurm: { listen: '10.0.0.1:1' }\nbuild: { pockets: { a: { isolation: schroot, executor: slurm } } }",
+                "isolation: nodes of Slurm have nothing of schroot(1)",
             ),
         ] {
             let said = said(text);

@@ -87,6 +87,9 @@ pub struct Machine {
     pub files: Vec<(String, String)>,
 }
 
+/// The memory that a build in a machine has beyond what its processes may have, in bytes.
+pub const MORE_MEMORY: u64 = KERNEL + OVERHEAD;
+
 impl Machine {
     /// Describes a machine for a build with these limits, in this scratch directory.
     pub fn new(

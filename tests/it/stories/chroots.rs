@@ -316,12 +316,12 @@ fn a_chroot_is_what_its_description_says() {
 }
 
 /// arm64 programs run by qemu-user, as the package binfmt-support sets it up, until it is dropped.
-struct Emulator;
+pub struct Emulator;
 
 const BINFMT: &str = "/proc/sys/fs/binfmt_misc";
 
 impl Emulator {
-    fn new() -> Self {
+    pub fn new() -> Self {
         run(
             "sh",
             &["-ec", &format!("[ -e {BINFMT}/register ] || mount -t binfmt_misc binfmt {BINFMT}")],

@@ -169,6 +169,18 @@ impl Cluster {
         said.lines().filter_map(job).collect()
     }
 
+    /// Sets the clock of all that starts on a node from now on, by an offset such as `+90s`.
+    pub fn set_clock(&self, node: &str, offset: &str) {
+        let library = "/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1";
+        for (name, text) in [("faketimerc", offset), ("ld.so.preload", library)] {
+            // For the others, an empty file is as good as none.
+            let path = format!("/etc/{name}");
+            File::options().create(true).append(true).open(&path).unwrap();
+            let put = format!("echo '{text}' >/run/{name} && mount --bind /run/{name} {path}");
+            self.on_node(node, &["sh", "-c", &put]).ok();
+        }
+    }
+
     /// Has no more builds start on a node.
     pub fn drain(&self, node: &str) {
         run("scontrol", &["update", &format!("nodename={node}"), "state=drain", "reason=x"]);
@@ -263,9 +275,13 @@ fn configure() {
     make_dirs();
     let mut hosts = "SlurmctldHost=head(10.31.0.1)\n".to_owned();
     for n in 1..=NODES.len() {
-        hosts += &format!("NodeName=n{n} NodeAddr=10.31.0.1{n} CPUs=2 RealMemory=8000\n");
+        // A node's name is a feature, too: what differs between nodes is asked for by it.
+        hosts +=
+            &format!("NodeName=n{n} NodeAddr=10.31.0.1{n} CPUs=2 RealMemory=8000 Feature=n{n}\n");
     }
-    hosts += "PartitionName=build Nodes=n[1-3] Default=YES MaxTime=INFINITE State=UP\n";
+    hosts += "PreemptType=preempt/partition_prio\nPreemptMode=REQUEUE\n\
+              PartitionName=build Nodes=n[1-3] Default=YES MaxTime=INFINITE State=UP\n\
+              PartitionName=urgent Nodes=n[1-3] PriorityTier=10 MaxTime=INFINITE State=UP\n";
     write_config(&hosts);
     if Answer::of(Command::new("ip").args(["link", "show", "cluster"])).code != 0 {
         run("ip", &["link", "add", "cluster", "type", "bridge"]);

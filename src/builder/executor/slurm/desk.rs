@@ -8,7 +8,7 @@
 
 use std::collections::HashMap;
 use std::fs;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -38,7 +38,9 @@ use crate::executor::slurm::tls::ServerIdentity;
 use crate::proxy::{self, Cache, Gate, Ledger, Lists, LocalSuite, Mirrors, Stale, Suites};
 use invirtibuilder_core::error::{Failure, FailureKind};
 use invirtibuilder_core::manifest::Manifest;
+use invirtibuilder_core::names::PocketName;
 use invirtibuilder_core::text::hex;
+use invirtibuilder_core::time::now;
 use invirtibuilder_system::subprocess::CancellationToken;
 
 /// Connections at one time.
@@ -49,6 +51,9 @@ const PATIENCE: Duration = Duration::from_secs(20);
 
 /// How long after a start's job runs its right is good.
 const GOOD: Duration = Duration::from_secs(5 * 60);
+
+/// How far the clocks of node and daemon may be apart: apt believes no list of the future.
+const CLOCKS: Duration = Duration::from_secs(30);
 
 /// The daemon's end of all builds on nodes.
 pub struct NodeDesk {
@@ -75,12 +80,16 @@ pub struct ExpectedBuild {
     pub assignment: Assignment,
     /// The files of the source package, in the order of the assignment.
     pub sources: Vec<PathBuf>,
-    /// The tarball of the chroot.
-    pub environment: PathBuf,
-    /// The manifest of the chroot, with the passwords of its mirrors.
+    /// The files of the chroot or image, by the names that they have in the assignment.
+    pub environment: Vec<(&'static str, PathBuf)>,
+    /// The manifest of the chroot or image, with the passwords of its mirrors.
     pub manifest: Manifest,
     /// The suites that the build may have.
     pub local: Vec<LocalSuite>,
+    /// The names in those suites, as JSON, if they are known.
+    pub others: Option<Bytes>,
+    /// A pocket that builds on this machine, if one does.
+    pub builds_here: Option<PocketName>,
     /// Its part of the log.
     pub log: Arc<ClusterLog>,
     /// An empty directory.
@@ -289,12 +298,29 @@ impl NodeDesk {
             );
             return Err(NodeRefusal(StatusCode::UPGRADE_REQUIRED, why));
         }
+        let ahead = asked.now.saturating_sub(now());
+        let apart = Duration::from_millis(ahead.unsigned_abs());
+        if apart > CLOCKS {
+            let which = if ahead > 0 { "ahead of" } else { "behind" };
+            return Err(NodeRefusal::no(format!(
+                "the clock of node {} is {} s {which} the daemon's: have both keep the time (chrony, systemd-timesyncd)",
+                invirtibuilder_core::text::one_line(&asked.node),
+                apart.as_secs()
+            )));
+        }
         let said = commands::describe(asked.number, &CancellationToken::new()).await?;
         is_the_start(build, asked, &said)?;
         let of_node = commands::addresses(&asked.node, &CancellationToken::new()).await?;
         if !of_node.contains(&peer) {
             return Err(NodeRefusal::no(format!(
                 "{peer} is not the address of node {}",
+                asked.node
+            )));
+        }
+        if let Some(pocket) = build.builds_here.as_ref().filter(|_| is_own(peer)) {
+            return Err(NodeRefusal::no(format!(
+                "node {} is the machine of the daemon, where pocket {pocket} builds, too, with the same subordinate ids: \
+                 write executor: slurm for all pockets, or leave it out of the partition",
                 asked.node
             )));
         }
@@ -369,7 +395,14 @@ impl NodeDesk {
                 let file = which.parse().ok().and_then(|n: usize| session.build.sources.get(n));
                 give(file.map(PathBuf::as_path)).await
             }
-            (&Method::GET, "environment") => give(Some(&session.build.environment)).await,
+            (&Method::GET, "environment") => {
+                let file = session.build.environment.iter().find(|(name, _)| *name == which);
+                give(file.map(|(_, path)| path.as_path())).await
+            }
+            (&Method::GET, "others") => {
+                let names = session.build.others.clone().unwrap_or_default();
+                Ok(Response::new(Either::Left(Full::from(names))))
+            }
             (&Method::GET, "proxy") => self.proxy(session, which, request),
             (&Method::POST, "beat") => Ok(nothing()),
             (&Method::POST, "log") => log(session, request).await,
@@ -460,6 +493,11 @@ impl NodeDesk {
         });
         Ok(nothing())
     }
+}
+
+/// Tells whether an address is one of this machine's.
+fn is_own(address: IpAddr) -> bool {
+    UdpSocket::bind((address, 0)).is_ok()
 }
 
 /// Tells whether somebody is the start that Slurm itself speaks of.
@@ -633,6 +671,12 @@ mod tests {
         assert_eq!(believed("publish.takeover", "x").kind, FailureKind::System);
         let long = believed("build.failed", &"ä".repeat(9000)).text;
         assert!((MOST_REASON..MOST_REASON + 2).contains(&long.len()), "{}", long.len());
+    }
+
+    #[test]
+    fn this_machine_is_known_by_its_addresses() {
+        let is_own = |text: &str| is_own(text.parse().unwrap());
+        assert!(is_own("127.0.0.1") && !is_own("192.0.2.1"));
     }
 
     #[test]

@@ -7,13 +7,14 @@
 //! or whose results do not come is over, and a new one is sent. So nothing waits for Slurm's own
 //! timeouts, and nothing of an old submission counts (the module `desk` has the rules).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
+use hyper::body::Bytes;
 use sha2::{Digest, Sha256};
 use tokio::sync::mpsc;
 
@@ -41,11 +42,12 @@ use crate::executor::slurm::words::words;
 use crate::outcome::has_changes;
 use crate::proxy::Ledger;
 use crate::request::BuildRequest;
-use invirtibuilder_core::config::{Config, Limits, SlurmPlace, SlurmSettings};
+use invirtibuilder_core::config::{Config, Isolation, Limits, SlurmPlace, SlurmSettings};
 use invirtibuilder_core::error::{Failure, FailureKind};
-use invirtibuilder_core::names::{Architecture, JobId};
+use invirtibuilder_core::names::{Architecture, JobId, PocketName};
 use invirtibuilder_core::text::{hex, one_line};
-use invirtibuilder_environment::{Chroot, Environment};
+use invirtibuilder_environment::Environment;
+use invirtibuilder_sandbox::machine::MORE_MEMORY;
 use invirtibuilder_system::subprocess::CancellationToken;
 
 /// How long a node may be silent. It says something every two seconds.
@@ -85,6 +87,8 @@ pub struct Cluster {
     book: Arc<dyn SlurmBook>,
     queue: SlurmQueue,
     prefix: String,
+    /// What images have, by their first file: they never change, and are large.
+    images: tokio::sync::Mutex<HashMap<PathBuf, Vec<OfferedFile>>>,
 }
 
 /// A build for a cluster.
@@ -99,10 +103,21 @@ pub struct ClusterBuild<'a> {
     pub attempt: i64,
     /// How many bytes it may write in memory.
     pub in_memory: u64,
-    /// Whether a node keeps the chroot unpacked.
-    pub unpacked: bool,
+    /// What a node keeps for later builds.
+    pub keeping: KeepingOnNodes,
+    /// A pocket that builds on this machine, if one does: nodes are other machines then.
+    pub builds_here: Option<&'a PocketName>,
     /// Which of the builds of the attempt it is.
     pub which: WhichBuild<'a>,
+}
+
+/// What a node keeps for later builds.
+#[derive(Debug, Clone, Copy)]
+pub struct KeepingOnNodes {
+    /// Whether it keeps chroots unpacked.
+    pub unpacked: bool,
+    /// How many sets of build dependencies it keeps installed above each.
+    pub layers: usize,
 }
 
 /// Which build of an attempt it is.
@@ -147,7 +162,8 @@ impl Cluster {
         let desk =
             NodeDesk::open(settings.listen, config.state_dir.join("cache"), book.clone()).await?;
         let prefix = prefix(&config.state_dir);
-        Ok(Some(Self { settings, desk, book, queue: SlurmQueue::default(), prefix }))
+        let (queue, images) = (SlurmQueue::default(), tokio::sync::Mutex::default());
+        Ok(Some(Self { settings, desk, book, queue, prefix, images }))
     }
 
     /// Returns the settings by which it was opened.
@@ -268,7 +284,9 @@ impl Cluster {
         let name = format!("{}{of_attempt}", self.prefix);
         let right = new_secret()?;
         let (events, heard) = mpsc::unbounded_channel();
-        let expected = Arc::new(expected(part, &name, digest_of(&right), events)?);
+        let environment = self.environment_of(target).await?;
+        let expected = expected(part, &name, environment, digest_of(&right), events)?;
+        let expected = Arc::new(expected);
         let script = Bootstrap {
             address: self.settings.address(),
             certificate: self.desk.digest().to_owned(),
@@ -282,7 +300,7 @@ impl Cluster {
             never: part.never().cloned(),
             avoid,
             minutes: minutes(&build.request.limits),
-            memory: memory(&build.request.limits, build.in_memory),
+            memory: memory(build.request, build.in_memory),
         };
         let booked = BookedBuild { job: build.job, attempt: build.attempt, architecture };
         self.book.sent(&name, &booked, &expected.bootstrap)?;
@@ -301,6 +319,37 @@ impl Cluster {
         }
         self.book.ended(&name)?;
         ended
+    }
+
+    /// Finds what a build needs of its chroot or image.
+    async fn environment_of<'a>(
+        &self,
+        target: &'a Target,
+    ) -> Result<(&'a Environment, Vec<OfferedFile>), Failure> {
+        let Some(environment) = &target.environment else {
+            let text = "nodes have nothing of schroot(1): write isolation: unshare or vm, or executor: local";
+            return Err(Failure::new(FailureKind::Chroot, text));
+        };
+        let files = files_of(environment);
+        if let Environment::Chroot(chroot) = environment {
+            let tarball = OfferedFile {
+                name: protocol::ENVIRONMENT.0.to_owned(),
+                size: fs::metadata(&chroot.tarball)?.len(),
+                sha256: chroot.manifest.digest.to_string(),
+            };
+            return Ok((environment, vec![tarball]));
+        }
+        let mut known = self.images.lock().await;
+        let image = files[0].1.clone();
+        if let Some(offered) = known.get(&image) {
+            return Ok((environment, offered.clone()));
+        }
+        let read = move || -> Result<Vec<OfferedFile>> {
+            files.iter().map(|(name, path)| offered_file(name, path)).collect()
+        };
+        let offered = tokio::task::spawn_blocking(read).await.map_err(anyhow::Error::from)??;
+        known.insert(image, offered.clone());
+        Ok((environment, offered))
     }
 
     async fn follow(
@@ -634,10 +683,12 @@ fn minutes(limits: &Limits) -> u64 {
 }
 
 /// Returns the memory that Slurm reserves, in MiB: what the build may have, and its files.
-fn memory(limits: &Limits, in_memory: u64) -> u64 {
-    /// What the programs around a build take, in MiB.
-    const OURS: u64 = 256;
-    (limits.memory.0 + limits.disk.0.min(in_memory)).div_ceil(1 << 20) + OURS
+fn memory(request: &BuildRequest, in_memory: u64) -> u64 {
+    /// What the programs around a build take, in bytes.
+    const OURS: u64 = 256 << 20;
+    let limits = &request.limits;
+    let around = if request.isolation == Isolation::Vm { MORE_MEMORY } else { 0 };
+    (limits.memory.0 + limits.disk.0.min(in_memory) + around + OURS).div_ceil(1 << 20)
 }
 
 /// Takes what a build has made, as if it had been built here.
@@ -673,27 +724,28 @@ fn take(
 fn expected(
     part: BuildPart<'_>,
     name: &str,
+    environment: (&Environment, Vec<OfferedFile>),
     bootstrap: [u8; 32],
     events: mpsc::UnboundedSender<NodeEvent>,
 ) -> Result<ExpectedBuild, Failure> {
     let BuildPart { build, target, log } = part;
     let request = build.request;
-    let Some(Environment::Chroot(chroot)) = &target.environment else {
-        let text = "only chroots are sent to nodes: write isolation: unshare, or executor: local";
-        return Err(Failure::new(FailureKind::Chroot, text));
-    };
     let mut sources = vec![request.dsc.clone()];
     sources.extend(request.source_files.iter().filter(|file| **file != request.dsc).cloned());
     let scratch = request.scratch.join(name);
     fs::create_dir_all(&scratch)?;
+    let others = request.others.as_ref().map(serde_json::to_vec).transpose();
+    let others = others.map_err(anyhow::Error::from)?;
     Ok(ExpectedBuild {
         name: name.to_owned(),
         bootstrap,
-        assignment: assignment(build, target, chroot, &sources)?,
+        environment: files_of(environment.0),
+        manifest: environment.0.manifest().clone(),
+        assignment: assignment(build, target, environment, &sources)?,
         sources,
-        environment: chroot.tarball.clone(),
-        manifest: chroot.manifest.clone(),
         local: request.local.clone(),
+        others: others.map(Bytes::from),
+        builds_here: build.builds_here.cloned(),
         log: log.clone(),
         scratch,
         events,
@@ -706,14 +758,13 @@ fn expected(
 fn assignment(
     build: &ClusterBuild<'_>,
     target: &Target,
-    chroot: &Chroot,
+    (environment, files): (&Environment, Vec<OfferedFile>),
     sources: &[PathBuf],
 ) -> Result<Assignment> {
     let request = build.request;
     let offered = |path: &PathBuf| {
         let name = path.file_name().context("a source file has a name")?.to_string_lossy();
-        let (size, sha256) = invirtibuilder_system::files::digest(path)?;
-        Ok(OfferedFile { name: name.into_owned(), size, sha256 })
+        offered_file(&name, path)
     };
     let local = request.local.iter().map(|local| {
         let key = fs::read_to_string(&local.key)
@@ -729,12 +780,31 @@ fn assignment(
         binaries: target.binaries,
         sources: sources.iter().map(offered).collect::<Result<_>>()?,
         local: local.collect::<Result<_>>()?,
-        manifest: chroot.manifest.without_passwords(),
-        environment: fs::metadata(&chroot.tarball)?.len(),
+        manifest: environment.manifest().without_passwords(),
+        isolation: request.isolation,
+        environment: files,
         limits: OfferedLimits::from(&request.limits),
         in_memory: build.in_memory,
-        unpacked: build.unpacked,
+        unpacked: build.keeping.unpacked,
+        layers: build.keeping.layers,
+        has_others: request.others.is_some(),
     })
+}
+
+fn offered_file(name: &str, path: &Path) -> Result<OfferedFile> {
+    let (size, sha256) = invirtibuilder_system::files::digest(path)?;
+    Ok(OfferedFile { name: name.to_owned(), size, sha256 })
+}
+
+/// Names the files of a chroot or image.
+fn files_of(environment: &Environment) -> Vec<(&'static str, PathBuf)> {
+    let (tarball, image) = protocol::ENVIRONMENT;
+    match environment {
+        Environment::Chroot(chroot) => vec![(tarball, chroot.tarball.clone())],
+        Environment::Image(it) => {
+            image.into_iter().zip([it.kernel(), it.initrd(), it.root()]).collect()
+        }
+    }
 }
 
 #[cfg(test)]
@@ -791,7 +861,6 @@ mod tests {
     fn slurm_is_asked_for_what_the_limits_say() {
         let limits = Limits::default();
         assert_eq!(minutes(&limits), 270);
-        assert_eq!(memory(&limits, 2 << 30), 10 * 1024 + 256);
         let place = SlurmPlace { qos: Some("low".to_owned()), ..SlurmPlace::default() };
         assert_eq!(options(&place, &"amd64".parse().unwrap()), ["--qos=low"]);
         assert!(

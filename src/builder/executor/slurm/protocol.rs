@@ -1,15 +1,15 @@
 //! What a node and the daemon say to each other: requests of HTTP over TLS, and JSON in them.
 //!
 //! A node begins with the right that its script has ([`Bootstrap`]), and asks for all else with the
-//! key of its session. The paths are `POST start`, and then `GET source/N`, `GET environment`,
-//! `GET proxy/LISTS` (which becomes a connection to the proxy), `POST log`, `POST beat`,
-//! `PUT result/NAME` and `POST end`.
+//! key of its session. The paths are `POST start`, and then `GET source/N`, `GET environment/NAME`,
+//! `GET others`, `GET proxy/LISTS` (which becomes a connection to the proxy), `POST log`,
+//! `POST beat`, `PUT result/NAME` and `POST end`.
 
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use invirtibuilder_core::config::{ByteSize, Limits};
+use invirtibuilder_core::config::{ByteSize, Isolation, Limits};
 use invirtibuilder_core::domain::SuiteId;
 use invirtibuilder_core::manifest::Manifest;
 use invirtibuilder_core::names::{
@@ -25,6 +25,9 @@ pub const UPGRADE: &str = "invirtibuilder-proxy";
 
 /// The longest message in JSON, in bytes.
 pub const MOST_JSON: usize = 4 << 20;
+
+/// The longest list of the names in suites of our own, in bytes of JSON.
+pub const MOST_OTHERS: usize = 64 << 20;
 
 /// The most results that a build has.
 pub const MOST_RESULTS: usize = 10_000;
@@ -75,6 +78,8 @@ pub struct StartRequest {
     pub node: String,
     /// The version of the node's program.
     pub version: String,
+    /// The node's clock, in milliseconds since 1970-01-01 UTC.
+    pub now: i64,
 }
 
 /// The session of a start, and what it is to build.
@@ -105,17 +110,27 @@ pub struct Assignment {
     pub sources: Vec<OfferedFile>,
     /// The suites of our own that may satisfy build dependencies.
     pub local: Vec<OfferedSuite>,
-    /// The manifest of the chroot, whose digest is that of its tarball.
+    /// The manifest of the chroot or image.
     pub manifest: Manifest,
-    /// The length of the chroot's tarball, in bytes.
-    pub environment: u64,
+    /// What keeps the build from the node: a chroot for `unshare`, an image for `vm`.
+    pub isolation: Isolation,
+    /// The files of the chroot or image ([`ENVIRONMENT`]).
+    pub environment: Vec<OfferedFile>,
     /// What the build may use.
     pub limits: OfferedLimits,
     /// How many bytes it may write in memory.
     pub in_memory: u64,
     /// Whether the node keeps the chroot unpacked (`chroots.unpacked`).
     pub unpacked: bool,
+    /// How many sets of build dependencies the node keeps installed above it (`chroots.layers`).
+    pub layers: usize,
+    /// Whether the names in suites of our own are known, which such a set must not have: they come
+    /// by `GET others`.
+    pub has_others: bool,
 }
+
+/// The names of an environment's files: that of a chroot's tarball, or those of an image.
+pub const ENVIRONMENT: (&str, [&str; 3]) = ("tarball", ["kernel", "initrd", "root"]);
 
 /// A file that a node can fetch.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

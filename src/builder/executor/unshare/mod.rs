@@ -170,9 +170,9 @@ impl Unshare {
             .await
     }
 
-    /// Tells whether builds of this kind can find their dependencies installed.
-    pub fn may_use_layers(&self, request: &BuildRequest) -> bool {
-        request.isolation == Isolation::Unshare && self.layers.are_kept()
+    /// Tells whether builds can find their dependencies installed.
+    pub fn are_layers_kept(&self) -> bool {
+        self.layers.are_kept()
     }
 
     /// The layer that has what a build asks for, and that such builds are remembered by.

@@ -13,7 +13,6 @@ use crate::executor::unshare::{UNPACKED, Unshare};
 use crate::sbuild;
 use invirtibuilder_core::config::Limits;
 use invirtibuilder_core::manifest::Manifest;
-use invirtibuilder_core::names::ChrootDigest;
 use invirtibuilder_environment::Chroot;
 use invirtibuilder_environment::dependencies::Dependencies;
 use invirtibuilder_environment::layers::LayerOutcome;
@@ -136,16 +135,26 @@ impl Unshare {
         Ok(is_due)
     }
 
-    /// Removes the unpacked chroots that are none of these. Those that a build uses stay.
-    pub async fn forget_roots(&self, keep: &[&ChrootDigest]) -> Result<()> {
-        for number in self.roots.slots() {
-            if self.roots.has_others(number, keep)
-                && let Some(slot) = Slot::take_this(&self.slots, number)?
-            {
-                self.roots.prune(&slot, keep).await?;
-            }
+    /// Installs what a build asks for above the chroot of a slot that it holds already, if a build
+    /// has asked for the same before and it is not there: on a machine where nobody does so
+    /// beforehand.
+    pub async fn install_for(
+        &self,
+        slot: &Slot,
+        chroot: &Chroot,
+        asked: &Dependencies,
+        cancel: &CancellationToken,
+    ) -> Result<Option<Ready>> {
+        let manifest = &chroot.manifest;
+        let is_wanted = !asked.are_in(manifest) && self.layers.wanted(manifest)?.contains(asked);
+        let due = std::slice::from_ref(asked);
+        if !is_wanted || self.lacking(slot.number(), manifest, due)?.is_none() {
+            return Ok(None);
         }
-        Ok(())
+        let scratch = self.fresh_scratch(slot.number()).await?;
+        let done = self.install((slot, &scratch), chroot, asked, cancel).await;
+        remove_tree(&scratch).await?;
+        Ok(Some(Ready { why: done?, ..Ready::of("layer-ready", chroot, slot.number()) }))
     }
 
     async fn fresh_scratch(&self, number: u32) -> Result<PathBuf> {

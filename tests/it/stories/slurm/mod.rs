@@ -2,13 +2,17 @@
 //! dies meanwhile, and a node gets nothing that is not its own.
 
 use std::fs;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 mod bench;
 mod kills;
 
+use super::chroots::Emulator;
 use crate::world::cluster::{Cluster, NODES};
-use crate::world::{Apt, BUILD, Daemon, Repo, SOON, STATE, Tiny, World, eventually, processes};
+use crate::world::{
+    Apt, BUILD, Daemon, Repo, SOON, STATE, Tiny, World, eventually, processes, run,
+};
 
 /// The program of nodes.
 const PROGRAM: &str = "/usr/libexec/invirtibuilder-node/invirtibuilder-node";
@@ -73,8 +77,9 @@ fn quick_a_package_is_published_through_slurm() {
     eventually("nothing is left with Slurm", SOON, || cluster.queue().is_empty());
     let left = cluster.on_node(node, &["ls", "/var/lib/invirtibuilder-node/work"]).ok();
     assert_eq!(left.out, "");
-    let chroots = cluster.on_node(node, &["ls", "/var/lib/invirtibuilder-node/chroots"]).ok();
-    assert!(chroots.out.contains(".tar\n"), "{}", chroots.out);
+    let kept = "ls /var/lib/invirtibuilder-node/environments/*/";
+    let kept = cluster.on_node(node, &["sh", "-c", kept]).ok();
+    assert!(kept.out.contains("manifest\ntarball\n"), "{}", kept.out);
     let roots = cluster.on_node(node, &["ls", "/var/lib/invirtibuilder-node/roots/0"]).ok();
     assert!(roots.out.contains(".updated\n") && log.contains(UNPACKED), "{}{log}", roots.out);
     let check = [
@@ -153,6 +158,187 @@ fn a_controller_that_is_killed_stops_no_build_and_loses_none() {
 }
 
 #[test]
+fn a_build_that_is_preempted_is_built_elsewhere_or_later() {
+    let (world, cluster, _daemon, repo) = service();
+    for node in &NODES[1..] {
+        cluster.drain(node);
+    }
+    let urgent = ["--partition=urgent", "--exclusive", "--output=/dev/null", "--wrap=sleep 8"];
+    // What Slurm does with a job whose place it takes: it waits again, or is over.
+    for (mode, version, words) in [
+        ("requeue", "1.0", ""),
+        ("cancel", "2.0", "another job took its place: it is sent to Slurm again."),
+    ] {
+        run("scontrol", &["update", "partitionname=build", &format!("preemptmode={mode}")]);
+        let commit = sleeps_for(&repo, version, 9);
+        let job = world.submit("prod", "tiny", &commit);
+        eventually("the build sleeps", BUILD, || log_of(&job).contains("sleeping-now"));
+        run("sbatch", &urgent);
+        world.wait_for(&job, "published", BUILD);
+        let log = log_of(&job);
+        assert!(log.contains(words), "{mode}: {log}");
+        assert_eq!(log.lines().filter(|line| *line == "sleeping-now").count(), 2, "{mode}: {log}");
+        is_published(&world, version);
+    }
+}
+
+#[test]
+fn a_job_that_is_held_waits_and_says_so() {
+    let (world, cluster, _daemon, repo) = service();
+    NODES.iter().for_each(|node| cluster.drain(node));
+    let commit = repo.version("1.0", Tiny::Works);
+    let job = world.submit("prod", "tiny", &commit);
+    eventually("Slurm has it", BUILD, || !cluster.queue().is_empty());
+    let (number, ..) = cluster.queue().remove(0);
+    run("scontrol", &["hold", &number]);
+    eventually("status says that it is held", SOON, || {
+        world.build("alice", &["status", &job]).ok().out.contains("held")
+    });
+    NODES.iter().for_each(|node| cluster.resume(node));
+    run("scontrol", &["release", &number]);
+    world.wait_for(&job, "published", BUILD);
+    is_published(&world, "1.0");
+}
+
+#[test]
+fn a_node_whose_clock_is_wrong_gives_its_build_to_another() {
+    let (world, cluster, _daemon, repo) = service();
+    cluster.drain("n3");
+    cluster.set_clock("n1", "+90s");
+    cluster.set_clock("n2", "-90s");
+    let commit = repo.version("1.0", Tiny::Works);
+    let job = world.submit("prod", "tiny", &commit);
+    for (node, which) in [("n1", "ahead of"), ("n2", "behind")] {
+        eventually("the log says what is wrong", BUILD, || {
+            let log = log_of(&job);
+            log.lines().any(|line| {
+                line.contains(&format!("the clock of node {node} is "))
+                    && line.contains(&format!("{which} the daemon's: have both keep the time"))
+            })
+        });
+    }
+    cluster.resume("n3");
+    world.wait_for(&job, "published", BUILD);
+    assert!(log_of(&job).contains(" on node n3."), "{}", log_of(&job));
+    is_published(&world, "1.0");
+}
+
+#[test]
+fn what_a_build_asks_for_stays_installed_on_its_node() {
+    let (world, cluster, _daemon, _) = service();
+    for node in &NODES[1..] {
+        cluster.drain(node);
+    }
+    let repo = world.repo("needy");
+    let build = |version: &str| {
+        repo.tiny(version, Tiny::Works);
+        repo.edit(
+            "debian/control",
+            "Rules-Requires-Root",
+            "Build-Depends: hello\nRules-Requires-Root",
+        );
+        repo.edit(
+            "debian/rules",
+            "\tdpkg-gencontrol\n",
+            "\tdpkg-query -W hello\n\tdpkg-gencontrol\n",
+        );
+        let job = world.submit("prod", "needy", &repo.commit(version));
+        world.wait_for(&job, "published", BUILD);
+        let log = log_of(&job);
+        let says = |words: &str| log.contains(words);
+        let version = log.lines().find_map(|line| line.strip_prefix("hello\t")).unwrap().to_owned();
+        let installed = says("The build dependencies are installed on this node, and stay so.");
+        (version, installed, says("The build dependencies were installed beforehand"))
+    };
+    let (debians, ..) = build("1.0");
+    assert_eq!(build("1.1"), (debians.clone(), true, true), "it asks for the same");
+    assert_eq!(build("1.2"), (debians.clone(), false, true), "they are there");
+    // Whoever has a package of such a name of their own gets that.
+    let other = world.repo("hello");
+    other.tiny("99", Tiny::Works);
+    world.publish("prod", "hello", &other.commit("ours")).ok();
+    assert_eq!(build("1.3"), ("99".to_owned(), false, false));
+    world.local(&["verify", "--rebuild", "3"]).ok();
+}
+
+#[test]
+fn a_machine_of_its_own_builds_on_a_node() {
+    /// The longest that a small build in an emulated machine may take.
+    const LONG: Duration = Duration::from_secs(1200);
+    let world = World::new();
+    world.image();
+    let cluster = Cluster::start();
+    let vm = "build: { pockets: { prod: { isolation: vm, limits: { time: 20m, silence: 10m, \
+              memory: 700M, disk: 2G } } } }\n";
+    fs::write("/etc/invirtibuilder/conf.d/vm.yaml", vm).unwrap();
+    let _daemon = world.daemon();
+    let repo = world.repo("tiny");
+    repo.tiny("1.0", Tiny::Works);
+    let look = "\techo \"kernel: $$(uname -r)\"\n\tdpkg-gencontrol\n";
+    repo.edit("debian/rules", "\tdpkg-gencontrol\n", look);
+    let job = world.submit("prod", "tiny", &repo.commit("1.0"));
+    world.wait_for(&job, "published", LONG);
+    let log = log_of(&job);
+    let kernel = log.lines().find_map(|line| line.strip_prefix("kernel: ")).unwrap();
+    assert!(kernel != run("uname", &["-r"]) && log.contains(" on node n"), "{log}");
+    is_published(&world, "1.0");
+    let node = NODES.iter().find(|node| log.contains(&format!("on node {node}."))).unwrap();
+    let kept = "ls /var/lib/invirtibuilder-node/environments/*/";
+    cluster.on_node(node, &["sh", "-c", kept]).ok().says(&["initrd", "kernel", "manifest", "root"]);
+    assert_eq!(processes("qemu-system"), Vec::<String>::new());
+}
+
+/// Minutes, as every instruction for arm64 is emulated.
+#[test]
+fn two_architectures_are_built_on_different_nodes_at_the_same_time() {
+    const LONG: Duration = Duration::from_secs(40 * 60);
+    let world = World::new();
+    let _emulator = Emulator::new();
+    if !Path::new(STATE).join("chroots/bookworm-arm64.json").exists() {
+        world.local(&["chroot", "create", "bookworm", "--arch", "arm64"]).ok();
+    }
+    let cluster = Cluster::start();
+    let both = "executor: { slurm: { partition: build, constraint: { amd64: \"n1|n3\", arm64: n2 } } }\n\
+                build: { pockets: { prod: { architectures: [amd64, arm64], limits: { time: 40m, \
+                silence: 20m, memory: 1G } } } }\n";
+    fs::write("/etc/invirtibuilder/conf.d/zz-both.yaml", both).unwrap();
+    let _daemon = world.daemon();
+    let repo = world.repo("tiny");
+    repo.tiny("1.0", Tiny::Works);
+    repo.edit("debian/control", "Architecture: all", "Architecture: any");
+    repo.edit(
+        "debian/rules",
+        "\tdpkg-gencontrol\n",
+        "\techo \"machine: $$(uname -m)\"\n\tdpkg-gencontrol\n",
+    );
+    let job = world.submit("prod", "tiny", &repo.commit("1.0"));
+    let mut most = 0;
+    eventually("it is published", LONG, || {
+        most = most.max(cluster.queue().len());
+        assert_ne!(world.state(&job), "failed", "{}", log_of(&job));
+        world.state(&job) == "published"
+    });
+    assert_eq!(most, 2, "both are with Slurm at the same time");
+    let log = log_of(&job);
+    for machine in ["x86_64", "aarch64"] {
+        assert!(log.contains(&format!("machine: {machine}")), "{machine}: {log}");
+    }
+    let status = world.status(&job);
+    let on = |architecture: &str| {
+        let all = status["slurm"].as_array().unwrap();
+        let of = all.iter().find(|it| it["architecture"] == architecture).unwrap();
+        of["node"].as_str().unwrap().to_owned()
+    };
+    assert_eq!(on("arm64"), "n2", "{status:#}");
+    assert!(["n1", "n3"].contains(&&on("amd64")[..]), "{status:#}");
+    for architecture in ["amd64", "arm64"] {
+        let deb = format!("/srv/apt/pool/main/t/tiny/tiny_1.0_{architecture}.deb");
+        assert!(Path::new(&deb).exists(), "{deb}");
+    }
+    world.local(&["verify"]).ok();
+}
+
+#[test]
 fn a_build_that_the_controller_has_lost_is_sent_again() {
     let (world, mut cluster, _daemon, repo) = service();
     // It cannot start before the controller forgets it.
@@ -228,7 +414,7 @@ fn a_second_start_ends_the_first() {
     let (world, cluster, _daemon, repo) = service();
     let (job, _) = asleep(&world, &cluster, &repo, 10);
     let (number, ..) = cluster.queue().remove(0);
-    crate::world::run("scontrol", &["requeue", &number]);
+    run("scontrol", &["requeue", &number]);
     world.wait_for(&job, "published", BUILD);
     let log = log_of(&job);
     assert_eq!(log.matches(&format!("Slurm's job {number} on node")).count(), 2, "{log}");
@@ -277,7 +463,7 @@ get() { printf '%s' "$json" | jq -r ".$1"; }
 base=https://$(get address)
 ask() { curl --silent --insecure --max-time 20 --write-out ' [%{http_code}]' "$@"; }
 start=$(printf '%s' "$json" | jq --argjson number "$SLURM_JOB_ID" --arg node "$SLURMD_NODENAME" \
-    '{name, right, number: $number, again: 0, node: $node, version: "VERSION"}')
+    '{name, right, number: $number, again: 0, node: $node, version: "VERSION", now: (now * 1000 | floor)}')
 key=$(ask -d "$start" "$base/start" | sed 's/ \[200\]$//' | jq -r .session)
 own="Authorization: Bearer $key"
 say() { printf '%s\n' "$*" | curl --silent --insecure -H "$own" --data-binary @- "$base/log"; }
