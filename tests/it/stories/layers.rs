@@ -4,6 +4,7 @@ use std::fs;
 
 use nix::sys::signal::Signal;
 
+use crate::world::cluster::Cluster;
 use crate::world::{BUILD, Repo, STATE, Tiny, World, eventually, run};
 
 /// A version of a package that needs Debian's `hello` while it is built, and says what that is.
@@ -124,4 +125,32 @@ fn the_second_build_finds_its_dependencies_installed() {
     fs::write("/etc/invirtibuilder/conf.d/layers.yaml", "chroots: { layers: 0 }\n").unwrap();
     daemon.signal(Signal::SIGHUP);
     eventually("they are removed", BUILD, || layers() == "0");
+}
+
+#[test]
+fn what_a_build_asks_for_stays_installed_on_a_node() {
+    let world = World::new();
+    fs::write("/etc/invirtibuilder/conf.d/layers.yaml", "chroots: { layers: 10 }\n").unwrap();
+    let _cluster = Cluster::here();
+    let _daemon = world.daemon();
+    let repo = world.repo("needy");
+    let build = |version: &str| {
+        let job = world.submit("prod", "needy", &commit(&repo, version, "hello"));
+        world.wait_for(&job, "published", BUILD);
+        let log = world.build("alice", &["log", &job]).ok().out;
+        assert!(log.contains(" on node n1."), "{log}");
+        let stay = "The build dependencies are installed on this node, and stay so.";
+        (told(&world, &job), log.contains(stay))
+    };
+    let ((debians, ready), stay) = build("1.0");
+    assert!(!ready && !stay, "nobody has asked for it before");
+    assert_eq!(build("1.1"), ((debians.clone(), true), true));
+    assert_eq!(build("1.2"), ((debians, true), false), "it is there");
+    assert_eq!(installed("1.2"), installed("1.0"));
+    // A suite that dependencies may come from has another one.
+    let other = world.repo("hello");
+    other.tiny("99", Tiny::Works);
+    world.publish("prod", "hello", &other.commit("ours")).ok();
+    assert_eq!(build("1.3"), (("99".to_owned(), false), false));
+    world.local(&["verify"]).ok();
 }

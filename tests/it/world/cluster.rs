@@ -154,7 +154,8 @@ impl Cluster {
     /// Waits until so many nodes have nothing to do.
     pub fn wait_idle(&self, count: usize) {
         eventually("nodes are idle", PATIENCE, || {
-            let states = Answer::of(Command::new("sinfo").args(["-h", "-N", "-o", "%T"])).out;
+            let args = ["-h", "-N", "-p", "build", "-o", "%T"];
+            let states = Answer::of(Command::new("sinfo").args(args)).out;
             states.lines().filter(|state| *state == "idle").count() == count
         });
     }

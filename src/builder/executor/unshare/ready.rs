@@ -269,7 +269,9 @@ impl Unshare {
         let itself = UnpackedRoot::Itself(UNPACKED.into());
         let mut spec = self.chroot_spec(scratch, &limits, chroot, Some(itself))?;
         spec.binds.push(Bind { from, to: inside(UNPACKED), writable: true });
-        spec.command = [CLIENT, sbuild::SOCKET, "apt-get", "update"].map(str::to_owned).to_vec();
+        // The proxy tries again by itself, and a build that misses something fetches the lists anew.
+        let update = [CLIENT, sbuild::SOCKET, "apt-get", "-o", "Acquire::Retries=0", "update"];
+        spec.command = update.map(str::to_owned).to_vec();
         let run = Run::beforehand(&chroot.manifest, &limits, slot, scratch);
         let BuildOutcome { finished: ended, .. } =
             self.sandboxed.run(run, spec, |cmd: Cmd| cmd.capture(SAID), cancel).await?;
