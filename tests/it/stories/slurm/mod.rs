@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 mod bench;
 mod kills;
 
-use super::chroots::Emulator;
+use super::chroots::{self, Emulator};
 use crate::world::cluster::{Cluster, NODES};
 use crate::world::{
     Apt, BUILD, Daemon, Repo, SOON, STATE, Tiny, World, eventually, processes, run,
@@ -266,14 +266,8 @@ fn two_architectures_are_built_on_different_nodes_at_the_same_time() {
     fs::write("/etc/invirtibuilder/conf.d/zz-both.yaml", both).unwrap();
     let _daemon = world.daemon();
     let repo = world.repo("tiny");
-    repo.tiny("1.0", Tiny::Works);
-    repo.edit("debian/control", "Architecture: all", "Architecture: any");
-    repo.edit(
-        "debian/rules",
-        "\tdpkg-gencontrol\n",
-        "\techo \"machine: $$(uname -m)\"\n\tdpkg-gencontrol\n",
-    );
-    let job = world.submit("prod", "tiny", &repo.commit("1.0"));
+    let commit = chroots::commit(&repo, "1.0", "echo \"machine: $$(uname -m)\"");
+    let job = world.submit("prod", "tiny", &commit);
     let mut most = 0;
     eventually("it is published", LONG, || {
         most = most.max(cluster.queue().len());
