@@ -43,13 +43,14 @@ fn measure(n: usize, dir: &Path) -> Result<()> {
         why: None,
     };
     let start = Instant::now();
-    let plan = source::plan(&PlanInputs {
+    let inputs = PlanInputs {
         subject: &subject,
         pool: &[],
         branch: source::Branch::Now,
         scratch: None,
         orig: &[],
-    })?;
+    };
+    let plan = source::plan(&git::open(&subject.repo)?, &inputs)?;
     let planned = start.elapsed().as_secs_f64();
     let request = SourceRequest::on_host(subject, plan, dir, 64 << 30)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;

@@ -165,7 +165,7 @@ fn outcome(
         scratch: Some(dir),
         orig: &[OrigSource::Pool, OrigSource::PristineTar, OrigSource::Tag],
     };
-    let plan = match source::plan(&wanted) {
+    let plan = match source::plan(&opened, &wanted) {
         Ok(plan) => plan,
         Err(failure) => return (None, Err(failure)),
     };

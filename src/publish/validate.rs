@@ -675,12 +675,12 @@ fn check_git(
     };
     let (base, what) = match base {
         Some(base) => base,
-        None => match git::head(&repo, &branch)? {
+        None => match git::head(repo, &branch)? {
             Some(head) => (head, format!("where branch {branch} is")),
             None => return Ok(()),
         },
     };
-    if git::is_ancestor(&repo, &base, commit)? {
+    if git::is_ancestor(repo, &base, commit)? {
         return Ok(());
     }
     Err(Error::invalid(format!(

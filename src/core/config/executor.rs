@@ -166,7 +166,7 @@ impl Config {
             let settings = pocket.settings();
             !self.is_on_slurm(settings) && settings.isolation != Isolation::Schroot
         };
-        self.pockets().find(is_here).map(|pocket| pocket.name())
+        self.pockets().find(is_here).map(ConfiguredPocket::name)
     }
 
     /// Returns how many bytes a build on a node may write in the node's memory.
