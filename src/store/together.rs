@@ -29,9 +29,9 @@ pub(super) struct Company {
 }
 
 /// A caller, while their change is made.
-struct Caller<'a>(&'a AtomicUsize);
+struct CompanyMember<'a>(&'a AtomicUsize);
 
-impl Drop for Caller<'_> {
+impl Drop for CompanyMember<'_> {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::AcqRel);
     }
@@ -47,7 +47,7 @@ impl Company {
         change: impl FnOnce(&Transaction) -> Result<T> + Send + 'static,
     ) -> Result<T> {
         let others = self.callers.fetch_add(1, Ordering::AcqRel);
-        let _caller = Caller(&self.callers);
+        let _caller = CompanyMember(&self.callers);
         if others == 0 {
             return record.write(change);
         }
@@ -87,12 +87,12 @@ trait Change: Send {
 }
 
 /// What a caller hears: what their change came to, or how it panicked.
-type Answer<T> = thread::Result<Result<T>>;
+type ChangeOutcome<T> = thread::Result<Result<T>>;
 
 struct OfferedChange<T, F> {
     change: Option<F>,
-    made: Option<Answer<T>>,
-    answer: SyncSender<Answer<T>>,
+    made: Option<ChangeOutcome<T>>,
+    answer: SyncSender<ChangeOutcome<T>>,
 }
 
 impl<T: Send, F: FnOnce(&Transaction) -> Result<T> + Send> Change for OfferedChange<T, F> {
