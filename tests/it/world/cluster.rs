@@ -69,7 +69,8 @@ impl Cluster {
         ));
         munge();
         if Answer::of(Command::new("mountpoint").args(["-q", NODE_DIR])).code != 0 {
-            run("mount", &["-t", "tmpfs", "-o", "mode=700", "node", NODE_DIR]);
+            // As large as layers want it to be, whatever the machine has.
+            run("mount", &["-t", "tmpfs", "-o", "mode=700,size=16g", "node", NODE_DIR]);
             run("chown", &["_invirtibuilder:", NODE_DIR]);
         }
         let mut cluster = Self { controller: None, nodes: Vec::new() };
