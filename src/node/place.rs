@@ -113,22 +113,26 @@ impl NodeDir {
         let last = files.last().context("there is a file")?;
         let digest: ChrootDigest = last.sha256.parse()?;
         let dir = self.0.join(ENVIRONMENTS).join(digest.to_string());
-        let wanted = dir.clone();
-        let first =
-            tokio::task::spawn_blocking(move || lock(&lock_of(&wanted), FlockArg::LockExclusive));
-        let first = first.await??.context("a lock that is waited for")?;
         let length =
             |file: &OfferedFile| fs::metadata(dir.join(&file.name)).map(|it| it.len()).ok();
-        if !dir.join(MANIFEST).is_file() || files.iter().any(|it| length(it) != Some(it.size)) {
-            remove_tree(&dir).await?;
-            let fetched = fetch(daemon, &dir, manifest, files).await;
-            if let Err(error) = fetched {
-                remove_tree(&dir).await?;
-                return Err(error);
+        let is_whole =
+            || dir.join(MANIFEST).is_file() && files.iter().all(|it| length(it) == Some(it.size));
+        let held = loop {
+            let with_others = wait_for_lock(&dir, FlockArg::LockShared).await?;
+            if is_whole() {
+                break with_others;
             }
-        }
+            drop(with_others);
+            let _alone = wait_for_lock(&dir, FlockArg::LockExclusive).await?;
+            if !is_whole() {
+                remove_tree(&dir).await?;
+                if let Err(error) = fetch(daemon, &dir, manifest, files).await {
+                    remove_tree(&dir).await?;
+                    return Err(error);
+                }
+            }
+        };
         File::open(dir.join(MANIFEST))?.set_modified(SystemTime::now())?;
-        first.relock(FlockArg::LockShared)?;
         self.prune(&dir).await?;
         let manifest = manifest.clone();
         let environment = if names == [tarball] {
@@ -136,7 +140,7 @@ impl NodeDir {
         } else {
             Environment::Image(Image::of_dir(dir, manifest))
         };
-        Ok(HeldEnvironment { environment, _lock: first })
+        Ok(HeldEnvironment { environment, _lock: held })
     }
 
     /// Lists the chroots that are here.
@@ -210,6 +214,13 @@ fn lock_of(path: &Path) -> PathBuf {
     name.into()
 }
 
+/// Waits for the lock of a directory.
+async fn wait_for_lock(dir: &Path, how: FlockArg) -> Result<Flock<File>> {
+    let path = lock_of(dir);
+    let locked = tokio::task::spawn_blocking(move || lock(&path, how)).await??;
+    locked.context("a lock that is waited for")
+}
+
 /// Locks a file; `None`: somebody else has it.
 fn lock(path: &Path, how: FlockArg) -> Result<Option<Flock<File>>> {
     let file = File::options()
@@ -224,6 +235,39 @@ fn lock(path: &Path, how: FlockArg) -> Result<Option<Flock<File>>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use invirtibuilder_builder::slurm::protocol::Bootstrap;
+
+    #[tokio::test]
+    async fn builds_at_the_same_time_have_an_environment_in_common() {
+        let dir = tempfile::tempdir().unwrap();
+        let node = NodeDir::open(dir.path()).unwrap();
+        let digest = "a".repeat(64);
+        let text = r#"{ "distro": "sid", "architecture": "amd64", "created": 0, "sources": [],
+            "packages": [], "digest": "@" }"#;
+        let manifest: Manifest = serde_json::from_str(&text.replace('@', &digest)).unwrap();
+        let it = dir.path().join(ENVIRONMENTS).join(&digest);
+        fs::create_dir(&it).unwrap();
+        fs::write(it.join(ENVIRONMENT.0), "tar").unwrap();
+        fs::write(it.join(MANIFEST), serde_json::to_vec(&manifest).unwrap()).unwrap();
+        // Nobody asks the daemon for what is there.
+        let daemon = DaemonClient::new(&Bootstrap {
+            address: "127.0.0.1:1".to_owned(),
+            certificate: String::new(),
+            name: String::new(),
+            right: String::new(),
+        })
+        .unwrap();
+        let file = OfferedFile { name: ENVIRONMENT.0.to_owned(), size: 3, sha256: digest };
+        let offered = (&manifest, std::slice::from_ref(&file));
+        let one = node.environment(&daemon, offered).await.unwrap();
+        let other = node.environment(&daemon, offered);
+        let other = tokio::time::timeout(std::time::Duration::from_secs(60), other).await;
+        drop((one, other.expect("it does not wait for the first").unwrap()));
+        // What is not whole is fetched anew.
+        let longer = OfferedFile { size: 4, ..file };
+        let lacking = node.environment(&daemon, (&manifest, std::slice::from_ref(&longer))).await;
+        assert!(lacking.is_err() && !it.exists());
+    }
 
     #[tokio::test]
     async fn directories_of_builds_that_are_no_more_are_removed() {
