@@ -181,7 +181,7 @@ impl JobRequest {
             orig: &rules.orig,
         };
         let upstream = source::upstream_files(repo, &inputs)
-            .map_err(|failure| refused(config, &plain_request, failure))?;
+            .map_err(|failure| refused(repo, &plain_request, failure))?;
         Ok(named(upstream)?)
     }
 
@@ -450,18 +450,15 @@ pub fn plan_submission(
 ) -> Result<source::SourcePlan> {
     let pool = pooled(config, db, &request.identity())?;
     plan_in(config, repo, request, (&pool, source::Branch::Now, Some(&config.scratch())))
-        .map_err(|failure| refused(config, request, failure))
+        .map_err(|failure| refused(repo, request, failure))
 }
 
 /// Makes the error of a request whose source package cannot be made.
-fn refused(config: &Config, request: &JobRequest, failure: Failure) -> anyhow::Error {
+fn refused(repo: &git2::Repository, request: &JobRequest, failure: Failure) -> anyhow::Error {
     let JobRequest { package, version, commit, .. } = request;
     let text = format!("{package} {version} ({}): {}", commit.short(), failure.text);
     match failure.kind {
-        FailureKind::System => match git::open(&config.git.package(package)) {
-            Ok(repo) => unavailable(&repo, text).into(),
-            Err(error) => error,
-        },
+        FailureKind::System => unavailable(repo, text).into(),
         FailureKind::Chroot => Error::unavailable(text).into(),
         _ => Error::invalid(text).into(),
     }
