@@ -20,7 +20,7 @@ use invirtibuilder_builder::slurm::protocol::{
     is_plain_name,
 };
 use invirtibuilder_builder::{
-    BuildRequest, Builder, Lists, LocalSuite, Run, Target, Unshare, WayOut,
+    BuildRequest, Builder, Lists, LocalSuite, Ready, Run, Target, Unshare, WayOut,
 };
 use invirtibuilder_core::config::{ByteSize, Config, Limits};
 use invirtibuilder_core::error::{Failure, FailureKind};
@@ -297,21 +297,17 @@ async fn get_ready(
         }
     }
     let Some(asked) = Dependencies::of(&request.dsc, target.binaries) else { return Ok(()) };
-    let installed = unshare.install_for(slot, chroot, &asked, cancel).await;
-    match installed.map(|ready| ready.map(|ready| ready.why)) {
-        Ok(None) => Ok(()),
-        Ok(Some(None)) => {
-            request.say("\nThe build dependencies are installed on this node, and stay so.")
+    let why = match unshare.install_for(slot, chroot, &asked, cancel).await {
+        Ok(None) => return Ok(()),
+        Ok(Some(Ready { why: None, .. })) => {
+            let text = "\nThe build dependencies are installed on this node, and stay so.";
+            return request.say(text);
         }
-        Ok(Some(Some(why))) => {
-            let why = one_line(&why);
-            request.say(&format!("\nThe build dependencies do not stay on this node: {why}."))
-        }
-        Err(error) => {
-            let why = one_line(&format!("{error:#}"));
-            request.say(&format!("\nThe build dependencies do not stay on this node: {why}."))
-        }
-    }
+        Ok(Some(Ready { why: Some(why), .. })) => why,
+        Err(error) => format!("{error:#}"),
+    };
+    let why = one_line(&why);
+    request.say(&format!("\nThe build dependencies do not stay on this node: {why}."))
 }
 
 /// Sends all that the build has made, or nothing: a build that returns what no build may has

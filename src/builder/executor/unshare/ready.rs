@@ -99,15 +99,7 @@ impl Unshare {
                     continue;
                 };
                 let Some(slot) = Slot::take_this(&self.slots, number)? else { continue };
-                let scratch = self.fresh_scratch(number).await?;
-                let done = self.install((&slot, &scratch), chroot, dependencies, cancel).await;
-                remove_tree(&scratch).await?;
-                return Ok(Some(match done? {
-                    None => Ready::of("layer-ready", chroot, number),
-                    Some(why) => {
-                        Ready { why: Some(why), ..Ready::of("layer-not-made", chroot, number) }
-                    }
-                }));
+                return self.install_in(&slot, chroot, dependencies, cancel).await.map(Some);
             }
         }
         Ok(None)
@@ -151,10 +143,23 @@ impl Unshare {
         if !is_wanted || self.lacking(slot.number(), manifest, due)?.is_none() {
             return Ok(None);
         }
+        self.install_in(slot, chroot, asked, cancel).await.map(Some)
+    }
+
+    /// Installs build dependencies for a slot, in a scratch directory of its own.
+    async fn install_in(
+        &self,
+        slot: &Slot,
+        chroot: &Chroot,
+        dependencies: &Dependencies,
+        cancel: &CancellationToken,
+    ) -> Result<Ready> {
         let scratch = self.fresh_scratch(slot.number()).await?;
-        let done = self.install((slot, &scratch), chroot, asked, cancel).await;
+        let done = self.install((slot, &scratch), chroot, dependencies, cancel).await;
         remove_tree(&scratch).await?;
-        Ok(Some(Ready { why: done?, ..Ready::of("layer-ready", chroot, slot.number()) }))
+        let why = done?;
+        let event = if why.is_none() { "layer-ready" } else { "layer-not-made" };
+        Ok(Ready { why, ..Ready::of(event, chroot, slot.number()) })
     }
 
     async fn fresh_scratch(&self, number: u32) -> Result<PathBuf> {
