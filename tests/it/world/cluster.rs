@@ -259,6 +259,7 @@ fn make_dirs() {
     }
     let _ = fs::remove_dir_all("/var/lib/slurm/slurmctld");
     fs::create_dir("/var/lib/slurm/slurmctld").unwrap();
+    run("chown", &["slurm:", "/var/lib/slurm/slurmctld", "/var/log/slurm"]);
 }
 
 /// Writes slurm.conf(5): the settings of the guide, and these hosts.
@@ -267,8 +268,7 @@ fn write_config(hosts: &str) {
     conf +=
         "ClusterName=lab\nProctrackType=proctrack/linuxproc\nSlurmdParameters=config_overrides\n";
     conf += hosts;
-    // The machines that test need not have the user.
-    fs::write("/etc/slurm/slurm.conf", conf.replace("SlurmUser=slurm", "SlurmUser=root")).unwrap();
+    fs::write("/etc/slurm/slurm.conf", conf).unwrap();
 }
 
 /// Makes the network of three nodes, and writes their configuration.
