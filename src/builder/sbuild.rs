@@ -43,12 +43,14 @@ $verbose = 1;
 "#;
 
 /// apt's settings in the chroot, whatever the chroot itself says. There is one way out, and there
-/// the host's own settings hold.
+/// the host's own settings hold. apt waits for as long as the proxy fetches: by its own 30 s
+/// (apt.conf(5), `Acquire::http::Timeout`) it would ask again for what is on its way.
 fn apt_settings() -> String {
     format!(
         "#clear Acquire::http;\n#clear Acquire::https;\nAcquire::http::Proxy \"http://127.0.0.1:{}/\";\n\
-         Acquire::Languages \"none\";\n",
-        invirtibuilder_sandbox::forwarder::PORT
+         Acquire::http::Timeout \"{}\";\nAcquire::Languages \"none\";\n",
+        invirtibuilder_sandbox::forwarder::PORT,
+        super::proxy::LIMIT.as_secs()
     )
 }
 

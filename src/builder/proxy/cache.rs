@@ -25,8 +25,8 @@ const HELPER: &str = "/usr/lib/apt/apt-helper";
 /// How long a suite's `InRelease` is good for. Debian's change four times a day.
 const FRESH: Duration = Duration::from_secs(10 * 60);
 
-/// How long fetching one file may take.
-const LIMIT: Duration = Duration::from_secs(30 * 60);
+/// How long fetching one file may take. Nothing of it is answered before all of it is there.
+pub const LIMIT: Duration = Duration::from_secs(30 * 60);
 
 /// How often it is looked how long a file has become that is fetched.
 const PACE: Duration = Duration::from_millis(100);

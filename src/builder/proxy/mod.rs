@@ -40,7 +40,7 @@ mod open;
 mod suites;
 mod sums;
 
-pub use cache::Cache;
+pub use cache::{Cache, LIMIT};
 use cache::{Take, Trouble};
 use held::{HeldBytes, ProxyRoom};
 pub use lists::{Lists, Stale};
