@@ -99,13 +99,8 @@ impl Builder {
         targets: &[Target],
         cancel: &CancellationToken,
     ) -> Result<(), Failure> {
-        self.build_binaries(request, targets, &self.slot()?, cancel).await?;
+        self.build_binaries(request, targets, &Slot::take(&self.slots)?, cancel).await?;
         request.keep_source()
-    }
-
-    /// Takes a slot for a build.
-    pub fn slot(&self) -> Result<Slot, Failure> {
-        Slot::take(&self.slots)
     }
 
     /// Builds each of these in a slot, one after the other, and leaves the source package where it

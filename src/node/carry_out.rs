@@ -4,7 +4,7 @@ use std::fs;
 use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use hyper::body::Bytes;
@@ -37,6 +37,10 @@ const BEAT: Duration = Duration::from_secs(2);
 
 /// How long the daemon may be away before the build is given up. It has given up the node by then.
 const AWAY: Duration = Duration::from_secs(30);
+
+/// How long a build waits for ids that another one has, which is about to end: Slurm may have
+/// forgotten it, or begun to end it.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 /// How often the log is looked at.
 const PACE: Duration = Duration::from_millis(50);
@@ -93,10 +97,10 @@ pub async fn run(
 
 /// Says that the node lives, and ends the build when the daemon does not want it any more.
 async fn beat(daemon: DaemonClient, cancel: CancellationToken) {
-    let mut heard = std::time::Instant::now();
+    let mut heard = Instant::now();
     loop {
         match daemon.beat().await {
-            Ok(()) => heard = std::time::Instant::now(),
+            Ok(()) => heard = Instant::now(),
             Err(error) if error.is::<SessionOver>() || heard.elapsed() > AWAY => {
                 cancel.cancel();
                 return;
@@ -189,6 +193,7 @@ struct PreparedBuild {
     request: BuildRequest,
     target: Target,
     config: Config,
+    slot: Slot,
     _environment: HeldEnvironment,
 }
 
@@ -254,7 +259,19 @@ async fn prepare(
     // Builds on this node share what the kernel counts by user.
     config.daemon.jobs =
         sysconf(SysconfVar::_NPROCESSORS_CONF)?.map_or(1, |count| count.max(1) as usize);
-    Ok(PreparedBuild { request, target, config, _environment: environment })
+    let slot = take_slot(&node.path().join("slots")).await?;
+    Ok(PreparedBuild { request, target, config, slot, _environment: environment })
+}
+
+/// Takes subordinate ids, when some are free. Where none are, it is the node that cannot build.
+async fn take_slot(slots: &Path) -> Result<Slot> {
+    let start = Instant::now();
+    loop {
+        match Slot::take(slots) {
+            Err(_) if start.elapsed() < PATIENCE => tokio::time::sleep(PACE).await,
+            taken => return Ok(taken?),
+        }
+    }
 }
 
 async fn build_prepared(
@@ -263,16 +280,15 @@ async fn build_prepared(
     prepared: &PreparedBuild,
     cancel: &CancellationToken,
 ) -> Result<(), Failure> {
-    let PreparedBuild { request, target, config, .. } = prepared;
+    let PreparedBuild { request, target, config, slot, .. } = prepared;
     let builder = Builder::with_way_out(config, Box::new(Tunnels(daemon.clone())))?;
-    let slot = builder.slot()?;
     if config.chroots.unpacked
         && let Some(Environment::Chroot(chroot)) = &target.environment
     {
-        get_ready(node, builder.unshare(), (prepared, &slot, chroot), cancel).await?;
+        get_ready(node, builder.unshare(), (prepared, chroot), cancel).await?;
     }
     node.recall_kvm();
-    let done = builder.build_binaries(request, std::slice::from_ref(target), &slot, cancel).await;
+    let done = builder.build_binaries(request, std::slice::from_ref(target), slot, cancel).await;
     node.note_kvm()?;
     done
 }
@@ -282,10 +298,10 @@ async fn build_prepared(
 async fn get_ready(
     node: &NodeDir,
     unshare: &Unshare,
-    (prepared, slot, chroot): (&PreparedBuild, &Slot, &Chroot),
+    (prepared, chroot): (&PreparedBuild, &Chroot),
     cancel: &CancellationToken,
 ) -> Result<()> {
-    let PreparedBuild { request, target, .. } = prepared;
+    let PreparedBuild { request, target, slot, .. } = prepared;
     let kept = node.chroots()?;
     unshare.forget(u32::MAX, &kept, &unshare.wanted(&kept)?).await?;
     match unshare.get_slot_ready(slot, chroot, cancel).await {

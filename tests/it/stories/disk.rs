@@ -98,6 +98,10 @@ fn a_full_state_directory_refuses_submissions_and_answers_questions() {
     let (_daemon, repo) = service(&world);
     let commit = repo.version("2.0", Tiny::Works);
     let disk = Disk::of(STATE);
+    // What is removed after the first job's end would be room again.
+    eventually("the first job's workspace is gone", SOON, || {
+        std::fs::read_dir(format!("{STATE}/work")).is_ok_and(|mut it| it.next().is_none())
+    });
     disk.fill();
     world.build("alice", &["submit", "prod", "tiny", &commit]).refused(69, &["full"]);
     world.build("alice", &["status"]).ok().says(&["tiny"]);

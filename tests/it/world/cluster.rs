@@ -193,6 +193,14 @@ impl Cluster {
         run("scontrol", &["update", &format!("nodename={node}"), "state=resume"]);
     }
 
+    /// Does what an administrator has to: a controller that was killed gives numbers again that it
+    /// had not written down, and drains each node that has such a job already.
+    pub fn resume_duplicates(&self) {
+        let reasons = Answer::of(Command::new("sinfo").args(["-h", "-R", "-o", "%n|%E"])).out;
+        let nodes = reasons.lines().filter_map(|line| line.strip_suffix("|Duplicate jobid"));
+        nodes.for_each(|node| self.resume(node));
+    }
+
     /// The node that builds now, once there is one.
     pub fn building_on(&self) -> String {
         let start = Instant::now();
