@@ -194,11 +194,15 @@ impl Cluster {
     }
 
     /// Does what an administrator has to: a controller that was killed gives numbers again that it
-    /// had not written down, and drains each node that has such a job already.
+    /// had not written down, and drains each node that has such a job already. One that is down as
+    /// well can be resumed later.
     pub fn resume_duplicates(&self) {
         let reasons = Answer::of(Command::new("sinfo").args(["-h", "-R", "-o", "%n|%E"])).out;
         let nodes = reasons.lines().filter_map(|line| line.strip_suffix("|Duplicate jobid"));
-        nodes.for_each(|node| self.resume(node));
+        for node in nodes {
+            let node = format!("nodename={node}");
+            Answer::of(Command::new("scontrol").args(["update", &node, "state=resume"]));
+        }
     }
 
     /// The node that builds now, once there is one.
