@@ -80,3 +80,56 @@ changed() {
 	echo "CHANGED: $*" >&2
 	exit 1
 }
+
+# cluster LINE…: slurm.conf of a cluster with one node, n1, on the loopback interface, and lines of one's own; Slurm 22.05 of bookworm is
+# unpacked, and munged runs, whose process is $munged
+cluster() {
+	local slurm=22.05.8-4+deb12u3 munge=0.5.15-2+deb12u1 usr=$tmp/bookworm/usr lib=$tmp/bookworm/usr/lib/x86_64-linux-gnu first second host
+	fetch bookworm slurmctld=$slurm slurmd=$slurm slurm-client=$slurm slurm-wlm-basic-plugins=$slurm munge=$munge libmunge2=$munge
+	export LD_LIBRARY_PATH=$lib/slurm-wlm:$lib SLURM_CONF=$tmp/slurm.conf PATH=$usr/bin:$usr/sbin:$PATH
+	mkdir -m 700 munge
+	mkdir -m 755 state spool
+	chmod 755 "$tmp"
+	head -c 1024 /dev/urandom >munge/key
+	chmod 600 munge/key
+	munged --foreground --force --socket="$tmp/munge.socket" --key-file=munge/key --log-file=munge/log --pid-file=munge/pid \
+		--seed-file=munge/seed >/dev/null 2>&1 &
+	munged=$!
+	read -r first second < <(python3 -c 'import socket
+both = [socket.socket(), socket.socket()]
+for one in both: one.bind(("127.0.0.1", 0))
+print(*(one.getsockname()[1] for one in both))')
+	host=$(hostname)
+	cat >slurm.conf <<-END
+		ClusterName=lab
+		SlurmctldHost=$host(127.0.0.1)
+		SlurmctldPort=$first
+		CommunicationParameters=NoInAddrAny,NoCtldInAddrAny
+		AuthType=auth/munge
+		CredType=cred/munge
+		AuthInfo=socket=$tmp/munge.socket
+		PluginDir=$lib/slurm-wlm
+		SlurmUser=root
+		StateSaveLocation=$tmp/state
+		SlurmdSpoolDir=$tmp/spool
+		SlurmctldPidFile=$tmp/pid
+		SlurmdPidFile=$tmp/pid-of-node
+		SelectType=select/cons_tres
+		SwitchType=switch/none
+		MpiDefault=none
+		TaskPlugin=task/none
+		ProctrackType=proctrack/linuxproc
+		MailProg=/bin/true
+		NodeName=n1 NodeHostname=$host NodeAddr=127.0.0.1 Port=$second CPUs=2
+		PartitionName=build Nodes=n1 Default=YES State=UP
+	END
+	printf '%s\n' "$@" >>slurm.conf
+}
+
+# controller: starts slurmctld, whose process is $slurmctld, and waits until it answers
+controller() {
+	slurmctld-wlm -D >>ctld.log 2>&1 &
+	slurmctld=$!
+	for _ in $(seq 100); do sinfo >/dev/null 2>&1 && return; sleep 0.2; done
+	changed "there is no controller: $(tail -n 2 ctld.log)"
+}
