@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use clap::Parser;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::{Id, JoinSet};
 use tracing::Instrument;
 
@@ -98,6 +98,8 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
 }
 
 async fn run(path: &Path) -> Result<()> {
+    // First of all: who changes the configuration now and says so does not end us.
+    let hangup = signal(SignalKind::hangup())?;
     let config = load(path)?;
     privilege::become_owner_of(&config.state_dir)?;
     let _lock = InstanceLock::take(&config.state_dir)?;
@@ -119,7 +121,7 @@ async fn run(path: &Path) -> Result<()> {
     if let Err(error) = orphans.and(sessions) {
         daemon.shared.complain("an earlier daemon's work goes on", &error);
     }
-    daemon.serve().await
+    daemon.serve(hangup).await
 }
 
 fn load(path: &Path) -> Result<Config> {
@@ -189,10 +191,9 @@ impl Daemon {
         })
     }
 
-    async fn serve(mut self) -> Result<()> {
+    async fn serve(mut self, mut hangup: Signal) -> Result<()> {
         let bell =
             wake::listen(&self.config.wake_socket()).context("cannot listen for submissions")?;
-        let mut hangup = signal(SignalKind::hangup())?;
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
         let period =

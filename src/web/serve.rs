@@ -44,6 +44,8 @@ const MAX_HEAD: usize = 64 << 10;
 
 /// Serves until the process is told to stop.
 pub async fn serve(settings: Settings) -> Result<()> {
+    // Before the certificate is read: who renews it now and says so does not end us.
+    let (mut hangup, mut term) = (signal(SignalKind::hangup())?, signal(SignalKind::terminate())?);
     let listen = settings.listen;
     let files = settings.tls.clone();
     let tls = files.as_ref().map(|files| load(files).map(Mutex::new)).transpose()?;
@@ -53,7 +55,6 @@ pub async fn serve(settings: Settings) -> Result<()> {
         ))
     })?;
     let site = Site::new(Arc::new(WebApp::new(settings)));
-    let (mut hangup, mut term) = (signal(SignalKind::hangup())?, signal(SignalKind::terminate())?);
     let room = Arc::new(Semaphore::new(CONNECTIONS));
     let (end, ends) = watch::channel(());
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);

@@ -1,13 +1,16 @@
 //! The daemon comes and goes, and no job is lost.
 
-use std::fs;
+use std::fs::{self, File};
+use std::io::Write;
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 
-use crate::world::{Apt, BUILD, CONFIG, SOON, STATE, Tiny, World, eventually, processes, run};
+use crate::world::{
+    Apt, BUILD, CONFIG, Daemon, SOON, STATE, Tiny, World, eventually, processes, run,
+};
 
 #[test]
 fn jobs_are_accepted_without_a_daemon_and_built_when_there_is_one() {
@@ -135,4 +138,26 @@ fn a_bad_configuration_is_refused_and_the_old_one_kept() {
     std::thread::sleep(Duration::from_millis(500));
     assert!(daemon.runs(), "the daemon ended");
     assert!(daemon.stop().success());
+}
+
+#[test]
+fn a_daemon_that_is_told_to_reload_while_it_starts_does_so_when_it_has_started() {
+    let world = World::new();
+    let slow = "/etc/invirtibuilder/slow.yaml";
+    run("mkfifo", &["-m", "644", slow]);
+    let told = std::thread::spawn(move || {
+        // Opened when the daemon is about to read it, and it reads until we have written.
+        let mut first = File::options().write(true).open(slow).unwrap();
+        fs::write("/etc/invirtibuilder/next", "later: this\n").unwrap();
+        fs::rename("/etc/invirtibuilder/next", slow).unwrap();
+        run("pkill", &["-HUP", "-f", &format!("^invirtibuilderd --config {slow}")]);
+        std::thread::sleep(Duration::from_millis(100));
+        first.write_all(&fs::read(CONFIG).unwrap()).unwrap();
+    });
+    let daemon = Daemon::start_by("as-service", &["invirtibuilderd", "--config", slow]);
+    told.join().unwrap();
+    let refused = || world.local(&["audit", "show", "--event", "configuration.refused"]).ok().out;
+    eventually("it reads the file again", SOON, || refused().contains("later"));
+    assert!(daemon.stop().success());
+    fs::remove_file(slow).unwrap();
 }
