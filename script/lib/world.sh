@@ -8,27 +8,31 @@ declare -A PROGRAMS=([invirt-build]=/usr/bin [invirtibuilderd]=/usr/sbin [build-
 	[testbed-run]=/usr/libexec/invirtibuilder [invirtibuilder-api]=/usr/sbin [invirtibuilder-web]=/usr/sbin
 	[build-relay]=/usr/libexec/invirtibuilder [invirtibuilder-node]=/usr/libexec/invirtibuilder-node)
 
-# Version 1 control groups of this process, by controller, where they can be written.
+# The controllers of which a world has groups of its own.
+CONTROLLERS=(memory pids freezer)
+
+# Version 1 control groups of this process, where they can be written: those of these controllers.
 cgroups() {
 	local controller path
-	for controller in memory pids; do
+	for controller; do
 		path=$(awk -F: -v c="$controller" '$2 == c { print $3 }' /proc/self/cgroup)
 		path=/sys/fs/cgroup/$controller${path%/}
 		if [ -w "$path/cgroup.procs" ]; then echo "$path"; fi
 	done
 }
 
-# Nothing runs in them any more; what was killed may need a moment to be gone.
-leave_cgroups() {
-	local dir group
-	for dir in $(cgroups); do
-		[ -d "$dir/$1" ] || continue
-		for _ in $(seq 50); do
-			for group in "$dir/$1"/*/; do [ ! -d "$group" ] || rmdir "$group" 2>/dev/null || true; done
-			if rmdir "$dir/$1" 2>/dev/null; then break; fi
-			sleep 0.1
-		done
+# Removes a control group and those in it. Nothing runs in them any more; what was killed may need a moment to be gone.
+remove_groups() {
+	for _ in $(seq 50); do
+		[ -d "$1" ] || return 0
+		find "$1" -depth -type d -exec rmdir {} + 2>/dev/null || sleep 0.1
 	done
+}
+
+# Removes what a world had.
+leave_cgroups() {
+	local dir
+	for dir in $(cgroups "${CONTROLLERS[@]}"); do remove_groups "$dir/$1"; done
 }
 
 # Runs a command in a new world and returns its exit status. Everything in the world ends with the command.

@@ -75,8 +75,7 @@ impl Cluster {
         }
         let mut cluster = Self { controller: None, nodes: Vec::new() };
         cluster.start_controller();
-        let slurmd = ["-i", "PATH=/usr/sbin:/usr/bin:/sbin:/bin", "slurmd", "-D", "-N", "n1"];
-        cluster.nodes.push(Some(spawn(Command::new("env").args(slurmd), "n1")));
+        cluster.nodes.push(Some(spawn(Command::new(script("slurmd")).arg("n1"), "n1")));
         cluster.wait_idle(1);
         let text = format!(
             "executor: {{ slurm: {{ partition: build }} }}\n\
@@ -103,7 +102,6 @@ impl Cluster {
 
     /// Starts a node, counted from 1.
     pub fn start_node(&mut self, n: usize) {
-        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../script/lib/slurm-node");
         // Behind the ids of the server's first two builds.
         let ids = first_id() + 262_144 * n as u64;
         let namespaces = ["--net", "--mount", "--pid", "--uts", "--ipc"];
@@ -111,7 +109,7 @@ impl Cluster {
             Command::new("unshare")
                 .args(namespaces)
                 .args(["--fork", "--kill-child", "--mount-proc", "--"])
-                .arg(script)
+                .arg(script("slurm-node"))
                 .args([n.to_string(), ids.to_string()]),
             &format!("n{n}"),
         );
@@ -241,6 +239,11 @@ fn log_path(name: &str) -> PathBuf {
     PathBuf::from(format!("/run/world/log/{name}"))
 }
 
+/// Where a script is that stories need.
+fn script(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../script/lib").join(name)
+}
+
 /// Starts a program that writes to the log of this name.
 fn spawn(command: &mut Command, name: &str) -> Child {
     let log = File::options().create(true).append(true).open(log_path(name)).unwrap();
@@ -274,12 +277,18 @@ fn make_dirs() {
     run("chown", &["slurm:", "/var/lib/slurm/slurmctld", "/var/log/slurm"]);
 }
 
-/// Writes slurm.conf(5): the settings of the guide, and these hosts.
+/// Writes slurm.conf(5): the settings of the guide, and these hosts. Slurm takes control groups of
+/// version 1, or of version 2 where a systemd gives it some: there is none here.
 fn write_config(hosts: &str) {
     let mut conf = include_str!("../../../examples/slurm/slurm.conf").to_owned();
-    conf +=
-        "ClusterName=lab\nProctrackType=proctrack/linuxproc\nSlurmdParameters=config_overrides\n";
+    conf += "ClusterName=lab\nSlurmdParameters=config_overrides\n";
+    conf += if Path::new("/sys/fs/cgroup/freezer").exists() {
+        "ProctrackType=proctrack/cgroup\n"
+    } else {
+        "ProctrackType=proctrack/linuxproc\n"
+    };
     conf += hosts;
+    fs::write("/etc/slurm/cgroup.conf", "CgroupPlugin=cgroup/v1\n").unwrap();
     fs::write("/etc/slurm/slurm.conf", conf).unwrap();
 }
 
