@@ -80,6 +80,11 @@ impl Booted {
     /// Waits for its turn; the first story finds the service set up as an administrator would set
     /// it up.
     pub fn new() -> Self {
+        Self::with_builds("", chroot_gets_ready)
+    }
+
+    /// The same, with more of a configuration when it is set up, and then this wait.
+    pub fn with_builds(configured: &str, ready: impl FnOnce()) -> Self {
         assert!(
             std::env::var_os("IB_DISTRO").is_some(),
             "these tests set up the machine that they run on: \
@@ -89,13 +94,13 @@ impl Booted {
             panic!("an earlier story has failed on this machine")
         };
         if !*set_up {
-            configure();
+            configure(configured);
         }
         run("systemctl", &["start", UNIT]);
         soon("the daemon listens", is_listening);
         if !*set_up {
             assert_eq!(property("NRestarts"), "0", "systemd had to restart the daemon");
-            chroot_gets_ready();
+            ready();
             *set_up = true;
         }
         assert_eq!(Group::all(), Vec::<&Path>::new(), "a build runs already");
@@ -298,8 +303,8 @@ impl Drop for Booted {
     }
 }
 
-/// The configuration, with alice's rights, and everything that `init` makes of it.
-fn configure() {
+/// The configuration and what more there is of it, with alice's rights, and everything that `init` makes of it.
+fn configure(more: &str) {
     let distro = std::env::var("IB_DISTRO").unwrap();
     fs::create_dir(HERE).unwrap();
     run("chown", &[&format!("{SERVICE}:"), HERE]);
@@ -311,7 +316,7 @@ fn configure() {
          daemon: {{ jobs: 1 }}\n\
          build:\n  pockets:\n    \
          prod: {{ distro: {distro}, limits: {{ {limits} }} }}\n    \
-         dev: {{ distro: {distro} }}\n"
+         dev: {{ distro: {distro} }}\n{more}"
     );
     fs::write("/etc/invirtibuilder/conf.d/50-machine.yaml", config).unwrap();
     for acl in ["prod", "create-repo"] {
