@@ -11,8 +11,8 @@ use crate::group::processes;
 use crate::packages::{DESERTER, MODEST};
 use crate::world::{AN_END, Booted, at_length, eventually, soon};
 
-/// What systemd gives Slurm's node for jobs.
-const JOBS: &str = "/sys/fs/cgroup/system.slice/slurmstepd.scope";
+/// What systemd gives Slurm's node for jobs: its name has that of the node.
+const JOBS: &str = "/sys/fs/cgroup/system.slice/machine_slurmstepd.scope";
 
 /// How the service builds here: everything on the cluster.
 const SERVICE: &str = "\
@@ -32,6 +32,7 @@ PartitionName=build Nodes=machine Default=YES MaxTime=INFINITE State=UP
 ";
     let conf = include_str!("../../examples/slurm/slurm.conf").to_owned() + settings;
     fs::write("/etc/slurm/slurm.conf", conf).unwrap();
+    fs::write("/etc/slurm/cgroup.conf", include_str!("../../examples/slurm/cgroup.conf")).unwrap();
     run("systemctl", &["restart", "munge", "slurmctld", "slurmd"]);
     soon("the node is idle", || {
         Answer::of(Command::new("sinfo").args(["-h", "-o", "%T"])).out.trim() == "idle"

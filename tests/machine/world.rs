@@ -296,7 +296,8 @@ impl Drop for Booted {
             let script = format!(
                 "systemctl status --no-pager {UNIT}; ls -d {GROUP}/*/; \
                  journalctl --no-pager -o cat -u {UNIT} | tail -n 40; \
-                 tail -n 60 {STATE}/logs/*/build.log"
+                 tail -n 60 {STATE}/logs/*/build.log; \
+                 [ ! -d /var/log/slurm ] || tail -n 40 /var/log/slurm/*.log"
             );
             let _ = Command::new("sh").args(["-c", &script]).status();
         }

@@ -151,9 +151,14 @@ fn judged(what: &str, node: &str, said: &str, is_ok: bool, described: &str) -> C
             "invirt-build init --check, later",
         );
     }
-    let mend = format!(
-        "apt-get install invirtibuilder-node on {node}; the user has to have the same uid there"
-    );
+    // srun(1) exits with 0 for it.
+    let mend = if described.contains("launch failed") {
+        format!("slurmd's log on {node} says why; /etc/slurm/cgroup.conf has to be there")
+    } else {
+        format!(
+            "apt-get install invirtibuilder-node on {node}; the user has to have the same uid there"
+        )
+    };
     wrong(what, one_line(described), mend)
 }
 
@@ -171,6 +176,9 @@ mod tests {
         let busy = judged("n", "n1", "", false, "srun: error: Unable to allocate resources");
         assert_eq!(busy.verdict, Readiness::Note);
         assert_eq!(judged("n", "n1", "", false, "no such file").verdict, Readiness::Wrong);
+        let dead = judged("n", "n1", "", true, "setpriv: srun: error: task 0 launch failed: X");
+        assert_eq!(dead.verdict, Readiness::Wrong);
+        assert!(dead.mend.unwrap().contains("cgroup.conf"));
     }
 
     #[test]
