@@ -100,6 +100,12 @@ impl Cluster {
         child.wait().unwrap();
     }
 
+    /// Kills the controller, and has the next one know of no job.
+    pub fn lose_controller(&mut self) {
+        self.kill_controller();
+        forget_jobs();
+    }
+
     /// Starts a node, counted from 1.
     pub fn start_node(&mut self, n: usize) {
         // Behind the ids of the server's first two builds.
@@ -220,6 +226,11 @@ impl Cluster {
 
 impl Drop for Cluster {
     fn drop(&mut self) {
+        if std::thread::panicking() {
+            for (program, args) in [("squeue", "-o%i|%j|%T|%B|%r"), ("sinfo", "-No%n|%T|%E")] {
+                eprintln!("{program} said: {}", Answer::of(Command::new(program).arg(args)).out);
+            }
+        }
         for mut child in self.nodes.drain(..).flatten().chain(self.controller.take()) {
             let _ = child.kill();
             let _ = child.wait();
@@ -272,9 +283,15 @@ fn make_dirs() {
     ] {
         fs::create_dir_all(dir).unwrap();
     }
+    run("chown", &["slurm:", "/var/log/slurm"]);
+    forget_jobs();
+}
+
+/// Empties what a controller remembers.
+fn forget_jobs() {
     let _ = fs::remove_dir_all("/var/lib/slurm/slurmctld");
     fs::create_dir("/var/lib/slurm/slurmctld").unwrap();
-    run("chown", &["slurm:", "/var/lib/slurm/slurmctld", "/var/log/slurm"]);
+    run("chown", &["slurm:", "/var/lib/slurm/slurmctld"]);
 }
 
 /// Writes slurm.conf(5): the settings of the guide, and these hosts. Slurm takes control groups of

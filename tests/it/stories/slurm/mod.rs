@@ -302,9 +302,7 @@ fn a_build_that_the_controller_has_lost_is_sent_again() {
     let commit = repo.version("1.0", Tiny::Works);
     let job = world.submit("prod", "tiny", &commit);
     eventually("Slurm has it", BUILD, || !cluster.queue().is_empty());
-    cluster.kill_controller();
-    fs::remove_dir_all("/var/lib/slurm/slurmctld").unwrap();
-    fs::create_dir("/var/lib/slurm/slurmctld").unwrap();
+    cluster.lose_controller();
     cluster.start_controller();
     world.wait_for(&job, "published", BUILD);
     assert!(
