@@ -1,4 +1,4 @@
-//! What the daemon adds to builds on Slurm: the record, and the end of what an earlier daemon left.
+//! What the daemon adds to builds on Slurm: the record, and the end of what is left there.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,8 +13,11 @@ use invirtibuilder_core::error::Error;
 use invirtibuilder_store::slurm::{self, SlurmStart, SlurmSubmission};
 use invirtibuilder_system::subprocess::CancellationToken;
 
-/// How long after Slurm did not answer it is asked again.
+/// How long after Slurm did not answer it is asked again for what is left with it.
 const AGAIN: Duration = Duration::from_secs(10);
+
+/// How long after it did.
+const PACE: Duration = Duration::from_secs(60);
 
 /// The record, as far as builds on Slurm need it.
 struct RecordBook(Arc<Shared>);
@@ -53,8 +56,8 @@ impl SlurmBook for RecordBook {
     }
 }
 
-/// Listens for nodes, if the configuration has a cluster. What an earlier daemon left with Slurm
-/// counts no more, and is cancelled once Slurm answers.
+/// Listens for nodes, if the configuration has a cluster, and cancels what is left with Slurm and
+/// counts no more: first what an earlier daemon has sent.
 pub async fn open(
     config: &Config,
     shared: &Arc<Shared>,
@@ -64,22 +67,26 @@ pub async fn open(
     let book = Arc::new(RecordBook(shared.clone()));
     let Some(cluster) = Cluster::open(config, book).await? else { return Ok(None) };
     let cluster = Arc::new(cluster);
-    let (left, shared, stop) = (cluster.clone(), shared.clone(), stop.clone());
-    tokio::spawn(async move {
-        let mut complained = false;
-        while let Err(error) = left.cancel_left().await {
-            if !complained {
-                shared
-                    .complain("what an earlier daemon left with Slurm cannot be cancelled", &error);
-                complained = true;
-            }
-            tokio::select! {
-                () = stop.cancelled() => return,
-                () = tokio::time::sleep(AGAIN) => {}
-            }
-        }
-    });
+    tokio::spawn(cancel_left(cluster.clone(), shared.clone(), stop.clone()));
     Ok(Some(cluster))
+}
+
+async fn cancel_left(cluster: Arc<Cluster>, shared: Arc<Shared>, stop: CancellationToken) {
+    let mut complained = false;
+    loop {
+        let done = cluster.cancel_left().await;
+        let pause = if done.is_ok() { PACE } else { AGAIN };
+        if let Err(error) = &done
+            && !complained
+        {
+            shared.complain("what is left with Slurm cannot be cancelled", error);
+        }
+        complained = done.is_err();
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(pause) => {}
+        }
+    }
 }
 
 /// Refuses a configuration by which nodes would have to reach the daemon in another way.

@@ -7,7 +7,7 @@
 //! or whose results do not come is over, and a new one is sent. So nothing waits for Slurm's own
 //! timeouts, and nothing of an old submission counts (the module `desk` has the rules).
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
@@ -87,8 +87,37 @@ pub struct Cluster {
     book: Arc<dyn SlurmBook>,
     queue: SlurmQueue,
     prefix: String,
+    ours: Submissions,
     /// What images have, by their first file: they never change, and are large.
     images: tokio::sync::Mutex<HashMap<PathBuf, Vec<OfferedFile>>>,
+}
+
+/// The names of submissions that count, or whose programs clear up.
+#[derive(Clone, Default)]
+struct Submissions(Arc<Mutex<HashSet<String>>>);
+
+impl Submissions {
+    /// Counts one until what is returned is dropped.
+    fn count(&self, name: &str) -> CountedSubmission {
+        lock(&self.0).insert(name.to_owned());
+        CountedSubmission { all: self.clone(), name: name.to_owned() }
+    }
+
+    fn has(&self, name: &str) -> bool {
+        lock(&self.0).contains(name)
+    }
+}
+
+/// A submission that counts.
+struct CountedSubmission {
+    all: Submissions,
+    name: String,
+}
+
+impl Drop for CountedSubmission {
+    fn drop(&mut self) {
+        lock(&self.all.0).remove(&self.name);
+    }
 }
 
 /// A build for a cluster.
@@ -163,7 +192,8 @@ impl Cluster {
             NodeDesk::open(settings.listen, config.state_dir.join("cache"), book.clone()).await?;
         let prefix = prefix(&config.state_dir);
         let (queue, images) = (SlurmQueue::default(), tokio::sync::Mutex::default());
-        Ok(Some(Self { settings, desk, book, queue, prefix, images }))
+        let ours = Submissions::default();
+        Ok(Some(Self { settings, desk, book, queue, prefix, ours, images }))
     }
 
     /// Returns the settings by which it was opened.
@@ -171,16 +201,18 @@ impl Cluster {
         &self.settings
     }
 
-    /// Cancels what an earlier daemon has left with Slurm: all that has a name of ours.
-    pub async fn cancel_left(&self) -> Result<usize> {
+    /// Cancels what is left with Slurm and counts no more: what has a name of ours and is none of
+    /// our submissions. An earlier daemon has sent it, or a controller that was killed has found it
+    /// in an older state of its own.
+    pub async fn cancel_left(&self) -> Result<()> {
         let all = commands::queue(&CancellationToken::new()).await?;
-        let left = all.iter().filter(|(name, job)| name.starts_with(&self.prefix) && is_open(job));
-        let mut count = 0;
-        for (name, _) in left {
+        let is_left = |name: &str, job: &QueuedJob| {
+            name.starts_with(&self.prefix) && is_open(job) && !self.ours.has(name)
+        };
+        for (name, _) in all.iter().filter(|(name, job)| is_left(name, job)) {
             commands::cancel_named(name).await?;
-            count += 1;
         }
-        Ok(count)
+        Ok(())
     }
 
     /// Builds each of these, all at the same time. Returns the nodes on which they were built.
@@ -303,6 +335,7 @@ impl Cluster {
             memory: memory(build.request, build.in_memory),
         };
         let booked = BookedBuild { job: build.job, attempt: build.attempt, architecture };
+        let counted = self.ours.count(&name);
         self.book.sent(&name, &booked, &expected.bootstrap)?;
         self.desk.expect(expected.clone());
         let ended = self.follow(part, (&expected, submission), heard, stop).await;
@@ -313,6 +346,7 @@ impl Cluster {
             tokio::spawn(async move {
                 tokio::time::sleep(LEAVING).await;
                 cancel(&*book, &name).await;
+                drop(counted);
             });
         } else {
             cancel(&*self.book, &name).await;

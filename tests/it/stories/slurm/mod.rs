@@ -201,6 +201,28 @@ fn a_job_that_is_held_waits_and_says_so() {
 }
 
 #[test]
+fn what_slurm_has_of_ours_and_counts_no_more_is_cancelled() {
+    let (world, cluster, _daemon, repo) = service();
+    NODES.iter().for_each(|node| cluster.drain(node));
+    let commit = repo.version("1.0", Tiny::Works);
+    let job = world.submit("prod", "tiny", &commit);
+    eventually("Slurm has it", BUILD, || !cluster.queue().is_empty());
+    let (number, name, _) = cluster.queue().remove(0);
+    // As a controller has it that was killed and knows an older state of its own.
+    let older = name.replace(&format!("{job}.1-"), &format!("{job}.0-"));
+    assert_ne!(older, name);
+    let sbatch = ["sbatch", "--output=/dev/null", "--chdir=/", "--wrap=true"];
+    run("as-service", &[&sbatch[..], &[&format!("--job-name={older}")]].concat());
+    eventually("only what counts is left", BUILD, || {
+        let numbers: Vec<_> = cluster.queue().into_iter().map(|(number, ..)| number).collect();
+        numbers == [number.as_str()]
+    });
+    NODES.iter().for_each(|node| cluster.resume(node));
+    world.wait_for(&job, "published", BUILD);
+    assert!(!log_of(&job).contains("sent to Slurm again"), "{}", log_of(&job));
+}
+
+#[test]
 fn a_node_whose_clock_is_wrong_gives_its_build_to_another() {
     let (world, cluster, _daemon, repo) = service();
     cluster.drain("n3");
