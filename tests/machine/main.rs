@@ -3,8 +3,8 @@
 //!
 //! The stories happen on a machine of our packages, Debian's kernel and systemd, which
 //! `script/lib/machine` boots for `script/test --only systemd`. They share it, one after the other,
-//! and each begins with a daemon that runs and builds nothing. Those of a cluster have a machine of
-//! their own (`EXECUTOR=slurm`).
+//! and each begins with a daemon that runs and builds nothing. Those of a cluster have
+//! two machines of their own (`EXECUTOR=slurm`).
 
 mod cluster;
 mod group;
