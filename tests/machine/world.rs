@@ -304,7 +304,8 @@ impl Drop for Booted {
     }
 }
 
-/// The configuration and what more there is of it, with alice's rights, and everything that `init` makes of it.
+/// The configuration and what more there is of it, with alice's rights, and everything that `init`
+/// makes of it.
 fn configure(more: &str) {
     let distro = std::env::var("IB_DISTRO").unwrap();
     fs::create_dir(HERE).unwrap();
